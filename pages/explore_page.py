@@ -1,0 +1,317 @@
+"""How many layers can I drop? Pick a cut, see what it costs and brings, run it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pmb import settings, ui
+from pmb.catalog.models import MODELS
+from pmb.catalog.recipes import RECIPES
+from pmb.catalog.tasks import TASKS
+from pmb.charts import accuracy, strip
+from pmb.insight import summary
+from pmb.lab import queue
+from pmb.lab.answer import HEADLINE_SHAPE
+from pmb.lab.plan import Plan, known_layer_scores, layer_scores, spec_of
+from pmb.lab.store import Row, change_mark, get_run, list_latencies, list_runs
+from pmb.spec import RunSpec
+from pmb.strategies import STRATEGIES, drop_counts, kept_layers
+
+# =============================================================================
+# Constants
+# =============================================================================
+
+DEFAULT_STRATEGY = "top"
+DEFAULT_DROP = 2
+DEFAULT_RECIPE = "standard"
+MORE_SEEDS = 2
+METHOD = """\
+**Score**: accuracy on {dev:,} dev sentences that no choice was made on; the last epoch counts. \
+**Interval**: 95 %; over seeds Student's t, of a single seed Wilson's binomial interval. It speaks for other seeds, \
+not for other sentences. **Speed-up**: time of the whole model by time of the cut one, batch {batch} of {length} \
+tokens, median of pairs timed in turn{device}. **Recipe** {recipe}: {sentences:,} train sentences, {epochs} epochs, \
+learning rate {rate:g}, batch {size}, the same for every depth. **Source**: {sources}."""
+
+
+# =============================================================================
+# Data loading
+# =============================================================================
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def load_points(model: str, task: str, recipe: str, mark: tuple[Any, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Configurations and the strategies' curves, with speed-up; `mark` changes when the store does."""
+    store, row = ui.the_store(), MODELS[model]
+    wanted = (model, row.revision, task, TASKS[task].revision)
+    runs = [
+        run
+        for run in list_runs(store, "done")
+        if (run["model"], run["model_revision"], run["task"], run["task_revision"]) == wanted
+        and run["recipe"] == recipe
+    ]
+    scores = known_layer_scores(store, model, task)
+    table = summary.configurations(runs)
+    speed = summary.speed_by_depth(list_latencies(store, model, row.revision), row.num_hidden_layers, *HEADLINE_SHAPE)
+    table = table.merge(speed, on="depth", how="left")
+    curves = summary.curves(table, row.num_hidden_layers, scores)
+    curves = curves.merge(speed, on="depth", how="left")
+    return table, curves
+
+
+def cut_of(model: str, task: str, strategy: str, drop_count: int) -> Plan:
+    """The chosen cut; contribution scores are measured now where they are not known yet."""
+    depth = MODELS[model].num_hidden_layers
+    scores = known_layer_scores(ui.the_store(), model, task)
+    if strategy == "contribution" and scores is None:
+        with st.spinner("Measuring what each layer contributes (about 10 seconds, once)"):
+            scores = layer_scores(ui.the_store(), settings.from_environment(), model, task)
+    return Plan(model, depth, kept_layers(strategy, depth, drop_count, scores))
+
+
+def specs_of(plan: Plan, task: str, recipe: str, seeds: list[int]) -> list[RunSpec]:
+    """The runs of a cut, and of the whole model where these seeds of it are not there yet."""
+    whole = Plan(plan.model, plan.num_hidden_layers, tuple(range(plan.num_hidden_layers)))
+    return [spec_of(cut, task, recipe, seed) for seed in seeds for cut in (plan, whole)]
+
+
+# =============================================================================
+# Parts of the page
+# =============================================================================
+
+
+def cards(row: Row | None, plan: Plan, whole: Row | None) -> None:
+    """Four large numbers, each beside the whole model's."""
+    whole_parameters = whole["parameters"] if whole else None
+    with st.grid(4, min_column_width=150):
+        if row is None:
+            for label in ("Accuracy", "Speed-up", "Parameters", "File size"):
+                st.metric(label, "–", border=True, delta="not measured yet", delta_color="off", delta_arrow="off")
+            return
+        loss = 100 * (row["mean"] - whole["mean"]) if whole and plan.dropped_layers else None
+        card("Accuracy", f"{100 * row['mean']:.1f} %", f"{loss:+.1f} points" if loss is not None else None)
+        speed = row["speedup"]
+        spread = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}" if pd.notna(speed) else None
+        card("Speed-up", f"{speed:.2f} ×" if pd.notna(speed) else "–", spread if plan.dropped_layers else None)
+        share = f"{100 * (row['parameters'] / whole_parameters - 1):+.0f} %" if whole_parameters else None
+        saved = f"{row['megabytes'] - whole['megabytes']:+.0f} MB" if whole else None
+        card("Parameters", f"{row['parameters'] / 1e6:.1f} M", share if plan.dropped_layers else None)
+        card("File size", f"{row['megabytes']:.0f} MB", saved if plan.dropped_layers else None)
+
+
+def card(label: str, value: str, beside: str | None) -> None:
+    """One number; what stands below it compares with the whole model and is neither good nor bad by colour."""
+    st.metric(label, value, border=True, delta=beside or "whole model", delta_color="off", delta_arrow="off")
+
+
+def buttons(plan: Plan, row: Row | None) -> None:
+    """Run, or what is happening to the run that was asked for; looks again every second while it goes on."""
+    seeds = list(row["seeds"]) if row is not None else []
+    keys = [spec_of(plan, st.session_state.task, st.session_state.recipe, seed).key for seed in range(max(seeds, default=0) + 4)]
+    active = [run for run in ui.live_runs() if run["key"] in keys]
+    st.fragment(_live, run_every=ui.LIVE_SECONDS if active else None)(plan, seeds, [run["key"] for run in active])
+
+
+def _live(plan: Plan, seeds: list[int], watched: list[str]) -> None:
+    """The row of buttons or of progress, in a place of constant height."""
+    active = [run for run in ui.live_runs() if run["key"] in watched]
+    with st.container(height=96, border=False):
+        if watched and not active:
+            tell_end(watched)
+            st.rerun()
+        if active:
+            progress_row(active[0])
+        else:
+            run_row(plan, seeds)
+
+
+def run_row(plan: Plan, seeds: list[int]) -> None:
+    """Run and its like."""
+    choice = st.session_state
+    free = [seed for seed in range(len(seeds) + MORE_SEEDS + 1) if seed not in seeds]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Run", type="primary", icon=":material/play_arrow:", key="run"):
+            ask_for(plan, [seeds[0] if seeds else 0])
+        if st.button("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval."):
+            ask_for(plan, free[:MORE_SEEDS])
+        if choice.get("told") == plan.kept_layers:
+            st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
+        with st.popover("Command", icon=":material/terminal:", type="tertiary"):
+            kept = ",".join(map(str, plan.kept_layers))
+            st.code(
+                f"python -m pmb run --model {plan.model} --task {choice.task} --keep {kept} --recipe {choice.recipe}",
+                language="bash",
+            )
+
+
+def ask_for(plan: Plan, seeds: list[int]) -> None:
+    """Queue the runs; a cached answer is marked as such."""
+    choice = st.session_state
+    submissions = queue.submit(ui.the_store(), specs_of(plan, choice.task, choice.recipe, seeds))
+    choice["told"] = plan.kept_layers if all(submission.cached for submission in submissions) else None
+    st.rerun()
+
+
+def progress_row(run: Row) -> None:
+    """How far the run is, and Cancel."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if run["state"] == "queued":
+            before = queue.waiting_before(ui.the_store(), run["key"]) or 0
+            text = f"waiting, {before} before it" if before else "waiting, next in the queue"
+        else:
+            text = ui.progress_line(run)
+        st.progress(ui.share_done(run), text=text)
+        if st.button("Cancel", key="cancel", icon=":material/stop:", disabled=bool(run["cancel_requested"])):
+            queue.cancel(ui.the_store(), [run["key"]])
+            st.rerun(scope="fragment")
+
+
+def tell_end(keys: list[str]) -> None:
+    """A toast for each run that has just ended."""
+    for key in keys:
+        run = get_run(ui.the_store(), key)
+        if run and run["state"] == "done":
+            st.toast(f"Run {key[:12]} is done: {100 * run['score']:.1f} %", icon=":material/check:")
+        elif run and run["state"] == "failed":
+            st.toast(f"Run {key[:12]} failed; see Runs", icon=":material/error:")
+
+
+def charts(points: pd.DataFrame, strategy: str, drop_count: int) -> None:
+    """Accuracy against depth and against speed, or the same as a table."""
+    view = st.segmented_control(
+        "View", ["Chart", "Table"], default="Chart", required=True, key="view", label_visibility="collapsed", bind="query-params"
+    )
+    if view == "Table":
+        configuration_table(points)
+        return
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Accuracy against layers kept", anchor=False)
+        st.altair_chart(
+            accuracy.accuracy_by_depth(points, strategy, drop_count, ui.theme()),
+            theme=None,
+            alt=accuracy.depth_alt_text(points),
+        )
+    timed = points[points["speedup"].notna()].copy()
+    with right:
+        st.subheader("Accuracy against speed-up", anchor=False)
+        if timed.empty:
+            st.info("Speed is measured with the first run of each depth on this machine.")
+            return
+        timed["front"] = summary.pareto_front(timed)
+        st.altair_chart(
+            accuracy.accuracy_by_speed(timed, strategy, drop_count, ui.theme()),
+            theme=None,
+            alt=accuracy.speed_alt_text(timed),
+        )
+
+
+def configuration_table(points: pd.DataFrame) -> None:
+    """What the charts draw, one row a strategy and drop count."""
+    shown = pd.DataFrame(
+        {
+            "strategy": points["strategy"].str.replace("-", " "),
+            "dropped": points["drop_count"],
+            "layers kept": points["kept_layers"].map(ui.layers),
+            "accuracy %": 100 * points["mean"],
+            "from %": 100 * points["low"],
+            "to %": 100 * points["high"],
+            "loss, points": -100 * points["difference"],
+            "seeds": points["seeds"].map(len),
+            "speed-up": points["speedup"],
+            "parameters, M": points["parameters"] / 1e6,
+            "training, s": points["train_seconds"],
+            "source": points["sources"].map(", ".join),
+        }
+    )
+    decimals = {name: st.column_config.NumberColumn(format="%.1f") for name in shown if name.endswith(("%", "points", "M", "s"))}
+    decimals |= {"speed-up": st.column_config.NumberColumn(format="%.2f"), "strategy": st.column_config.TextColumn(pinned=True)}
+    decimals["seeds"] = decimals["dropped"] = st.column_config.NumberColumn(format="%d")
+    st.dataframe(shown, hide_index=True, column_config=decimals, alt="The configurations that the charts draw.")
+
+
+def method(table: pd.DataFrame, task: str, recipe_name: str) -> None:
+    """How the numbers came about."""
+    recipe = RECIPES[recipe_name]
+    timed = table["speed_device"].dropna()
+    devices = ", ".join(sorted(set(table["device"])))
+    dates = [datetime.fromtimestamp(seconds, UTC).date().isoformat() for seconds in table["finished_at"]]
+    kinds = {"shipped": "came with the lab", "measured": "measured here"}
+    sources = sorted({kinds[source] for found in table["sources"] for source in found})
+    batch, length = HEADLINE_SHAPE
+    with st.expander("How this was measured", icon=":material/info:"):
+        st.markdown(
+            METHOD.format(
+                dev=TASKS[task].dev_sentences,
+                batch=batch,
+                length=length,
+                device=f" ({timed.iloc[0]})" if len(timed) else "",
+                recipe=recipe.name,
+                sentences=recipe.train_sentences,
+                epochs=recipe.epochs,
+                rate=recipe.learning_rate,
+                size=recipe.batch_size,
+                sources=f"{', '.join(sources)}, on {devices}, {min(dates)} to {max(dates)}" if dates else "none yet",
+            )
+        )
+        st.caption("The address bar holds the whole view: copy it to share it.")
+
+
+# =============================================================================
+# Page
+# =============================================================================
+
+st.title("How many layers can I drop?", anchor=False)
+
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    model = st.selectbox("Model", list(MODELS), format_func=lambda m: MODELS[m].title, key="model", bind="query-params", width=190)
+    task = st.selectbox("Task", list(TASKS), format_func=lambda t: TASKS[t].title, key="task", bind="query-params", width=190)
+    strategy = st.selectbox(
+        "Strategy",
+        list(STRATEGIES),
+        format_func=lambda s: s.replace("-", " "),
+        key="strategy",
+        bind="query-params",
+        width=190,
+        help="The rule that says which layers go; layers are counted from the bottom.",
+    )
+    allowed = list(drop_counts(strategy, MODELS[model].num_hidden_layers))
+    drop_count = st.segmented_control(
+        "Drop count",
+        allowed,
+        default=DEFAULT_DROP if DEFAULT_DROP in allowed else allowed[-1],
+        required=True,
+        key="drop",
+        bind="query-params",
+        help="How many layers go. 0 is the whole model.",
+    )
+    recipe = st.selectbox("Recipe", list(RECIPES), index=list(RECIPES).index(DEFAULT_RECIPE), key="recipe", bind="query-params", width=150)
+
+plan = cut_of(model, task, strategy, drop_count)
+table, points = load_points(model, task, recipe, change_mark(ui.the_store()))
+rows = {row["kept_layers"]: row for row in table.to_dict("records")}
+chosen, whole = rows.get(plan.kept_layers), rows.get(tuple(range(plan.num_hidden_layers)))
+
+if chosen is None:
+    st.markdown(f"##### Keeping layers {ui.layers(plan.kept_layers)} has not been measured with recipe {recipe}. Press Run.")
+else:
+    st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
+
+scores = known_layer_scores(ui.the_store(), model, task)
+st.altair_chart(
+    strip.layer_strip(plan.kept_layers, plan.num_hidden_layers, scores, ui.theme()),
+    width="content",
+    theme=None,
+    alt=strip.strip_alt_text(plan.kept_layers, plan.num_hidden_layers),
+)
+st.caption(f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. A darker layer changes the sentence token more.")
+cards(chosen, plan, whole)
+buttons(plan, chosen)
+if points.empty:
+    st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")
+else:
+    charts(points, strategy, drop_count)
+    method(table, task, recipe)

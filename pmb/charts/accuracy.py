@@ -1,0 +1,169 @@
+"""Accuracy against depth and against speed-up, as Altair charts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from pmb.charts.style import DASHES, NAMES, SHAPES, Theme
+
+HEIGHT = 340
+FADED = 0.35
+
+
+def accuracy_by_depth(points: pd.DataFrame, strategy: str, drop_count: int, theme: Theme) -> alt.LayerChart:
+    """Lines of mean accuracy over the layers kept; band for the chosen strategy, whiskers of its chosen point.
+
+    `points`: from `insight.summary.curves`.
+    """
+    data = _plain(points)
+    total = int(data["num_hidden_layers"].iloc[0])
+    chosen = data["strategy"] == strategy
+    span = (float(data["low"].min()), float(data["high"].max()))
+    x = alt.X("depth:Q", title="layers kept", axis=_axis(values=list(range(1, total + 1)), format="d")).scale(
+        domain=[0.7, total + 0.3], nice=False
+    )
+    y = alt.Y("mean:Q", title="accuracy on dev", axis=_axis(format="%")).scale(domain=_padded(span), nice=False)
+    marks = {"color": _colour(theme), "detail": "strategy:N"}
+    lines = alt.Chart(data).mark_line(strokeWidth=2).encode(
+        x=x, y=y, strokeDash=_dash(), opacity=_fading(strategy), **marks
+    )
+    dots = alt.Chart(data).mark_point(filled=True, size=55, opacity=1).encode(
+        x=x, y=y, shape=_shape(), opacity=_fading(strategy), tooltip=_tooltip(data), **marks
+    )
+    band = alt.Chart(data[chosen]).mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", **marks)
+    layers = [band, _whole_rule(data, theme), lines, dots, *_picked(data[chosen & (data["drop_count"] == drop_count)], x, theme)]
+    return _finished(alt.layer(*layers))
+
+
+def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, theme: Theme) -> alt.LayerChart:
+    """Every measured configuration by speed-up and accuracy; the Pareto front connected, the rest faded.
+
+    `points`: as above with the columns `speedup`, `speedup_low`, `speedup_high`, `front`.
+    """
+    data = _plain(points)
+    unique = data.drop_duplicates("kept")
+    x = alt.X("speedup:Q", title="speed-up over the whole model (times)", axis=_axis(format=".1f")).scale(
+        domain=[0.8, float(data["speedup"].max()) * 1.08], nice=False
+    )
+    span = (float(data["low"].min()), float(data["high"].max()))
+    y = alt.Y("mean:Q", title="accuracy on dev", axis=_axis(format="%")).scale(domain=_padded(span), nice=False)
+    front = unique[unique["front"]].sort_values("speedup")
+    line = alt.Chart(front).mark_line(color=theme.muted, strokeWidth=1.5).encode(x=x, y=y, order="speedup:Q")
+    opacity = alt.condition(alt.datum.front, alt.value(1.0), alt.value(FADED))
+    dots = alt.Chart(data).mark_point(filled=True, size=60).encode(
+        x=x,
+        y=y,
+        color=_colour(theme),
+        shape=_shape(),
+        opacity=opacity,
+        tooltip=_tooltip(data),
+    )
+    chosen = data[(data["strategy"] == strategy) & (data["drop_count"] == drop_count)]
+    return _finished(alt.layer(_whole_rule(data, theme), line, dots, *_picked(chosen, x, theme)))
+
+
+def depth_alt_text(points: pd.DataFrame) -> str:
+    """The chart of `accuracy_by_depth` in a sentence."""
+    whole = points[points["drop_count"] == 0]["mean"]
+    best = points[points["drop_count"] > 0].sort_values("mean")
+    parts = [f"Accuracy against layers kept for {points['strategy'].nunique()} strategies."]
+    if not whole.empty:
+        parts.append(f"The whole model has {100 * whole.iloc[0]:.1f} %.")
+    if not best.empty:
+        low, high = best.iloc[0], best.iloc[-1]
+        parts.append(
+            f"Cut models go from {100 * low['mean']:.1f} % ({low['depth']} layers, {low['strategy']}) to "
+            f"{100 * high['mean']:.1f} % ({high['depth']} layers, {high['strategy']})."
+        )
+    return " ".join(parts)
+
+
+def speed_alt_text(points: pd.DataFrame) -> str:
+    """The chart of `accuracy_by_speed` in a sentence."""
+    fastest = points.sort_values("speedup").iloc[-1]
+    front = points[points["front"]].drop_duplicates("kept_layers")
+    return (
+        f"Accuracy against speed-up: {len(front)} configurations on the front; the fastest answers "
+        f"{fastest['speedup']:.1f} times as fast as the whole model at {100 * fastest['mean']:.1f} %."
+    )
+
+
+def _plain(points: pd.DataFrame) -> pd.DataFrame:
+    """What the browser needs, with readable names."""
+    data = points.copy()
+    data["name"] = data["strategy"].str.replace("-", " ")
+    data["kept"] = data["kept_layers"].map(lambda kept: " ".join(map(str, kept)))
+    data["n"] = data["seeds"].map(len)
+    columns = ["strategy", "name", "kept", "n", "depth", "drop_count", "num_hidden_layers", "mean", "low", "high"]
+    more = [c for c in ("speedup", "speedup_low", "speedup_high", "front") if c in data]
+    return data[columns + more]
+
+
+def _padded(span: tuple[float, float]) -> list[float]:
+    room = 0.06 * (span[1] - span[0] or 0.1)
+    return [span[0] - room, span[1] + room]
+
+
+def _axis(**more: Any) -> alt.Axis:
+    return alt.Axis(grid=False, labelFontSize=12, titleFontSize=12, titleFontWeight="normal", **more)
+
+
+def _colour(theme: Theme) -> alt.Color:
+    scale = alt.Scale(domain=list(NAMES), range=list(theme.colours))
+    return alt.Color("name:N", scale=scale, legend=_legend())
+
+
+def _dash() -> alt.StrokeDash:
+    return alt.StrokeDash("name:N", scale=alt.Scale(domain=list(NAMES), range=list(DASHES)), legend=_legend())
+
+
+def _shape() -> alt.Shape:
+    return alt.Shape("name:N", scale=alt.Scale(domain=list(NAMES), range=list(SHAPES)), legend=_legend())
+
+
+def _legend() -> alt.Legend:
+    return alt.Legend(title=None, orient="bottom", columns=3, symbolSize=80, labelFontSize=12)
+
+
+def _fading(strategy: str) -> Any:
+    return alt.condition(alt.datum.strategy == strategy, alt.value(1.0), alt.value(FADED))
+
+
+def _whole_rule(data: pd.DataFrame, theme: Theme) -> alt.LayerChart:
+    """The whole model as a labelled line over the whole width."""
+    whole = data[data["drop_count"] == 0].head(1)
+    rule = alt.Chart(whole).mark_rule(color=theme.muted, strokeDash=[3, 3]).encode(y="mean:Q")
+    label = alt.Chart(whole).mark_text(
+        text="whole model", align="left", baseline="bottom", dx=4, dy=-3, color=theme.muted, fontSize=12
+    )
+    return alt.layer(rule, label.encode(y="mean:Q", x=alt.value(0)))
+
+
+def _picked(chosen: pd.DataFrame, x: alt.X, theme: Theme) -> list[alt.Chart]:
+    """A ring around the chosen point, with the whiskers of its interval."""
+    base = alt.Chart(chosen)
+    return [
+        base.mark_rule(color=theme.text, strokeWidth=1.5).encode(x=x, y="low:Q", y2="high:Q"),
+        base.mark_point(size=190, strokeWidth=2, color=theme.text, filled=False).encode(x=x, y="mean:Q"),
+    ]
+
+
+def _tooltip(data: pd.DataFrame) -> list[alt.Tooltip]:
+    fields = [
+        alt.Tooltip("name:N", title="strategy"),
+        alt.Tooltip("kept:N", title="layers kept"),
+        alt.Tooltip("mean:Q", title="accuracy", format=".1%"),
+        alt.Tooltip("low:Q", title="interval from", format=".1%"),
+        alt.Tooltip("high:Q", title="interval to", format=".1%"),
+        alt.Tooltip("n:Q", title="seeds"),
+    ]
+    if "speedup" in data:
+        fields.append(alt.Tooltip("speedup:Q", title="speed-up (times)", format=".2f"))
+    return fields
+
+
+def _finished(chart: alt.LayerChart) -> alt.LayerChart:
+    return chart.properties(height=HEIGHT).configure_view(strokeWidth=0)

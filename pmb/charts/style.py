@@ -1,0 +1,32 @@
+"""Colours, dashes and shapes: the same strategy looks the same everywhere, and differs without colour too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pmb.strategies import STRATEGIES
+
+# Chosen for contrast (at least 3:1 on their background) and for distance under colour blindness; see
+# docs/design.md. In the order of STRATEGIES.
+LIGHT: Final = ("#4477AA", "#EE6677", "#999933", "#332288", "#882255", "#000000")
+DARK: Final = ("#0072B2", "#E69F00", "#DDCC77", "#33BBEE", "#CC3311", "#9CA3AF")
+DASHES: Final = ([1, 0], [6, 3], [2, 2], [10, 3], [8, 3, 2, 3], [4, 4])
+SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+NAMES: Final = tuple(strategy.replace("-", " ") for strategy in STRATEGIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """What a chart must know of the page's theme."""
+
+    colours: tuple[str, ...]
+    text: str
+    muted: str
+    accent: str
+
+
+THEMES: Final = {
+    "light": Theme(LIGHT, "#1F2430", "#6B7280", "#1D4ED8"),
+    "dark": Theme(DARK, "#E5E7EB", "#9CA3AF", "#7AA2FF"),
+}

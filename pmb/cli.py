@@ -1,0 +1,366 @@
+"""The command line: python -m pmb plan | run | sweep | runs | cancel | retry | worker | dashboard | doctor | ship.
+
+Errors go to stderr in one line and exit with 2; `--json` prints one object.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from pmb import serve, settings
+from pmb.catalog.models import MODELS
+from pmb.catalog.recipes import RECIPES
+from pmb.catalog.tasks import TASKS
+from pmb.errors import BadInput, PmbError
+from pmb.lab import queue
+from pmb.lab.answer import answer
+from pmb.lab.plan import Plan, plan_kept, plan_strategy, plan_sweep, spec_of, strategies_of_plan
+from pmb.lab.store import Row, Store, list_runs, open_store, write_shipped
+from pmb.lab.waiting import wait_for
+from pmb.lab.worker import work
+from pmb.strategies import STRATEGIES, check_strategy
+
+DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_RECIPE = "minilm-l6", "rotten-tomatoes", "quick"
+
+
+class Numbers(click.ParamType[list[int]]):
+    """A comma-separated list of whole numbers, such as 0,1,2."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        """Read the list; fails with the part that is no number."""
+        if isinstance(value, list):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if bad := [part for part in parts if not part.isdecimal()]:
+            self.fail(f"{bad[0]!r} in {value!r} is not a whole number; write for example 0,1,2.", param, ctx)
+        return [int(part) for part in parts]
+
+
+class Names(click.ParamType[list[str]]):
+    """A comma-separated list of names."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """Read the list."""
+        return value if isinstance(value, list) else [part.strip() for part in str(value).split(",")]
+
+
+def options(*chosen: Callable[..., Any]) -> Callable[..., Any]:
+    """Several options as one decorator."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(chosen):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Base model.")
+task_option = click.option("--task", default=DEFAULT_TASK, show_default=True, help="Task.")
+recipe_option = click.option("--recipe", default=DEFAULT_RECIPE, show_default=True, help=f"{', '.join(RECIPES)}.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+cut_options = options(
+    model_option,
+    task_option,
+    click.option("--strategy", help=f"{', '.join(STRATEGIES)}."),
+    click.option("--drop", type=int, help="Drop count K: how many layers the strategy drops; 0 is the whole model."),
+    click.option("--keep", type=Numbers(), help="The layers that stay, counted from 0, instead of a strategy."),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Poor Man's BERT Lab: how many layers of a pre-trained encoder can be thrown away?"""
+
+
+@cli.command()
+@cut_options
+@json_option
+def plan(model: str, task: str, strategy: str | None, drop: int | None, keep: list[int] | None, as_json: bool) -> None:
+    """Print which layers stay and which go; trains nothing."""
+    with opened_store() as (store, found):
+        chosen = chosen_plan(store, found, model, task, strategy, drop, keep)
+        names = strategies_of_plan(store, chosen, task)
+    values = {
+        "model": chosen.model,
+        "num_hidden_layers": chosen.num_hidden_layers,
+        "kept_layers": list(chosen.kept_layers),
+        "dropped_layers": list(chosen.dropped_layers),
+        "strategy": list(names),
+    }
+    if as_json:
+        click.echo(json.dumps(values))
+        return
+    click.echo(f"kept     {numbers(chosen.kept_layers)}")
+    click.echo(f"dropped  {numbers(chosen.dropped_layers) or 'none'}")
+    click.echo(f"the same as  {', '.join(names) or 'no strategy'}")
+
+
+@cli.command()
+@cut_options
+@recipe_option
+@click.option("--seed", type=int, default=0, show_default=True)
+@json_option
+def run(
+    model: str,
+    task: str,
+    strategy: str | None,
+    drop: int | None,
+    keep: list[int] | None,
+    recipe: str,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Queue one fine-tuning, wait for it and print its result; a cached result prints at once."""
+    with opened_store() as (store, found):
+        spec = spec_of(chosen_plan(store, found, model, task, strategy, drop, keep), task, recipe, seed)
+        submission = queue.submit(store, [spec])[0]
+        if not submission.cached:
+            wait_for(store, found, [spec.key], show_progress)
+        values = answer(store, spec.key, submission.cached)
+    if as_json:
+        click.echo(json.dumps(values))
+    elif values["state"] == "done":
+        print_answer(values)
+    if values["state"] != "done":
+        raise BadInput(f"Run {values['run']} {values['state']}: {values['error'] or 'it was cancelled'}")
+
+
+@cli.command()
+@model_option
+@task_option
+@click.option("--strategies", type=Names(), default=",".join(STRATEGIES), help="Which; all by default.")
+@click.option("--drops", type=Numbers(), help="Drop counts; every possible one by default.")
+@click.option("--seeds", type=Numbers(), default="0,1,2", show_default=True)
+@recipe_option
+@click.option("--no-wait", is_flag=True, help="Queue the runs and return.")
+@json_option
+def sweep(
+    model: str,
+    task: str,
+    strategies: list[str],
+    drops: list[int] | None,
+    seeds: list[int],
+    recipe: str,
+    no_wait: bool,
+    as_json: bool,
+) -> None:
+    """Queue many runs, shared cuts once and the whole model always, and wait for them."""
+    for strategy in strategies:
+        check_strategy(strategy)
+    with opened_store() as (store, found):
+        plans = plan_sweep(store, found, model, task, strategies, drops)
+        specs = [spec_of(plan, task, recipe, seed) for seed in seeds for plan in plans]
+        submissions = queue.submit(store, specs)
+        cached = sum(submission.cached for submission in submissions)
+        click.echo(f"{len(plans)} cuts, {len(specs)} runs, {cached} of them cached.", err=True)
+        if not no_wait:
+            wait_for(store, found, [spec.key for spec in specs], show_progress)
+        answers = [answer(store, s.key, s.cached) for s in submissions]
+    if as_json:
+        click.echo(json.dumps({"runs": answers}))
+        return
+    for values in answers:
+        score = f"{100 * values['score']:.1f} %" if values["score"] is not None else values["state"]
+        click.echo(f"{values['run']}  kept {numbers(values['kept_layers']):<12}  seed {values['seed']}  {score}")
+
+
+@cli.command()
+@click.option("--csv", "as_csv", is_flag=True, help="All rows with all columns as CSV.")
+@click.option("--state", type=click.Choice(["queued", "running", "done", "failed", "cancelled"]))
+@json_option
+def runs(as_csv: bool, state: str | None, as_json: bool) -> None:
+    """List the queue and the results."""
+    with opened_store() as (store, _):
+        rows = list_runs(store, *([state] if state else []))
+    if as_json:
+        click.echo(json.dumps({"runs": rows}))
+    elif as_csv:
+        write_csv(rows)
+    else:
+        for row in rows:
+            click.echo(run_line(row))
+        click.echo(f"{len(rows)} runs.", err=True)
+
+
+@cli.command()
+@click.argument("keys", nargs=-1, required=True, metavar="RUN…")
+def cancel(keys: tuple[str, ...]) -> None:
+    """Cancel waiting and running runs; the first letters of a run are enough."""
+    change_runs(keys, queue.cancel)
+
+
+@cli.command()
+@click.argument("keys", nargs=-1, required=True, metavar="RUN…")
+def retry(keys: tuple[str, ...]) -> None:
+    """Queue failed and cancelled runs again."""
+    change_runs(keys, queue.retry)
+
+
+@cli.command()
+@click.option("--once", is_flag=True, help="End when nothing waits any more.")
+def worker(once: bool) -> None:
+    """Work the queue on this machine; Ctrl-C gives the current run back."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with opened_store() as (store, found):
+        work(store, found, stop, once)
+
+
+@cli.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
+def dashboard(port: int) -> None:
+    """Serve the dashboard on this machine, and one worker with it."""
+    with opened_store() as (_, found):
+        serve.check_port(port)
+    serve.serve(found, port)
+
+
+@cli.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Say what works: versions, device, models and data, store, worker. Exit 0 when the embedded default can run."""
+    from pmb.doctor import examine  # imports torch's version through a child; needed here alone
+
+    findings = examine()
+    if as_json:
+        click.echo(json.dumps({"ok": all(f.ok for f in findings), "findings": [f.to_dict() for f in findings]}))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok ' if finding.ok else 'NO '} {finding.what:<10} {finding.text}")
+    if not all(finding.ok for finding in findings):
+        sys.exit(1)
+
+
+@cli.command()
+def ship() -> None:
+    """Write finished results as the files that come with the repository (cache/shipped)."""
+    with opened_store() as (store, found):
+        counts = write_shipped(store, found.shipped)
+    click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def main() -> None:
+    """Run the command line; every error that is meant for a user is one line and exit code 2."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Interrupted; what was queued stays queued.", err=True)
+        sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+    except click.ClickException as error:
+        sys.exit(complain(error.format_message()))
+    except PmbError as error:
+        sys.exit(complain(str(error)))
+    except BrokenPipeError:
+        sys.exit(0)  # the reader, `head` say, has seen enough
+
+
+def complain(sentence: str) -> int:
+    """Print one line to stderr; returns the exit code."""
+    click.echo("Error: " + " ".join(sentence.split()), err=True)
+    return 2
+
+
+@contextmanager
+def opened_store() -> Iterator[tuple[Store, settings.Settings]]:
+    """The store and the settings it was opened by."""
+    found = settings.from_environment()
+    store = open_store(found)
+    try:
+        yield store, found
+    finally:
+        store.close()
+
+
+def chosen_plan(
+    store: Store,
+    found: settings.Settings,
+    model: str,
+    task: str,
+    strategy: str | None,
+    drop: int | None,
+    keep: list[int] | None,
+) -> Plan:
+    """The cut that the options ask for; raises BadInput for too many or too few of them."""
+    if keep is not None:
+        if strategy is not None or drop is not None:
+            raise BadInput("--keep names the layers itself; leave out --strategy and --drop, or leave out --keep.")
+        return plan_kept(model, keep)
+    if drop is None:
+        raise BadInput("Say what to cut: --strategy S --drop K, --drop 0 for the whole model, or --keep 0,1,2.")
+    if strategy is None and drop != 0:
+        raise BadInput(f"--drop {drop} needs a --strategy: {', '.join(STRATEGIES)}.")
+    return plan_strategy(store, found, model, task, strategy or "top", drop)
+
+
+def change_runs(prefixes: Sequence[str], change: Callable[[Store, Sequence[str]], None]) -> None:
+    """Apply a change to the runs that begin so and print the state each is in then."""
+    with opened_store() as (store, _):
+        keys = [queue.find_key(store, prefix) for prefix in prefixes]
+        change(store, keys)
+        for row in list_runs(store):
+            if row["key"] in keys:
+                click.echo(run_line(row))
+
+
+def show_progress(line: str) -> None:
+    """One changing line on a terminal, nothing elsewhere."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{line}", nl=False, err=True)
+
+
+def print_answer(values: Row) -> None:
+    """A result for people."""
+    low, high = values["score_interval"]
+    whole = values["whole_model_score"]
+    beside = f"whole model {100 * whole:.1f} %" if whole is not None else "whole model not measured: run --drop 0"
+    click.echo(f"kept {numbers(values['kept_layers'])}  ({', '.join(values['strategy']) or 'custom'})")
+    click.echo(f"{values['metric']}  {100 * values['score']:.1f} %  ({100 * low:.1f} to {100 * high:.1f}; {beside})")
+    click.echo(f"parameters  {values['parameters']:,} of {values['whole_model_parameters']:,}")
+    if speedup := values["speedup"]:
+        spread = f"{speedup['low']:.2f} to {speedup['high']:.2f}; {speedup['device']}"
+        click.echo(f"speed-up  {speedup['ratio']:.2f}  ({spread})")
+    click.echo(f"training  {values['train_seconds']:.1f} s{', cached' if values['cached'] else ''}")
+
+
+def run_line(row: Row) -> str:
+    """A run as one line."""
+    when = datetime.fromtimestamp(row["finished_at"] or row["queued_at"], UTC).strftime("%Y-%m-%d %H:%M")
+    outcome = f"{100 * row['score']:.1f} %" if row["score"] is not None else (row["error"] or "")
+    cut = f"{row['model']} {row['task']} {row['recipe']} kept {numbers(row['kept_layers'])} seed {row['seed']}"
+    return f"{row['key'][:12]}  {row['state']:<9}  {when}  {cut}  {outcome}".rstrip()
+
+
+def write_csv(rows: list[Row]) -> None:
+    """All rows to stdout; lists in one cell."""
+    if not rows:
+        return
+    writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: json.dumps(v) if isinstance(v, (list, dict)) else v for k, v in row.items()})
+
+
+def numbers(layers: Sequence[int]) -> str:
+    """Layer indices as people write them."""
+    return ",".join(map(str, layers))
+
+
+assert DEFAULT_MODEL in MODELS and DEFAULT_TASK in TASKS and DEFAULT_RECIPE in RECIPES

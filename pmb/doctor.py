@@ -1,0 +1,88 @@
+"""What `python -m pmb doctor` looks at: each finding is a fact and whether the embedded default can run with it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pmb import settings
+from pmb.engine import assets
+from pmb.errors import PmbError
+from pmb.lab import executors, queue
+from pmb.lab.store import list_runs, open_store
+
+LIBRARIES = ("streamlit", "torch", "transformers", "sqlalchemy", "altair")
+OLDEST_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    what: str
+    ok: bool
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Look at everything that a run needs; takes the seconds that torch needs to start."""
+    return [
+        Finding("python", sys.version_info >= OLDEST_PYTHON, platform.python_version()),
+        _look("libraries", _libraries),
+        _look("device", _device),
+        _look("assets", _assets),
+        _look("store", _store),
+        _look("worker", _worker),
+    ]
+
+
+def _look(what: str, fact: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, fact())
+    except PmbError as error:
+        return Finding(what, False, str(error))
+
+
+def _libraries() -> str:
+    try:
+        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise PmbError(f"{error.name} is not installed; `make venv` installs what the lab needs.") from error
+
+
+def _device() -> str:
+    return str(executors.ask({"kind": "device", "assets": ""})["device"])
+
+
+def _assets() -> str:
+    folder = settings.from_environment().assets
+    assets.fetch(folder)
+    return f"embedded model and data in {folder}"
+
+
+def _store() -> str:
+    found = settings.from_environment()
+    store = open_store(found)
+    try:
+        counts = [f"{len(list_runs(store, state))} {state}" for state in ("done", "queued", "running", "failed")]
+    finally:
+        store.close()
+    return f"{store.engine.url.render_as_string()}: {', '.join(counts)}"
+
+
+def _worker() -> str:
+    """No worker is no fault: `run` works the queue itself."""
+    store = open_store(settings.from_environment())
+    try:
+        names = queue.list_workers(store)
+    finally:
+        store.close()
+    return ", ".join(names) if names else "none is running; `make run` and `python -m pmb worker` start one"

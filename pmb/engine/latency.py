@@ -1,0 +1,60 @@
+"""Inference time of a cut model against the whole one: it depends on the depth, not on which layers stay."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from pmb.engine.device import device_name
+from pmb.engine.surgery import cut, load_classifier
+from pmb.spec import Latency
+
+SHAPES = ((32, 32), (1, 32))  # (batch, tokens): the first is the speed-up that tables show
+PAIRS = 9
+WARM_UP = 2
+
+
+def measure_latency(folder: Path, labels: Sequence[str], depth: int, device: torch.device) -> list[Latency]:
+    """Time the whole model and one cut to `depth` layers in turn, at each of SHAPES; logits of random tokens."""
+    whole = load_classifier(folder, labels).eval().to(device)
+    shallow = cut(load_classifier(folder, labels), range(depth)).eval().to(device)
+    return [_measure_shape(whole, shallow, depth, batch, length, device) for batch, length in SHAPES]
+
+
+@torch.inference_mode()
+def _measure_shape(
+    whole: PreTrainedModel, shallow: PreTrainedModel, depth: int, batch: int, length: int, device: torch.device
+) -> Latency:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(1000, whole.config.vocab_size, (batch, length), generator=generator).to(device)
+    mask = torch.ones_like(tokens)
+
+    def seconds(model: Callable[..., object]) -> float:
+        start = time.perf_counter()
+        model(input_ids=tokens, attention_mask=mask)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    for _ in range(WARM_UP):
+        seconds(whole), seconds(shallow)
+    pairs = [(seconds(whole), seconds(shallow)) for _ in range(PAIRS)]
+    ratios = [of_whole / of_shallow for of_whole, of_shallow in pairs]
+    return Latency(
+        depth=depth,
+        batch=batch,
+        length=length,
+        device=device_name(device),
+        ratio=statistics.median(ratios),
+        low=float(np.quantile(ratios, 0.1)),
+        high=float(np.quantile(ratios, 0.9)),
+        pairs=PAIRS,
+        whole_seconds=statistics.median(pair[0] for pair in pairs),
+        cut_seconds=statistics.median(pair[1] for pair in pairs),
+    )

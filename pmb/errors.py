@@ -1,0 +1,45 @@
+"""Everything that the lab raises on purpose; each message is one sentence meant for a user.
+
+PmbError
+├── BadInput           a value the user gave cannot be used (also a ValueError)
+├── AssetsUnavailable  the embedded model or data is missing, broken or cannot be downloaded
+├── StoreUnavailable   the database is locked, damaged, of a newer schema, or its disk is full
+├── RunFailed          a run, or a measurement of layers, ended without a result
+└── WorkerBusy         another worker already works this PMB_HOME
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+
+class PmbError(Exception):
+    """Base of all errors that are shown to a user as one sentence."""
+
+
+class BadInput(PmbError, ValueError):
+    """A value given by the user that cannot be used."""
+
+
+class AssetsUnavailable(PmbError):
+    """The embedded model or data is missing, broken or out of reach."""
+
+
+class StoreUnavailable(PmbError):
+    """The database cannot be read or written."""
+
+
+class RunFailed(PmbError):
+    """A run or a measurement ended without a result."""
+
+
+class WorkerBusy(PmbError):
+    """Another worker already works this PMB_HOME."""
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> BadInput:
+    """Say that a name is unknown, which is the nearest, and which exist."""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return BadInput(f"Unknown {kind} {name!r}.{hint} There are: {', '.join(known)}.")

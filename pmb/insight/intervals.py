@@ -1,0 +1,65 @@
+"""95 % intervals. scipy.special only: scipy.stats takes most of a second to import."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy.special import ndtri, stdtrit
+
+COVERAGE = 0.95
+TAIL = 1 - (1 - COVERAGE) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the width; for an interval that lies evenly around its mean, the ± of it."""
+        return (self.high - self.low) / 2
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether a difference is clearly not nothing."""
+        return self.low > 0 or self.high < 0
+
+
+def binomial_interval(share: float, count: int) -> Interval:
+    """Wilson's score interval of a share of `count` sentences (Wilson, 1927)."""
+    z = float(ndtri(TAIL))
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    spread = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return Interval(share, centre - spread, centre + spread)
+
+
+def seed_interval(values: Sequence[float]) -> Interval:
+    """Student's t-interval of the mean over seeds; needs at least 2 values."""
+    mean, variance = _moments(values)
+    half = float(stdtrit(len(values) - 1, TAIL)) * math.sqrt(variance / len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def difference_interval(values: Sequence[float], others: Sequence[float]) -> Interval:
+    """Welch's t-interval of mean(values) - mean(others); needs at least 2 values of each (Welch, 1947)."""
+    (mean, variance), (other_mean, other_variance) = _moments(values), _moments(others)
+    share, other_share = variance / len(values), other_variance / len(others)
+    squared_error = share + other_share
+    if squared_error == 0:
+        return Interval(mean - other_mean, mean - other_mean, mean - other_mean)
+    freedom = squared_error**2 / (share**2 / (len(values) - 1) + other_share**2 / (len(others) - 1))
+    half = float(stdtrit(freedom, TAIL)) * math.sqrt(squared_error)
+    return Interval(mean - other_mean, mean - other_mean - half, mean - other_mean + half)
+
+
+def _moments(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        raise ValueError(f"An interval over seeds needs at least 2 values, not {len(values)}.")
+    mean = math.fsum(values) / len(values)
+    return mean, math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)

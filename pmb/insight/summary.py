@@ -1,0 +1,160 @@
+"""From rows of finished runs to configurations (a run without its seed), curves and the sentence that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pmb.insight.intervals import binomial_interval, difference_interval, seed_interval
+from pmb.strategies import STRATEGIES, drop_counts, kept_layers
+
+Row = Mapping[str, Any]
+
+CONFIGURATION_COLUMNS = (
+    "kept_layers",
+    "num_hidden_layers",
+    "depth",
+    "drop_count",
+    "seeds",
+    "scores",
+    "mean",
+    "low",
+    "high",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "parameters",
+    "megabytes",
+    "train_seconds",
+    "sources",
+    "device",
+    "finished_at",
+)
+
+
+def configurations(runs: Sequence[Row]) -> pd.DataFrame:
+    """One row for each kept-layer tuple of finished runs of ONE model, task and recipe.
+
+    `mean`, `low`, `high`: the mean over seeds with its t-interval; of a single run its score with the binomial
+    interval. `difference…`: from the whole model, with Welch's interval; NaN where either has a single seed.
+    """
+    frame = pd.DataFrame(list(runs))
+    if frame.empty:
+        return pd.DataFrame(columns=list(CONFIGURATION_COLUMNS))
+    frame["kept_layers"] = frame["kept_layers"].map(tuple)
+    rows = [_configuration(kept, group.sort_values("seed")) for kept, group in frame.groupby("kept_layers")]
+    whole = next((row["scores"] for row in rows if row["drop_count"] == 0), ())
+    for row in rows:
+        row |= _difference(row, whole)
+    table = pd.DataFrame(rows, columns=list(CONFIGURATION_COLUMNS))
+    return table.sort_values(["drop_count", "kept_layers"]).reset_index(drop=True)
+
+
+def curves(table: pd.DataFrame, num_hidden_layers: int, scores: Sequence[float] | None) -> pd.DataFrame:
+    """The configurations as points of the strategies that lead to them: columns `strategy`, then as the table.
+
+    A configuration that two strategies share stands once for each.
+    """
+    by_kept = {row["kept_layers"]: row for row in table.to_dict("records")}
+    points = []
+    for strategy in STRATEGIES:
+        if strategy == "contribution" and scores is None:
+            continue
+        for drop_count in drop_counts(strategy, num_hidden_layers):
+            kept = kept_layers(strategy, num_hidden_layers, drop_count, scores)
+            if kept in by_kept:
+                points.append({"strategy": strategy} | by_kept[kept])
+    return pd.DataFrame(points, columns=["strategy", *CONFIGURATION_COLUMNS])
+
+
+def speed_by_depth(latencies: Sequence[Row], num_hidden_layers: int, batch: int, length: int) -> pd.DataFrame:
+    """Speed-up by depth on ONE device (`depth`, `speedup`, `speedup_low`, `speedup_high`, `speed_device`).
+
+    The device with the most depths measured; of equals the one measured last. The whole model has 1 by definition.
+    """
+    names = ["depth", "speedup", "speedup_low", "speedup_high", "speed_device"]
+    shaped = [row for row in latencies if (row["batch"], row["length"]) == (batch, length)]
+    if not shaped:
+        return pd.DataFrame(columns=names)
+    frame = pd.DataFrame(shaped)
+    ranked = frame.groupby("device").agg(depths=("depth", "nunique"), last=("measured_at", "max"))
+    device = ranked.sort_values(["depths", "last"]).index[-1]
+    frame = frame[frame["device"] == device][["depth", "ratio", "low", "high", "device"]]
+    frame.columns = pd.Index(names)
+    whole = pd.DataFrame([[num_hidden_layers, 1.0, 1.0, 1.0, device]], columns=names)
+    return pd.concat([frame, whole]).sort_values("depth").reset_index(drop=True)
+
+
+def pareto_front(table: pd.DataFrame) -> pd.Series:
+    """Whether no other configuration is both at least as fast and at least as accurate, and better in one."""
+    points = list(zip(table["speedup"], table["mean"], strict=True))
+
+    def beaten(speedup: float, mean: float) -> bool:
+        return any(s >= speedup and m >= mean and (s, m) != (speedup, mean) for s, m in points)
+
+    return pd.Series([not beaten(*point) for point in points], index=table.index, dtype=bool)
+
+
+def answer_sentence(row: Row, whole: Row | None, strategy: str, speedup: float | None) -> str:
+    """The page's question answered from the data, with no difference called that the data do not call."""
+    total, dropped = row["num_hidden_layers"], row["drop_count"]
+    if dropped == 0:
+        return f"The whole model of {total} layers scores {_score(row)}; every cut is measured against it."
+    what = f"Dropping {dropped} of {total} layers by {strategy.replace('-', ' ')}"
+    faster = f" and answers {speedup:.2f} times as fast" if speedup is not None and pd.notna(speedup) else ""
+    if whole is None:
+        return f"{what} scores {_score(row)}{faster}; the whole model has not been measured with this recipe yet."
+    kept = 100 * row["mean"] / whole["mean"]
+    return f"{what} keeps {kept:.1f} % of the accuracy ({_score(row)} of {_score(whole)}){faster}. {_verdict(row)}"
+
+
+def _verdict(row: Row) -> str:
+    if pd.isna(row["difference_low"]):
+        return "With one seed, whether that is a real loss cannot be said."
+    points = -100 * row["difference"]
+    low, high = -100 * row["difference_high"], -100 * row["difference_low"]
+    if low <= 0 <= high:
+        return "No clear difference from the whole model."
+    word = "loss" if points > 0 else "gain"
+    ends = sorted((abs(low), abs(high)))
+    return f"The {word} is {abs(points):.1f} points (95 % interval {ends[0]:.1f} to {ends[1]:.1f})."
+
+
+def _score(row: Row) -> str:
+    half = 100 * (row["high"] - row["low"]) / 2
+    seeds = len(row["seeds"])
+    return f"{100 * row['mean']:.1f} ± {half:.1f} %, {seeds} seed{'' if seeds == 1 else 's'}"
+
+
+def _configuration(kept: tuple[int, ...], group: pd.DataFrame) -> dict[str, Any]:
+    first = group.iloc[0]
+    scores = tuple(float(score) for score in group["score"])
+    interval = seed_interval(scores) if len(scores) > 1 else binomial_interval(scores[0], int(first["num_dev"]))
+    total = int(first["num_hidden_layers"])
+    return {
+        "kept_layers": kept,
+        "num_hidden_layers": total,
+        "depth": len(kept),
+        "drop_count": total - len(kept),
+        "seeds": tuple(int(seed) for seed in group["seed"]),
+        "scores": scores,
+        "mean": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "parameters": int(first["parameters"]),
+        "megabytes": float(first["megabytes"]),
+        "train_seconds": float(group["train_seconds"].median()),
+        "sources": tuple(sorted(set(group["source"]))),
+        "device": ", ".join(sorted(set(group["device"]))),
+        "finished_at": float(group["finished_at"].max()),
+    }
+
+
+def _difference(row: Row, whole_scores: Sequence[float]) -> dict[str, float]:
+    if row["drop_count"] == 0 or min(len(row["scores"]), len(whole_scores)) < 2:
+        nothing = float("nan")
+        return {"difference": nothing, "difference_low": nothing, "difference_high": nothing}
+    interval = difference_interval(row["scores"], whole_scores)
+    return {"difference": interval.mean, "difference_low": interval.low, "difference_high": interval.high}

@@ -1,0 +1,64 @@
+"""One finished run as the plain values that `run --json` prints and tables show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pmb.insight.intervals import binomial_interval
+from pmb.lab.plan import known_layer_scores
+from pmb.lab.queue import spec_of_row
+from pmb.lab.store import Row, Store, get_run, list_latencies
+from pmb.spec import RunSpec
+from pmb.strategies import strategies_of
+
+HEADLINE_SHAPE = (32, 32)  # (batch, tokens) of the speed-up that is shown
+
+
+def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
+    """Everything `run --json` promises, for a run in any state; what is not measured is None."""
+    row = get_run(store, key)
+    assert row is not None, key
+    spec = spec_of_row(row)
+    scores = known_layer_scores(store, spec.model, spec.task)
+    interval = binomial_interval(row["score"], row["num_dev"]) if row["state"] == "done" else None
+    return {
+        "run": key[:12],
+        "state": row["state"],
+        "model": spec.model,
+        "task": spec.task,
+        "recipe": spec.recipe.name,
+        "strategy": list(strategies_of(spec.kept_layers, spec.num_hidden_layers, scores)),
+        "kept_layers": list(spec.kept_layers),
+        "dropped_layers": list(spec.dropped_layers),
+        "seed": spec.seed,
+        "metric": row["metric"],
+        "score": row["score"],
+        "score_interval": [interval.low, interval.high] if interval else None,
+        "whole_model_score": _whole_model_score(store, spec),
+        "parameters": row["parameters"],
+        "whole_model_parameters": row["whole_model_parameters"],
+        "speedup": _speedup(store, row),
+        "train_seconds": row["train_seconds"],
+        "cached": cached,
+        "error": row["error"],
+    }
+
+
+def _whole_model_score(store: Store, spec: RunSpec) -> float | None:
+    """The whole model's score with the same recipe and seed."""
+    values = spec.to_dict() | {"kept_layers": list(range(spec.num_hidden_layers))}
+    row = get_run(store, RunSpec.from_dict(values).key)
+    return row["score"] if row else None
+
+
+def _speedup(store: Store, row: Row) -> dict[str, Any] | None:
+    """Inference speed-up of this depth on the device that did the run."""
+    batch, length = HEADLINE_SHAPE
+    for found in list_latencies(store, row["model"], row["model_revision"]):
+        same = (found["depth"], found["device"]) == (len(row["kept_layers"]), row["device"])
+        if same and (found["batch"], found["length"]) == HEADLINE_SHAPE:
+            return {name: found[name] for name in ("ratio", "low", "high", "device", "batch", "length")}
+    whole = row["state"] == "done" and len(row["kept_layers"]) == row["num_hidden_layers"]
+    if not whole:
+        return None
+    return {"ratio": 1.0, "low": 1.0, "high": 1.0, "device": row["device"], "batch": batch, "length": length}

@@ -1,0 +1,110 @@
+"""The process in which torch lives: reads one job from stdin, writes JSON lines to stdout, ends with its parent.
+
+Started by pmb.lab.executors as `python -m pmb.lab.child`. It imports torch first and then waits, so that a child
+started ahead of time answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from pmb.errors import PmbError
+from pmb.spec import Progress, RunSpec
+
+NICENESS = 15  # the page stays quick while a fine-tune runs
+REPORT_SECONDS = 0.25  # between two progress messages
+
+Send = Callable[[dict[str, Any]], None]
+
+
+def main() -> None:
+    """Do one job and end."""
+    os.nice(NICENESS)
+    send = _sender(_private_stdout())
+    from pmb.engine import run as engine  # torch: seconds
+
+    engine.quieten()
+    job_line = sys.stdin.readline()
+    if not job_line:
+        return
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    job = json.loads(job_line)
+    try:
+        send(do(job, engine, send))
+    except PmbError as error:
+        send({"error": str(error)})
+    except MemoryError:
+        send({"error": "The machine has too little free memory for this run; close other programs and retry."})
+    except OSError as error:
+        send({"error": f"The run could not read or write a file: {error.strerror or error}."})
+    except Exception as error:  # the border of the process: whatever it is, the worker must hear of it
+        traceback.print_exc()
+        send({"error": f"The run broke off with {type(error).__name__}: {_first_line(error)}"})
+
+
+def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
+    """The answer to a job: "device", "run" (with "spec") or "similarity" (with "model", "task", "sentences")."""
+    if job["kind"] == "device":
+        return {"device": engine.device_name(engine.pick_device())}
+    assets_folder = Path(job["assets"])
+    if job["kind"] == "similarity":
+        return {"scores": engine.measure_similarity(job["model"], job["task"], job["sentences"], assets_folder)}
+    spec = RunSpec.from_dict(job["spec"])
+    result = engine.run(spec, assets_folder, _throttled(send))
+    depth = len(spec.kept_layers)
+    latencies = []
+    if depth < spec.num_hidden_layers and result.device not in job["timed_devices"]:
+        send({"progress": asdict(Progress("timing"))})
+        latencies = engine.measure_latency(spec.model, spec.task, depth, assets_folder)
+    return {"result": asdict(result), "latencies": [asdict(latency) for latency in latencies]}
+
+
+def _private_stdout() -> TextIO:
+    """Keep stdout for messages and send what libraries print to stderr instead."""
+    messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return messages
+
+
+def _sender(messages: TextIO) -> Send:
+    def send(message: dict[str, Any]) -> None:
+        messages.write(json.dumps(message) + "\n")
+        messages.flush()
+
+    return send
+
+
+def _throttled(send: Send) -> Callable[[Progress], None]:
+    """Send progress at most every REPORT_SECONDS within a phase."""
+    last = {"time": 0.0, "phase": ""}
+
+    def report(progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.phase != last["phase"] or now - float(last["time"]) >= REPORT_SECONDS:
+            last.update(time=now, phase=progress.phase)
+            send({"progress": asdict(progress)})
+
+    return report
+
+
+def _end_with_parent() -> None:
+    """stdin closes when the parent dies, however it dies."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no further words"])[0]
+
+
+if __name__ == "__main__":
+    main()

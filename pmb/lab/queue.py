@@ -1,0 +1,228 @@
+"""The queue is the runs table: submit, claim by one guarded UPDATE, renew, finish, cancel, retry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import and_, case, func, or_, select, update
+
+from pmb.errors import BadInput
+from pmb.lab.schema import runs, workers
+from pmb.lab.store import Store
+from pmb.spec import Progress, Recipe, RunResult, RunSpec
+
+LEASE_SECONDS = 15.0
+ALIVE_SECONDS = 10.0  # a worker that was silent for longer is taken for dead
+MAX_ATTEMPTS = 3
+ENDED = ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of one asked-for run: `cached` when its result was there already."""
+
+    key: str
+    state: str
+
+    @property
+    def cached(self) -> bool:
+        """Whether the result was there already."""
+        return self.state == "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that this worker now holds."""
+
+    key: str
+    spec: RunSpec
+    attempts: int
+
+
+def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
+    """Queue each run unless it is there; one that failed or was cancelled is queued again.
+
+    The key is the primary key: however many ask for a run, it is one row.
+    """
+    now = time.time()
+    # Microseconds keep the order of a sweep.
+    rows = [_new_row(spec) | {"queued_at": now + i * 1e-6} for i, spec in enumerate(specs)]
+    keys = [spec.key for spec in specs]
+    with store.connect() as connection:
+        if rows:
+            connection.execute(store.insert_new(runs), rows)
+        ended_badly = and_(runs.c.key.in_(keys), runs.c.state.in_(("failed", "cancelled")))
+        connection.execute(update(runs).where(ended_badly).values(_queued_again(now)))
+        states = dict(connection.execute(select(runs.c.key, runs.c.state).where(runs.c.key.in_(keys))).tuples().all())
+    return [Submission(key, states[key]) for key in keys]
+
+
+def claim(store: Store, worker: str) -> Claim | None:
+    """Take the longest-waiting run; None when nothing waits."""
+    now = time.time()
+    oldest = select(runs.c.key).where(runs.c.state == "queued").order_by(runs.c.queued_at, runs.c.key).limit(1)
+    if store.engine.dialect.name == "postgresql":
+        oldest = oldest.with_for_update(skip_locked=True)
+    taken = (
+        update(runs)
+        .where(runs.c.key == oldest.scalar_subquery(), runs.c.state == "queued")
+        .values(
+            state="running",
+            worker=worker,
+            lease_until=now + LEASE_SECONDS,
+            started_at=now,
+            attempts=runs.c.attempts + 1,
+            progress=asdict(Progress("starting")),
+        )
+        .returning(*runs.c)
+    )
+    with store.connect() as connection:
+        row = connection.execute(taken).mappings().first()
+    return Claim(row["key"], spec_of_row(dict(row)), row["attempts"]) if row else None
+
+
+def renew(store: Store, key: str, worker: str, progress: Progress) -> str:
+    """Renew the lease and tell the progress; returns "go on", "cancel", or "lost" when another worker has it."""
+    mine = and_(runs.c.key == key, runs.c.worker == worker, runs.c.state == "running")
+    values = {"lease_until": time.time() + LEASE_SECONDS, "progress": asdict(progress)}
+    with store.connect() as connection:
+        row = connection.execute(update(runs).where(mine).values(values).returning(runs.c.cancel_requested)).first()
+    if row is None:
+        return "lost"
+    return "cancel" if row.cancel_requested else "go on"
+
+
+def finish(store: Store, key: str, worker: str, result: RunResult) -> bool:
+    """Write the result, once; False when this worker no longer holds the run."""
+    values = asdict(result)
+    values |= {"predictions": list(result.predictions), "losses": list(result.losses), "error": None, "log": None}
+    return _end(store, key, worker, "done", values | {"num_dev": len(result.predictions)})
+
+
+def fail(store: Store, key: str, worker: str, error: str, log: str) -> bool:
+    """End a run without a result, with the sentence for its user and the end of its log."""
+    return _end(store, key, worker, "failed", {"error": error, "log": log})
+
+
+def end_cancelled(store: Store, key: str, worker: str) -> bool:
+    """End a run whose cancellation was asked for."""
+    return _end(store, key, worker, "cancelled", {})
+
+
+def give_back(store: Store, key: str, worker: str) -> bool:
+    """Put a held run back at its place in the queue: the worker stops before its end."""
+    return _update_held(store, key, worker, {"state": "queued", "attempts": runs.c.attempts - 1} | _UNHELD)
+
+
+def release_lost(store: Store, dead_workers: Sequence[str] = ()) -> None:
+    """Give runs whose lease ran out, or whose worker is known to be dead, back to the queue.
+
+    One that was lost MAX_ATTEMPTS times fails: it probably brings its process down. One that was to be cancelled is.
+    """
+    now = time.time()
+    lost = and_(runs.c.state == "running", or_(runs.c.lease_until < now, runs.c.worker.in_(dead_workers)))
+    too_often = runs.c.attempts >= MAX_ATTEMPTS
+    sentence = f"The process of this run died {MAX_ATTEMPTS} times without a word; perhaps it ran out of memory."
+    values: dict[str, Any] = {
+        "state": case((runs.c.cancel_requested, "cancelled"), (too_often, "failed"), else_="queued"),
+        "error": case((and_(too_often, ~runs.c.cancel_requested), sentence), else_=None),
+        "finished_at": case((or_(too_often, runs.c.cancel_requested), now), else_=None),
+    }
+    with store.connect() as connection:
+        connection.execute(update(runs).where(lost).values(values | _UNHELD))
+
+
+def cancel(store: Store, keys: Sequence[str]) -> None:
+    """End waiting runs at once, ask running ones to stop; ended ones stay as they are."""
+    waiting = and_(runs.c.key.in_(keys), runs.c.state == "queued")
+    running = and_(runs.c.key.in_(keys), runs.c.state == "running")
+    with store.connect() as connection:
+        connection.execute(update(runs).where(waiting).values(state="cancelled", finished_at=time.time()))
+        connection.execute(update(runs).where(running).values(cancel_requested=True))
+
+
+def retry(store: Store, keys: Sequence[str]) -> None:
+    """Queue failed and cancelled runs again, with their attempts counted anew."""
+    ended_badly = and_(runs.c.key.in_(keys), runs.c.state.in_(("failed", "cancelled")))
+    with store.connect() as connection:
+        connection.execute(update(runs).where(ended_badly).values(_queued_again(time.time())))
+
+
+def find_key(store: Store, prefix: str) -> str:
+    """The key that starts so; raises BadInput where none or several do."""
+    query = select(runs.c.key).where(runs.c.key.startswith(prefix, autoescape=True)).limit(2)
+    with store.connect() as connection:
+        found = connection.execute(query).scalars().all()
+    if len(found) != 1 or not prefix:
+        kind = "No run" if not found else "More than one run"
+        raise BadInput(f"{kind} begins with {prefix!r}; `python -m pmb runs` lists them.")
+    return found[0]
+
+
+def waiting_before(store: Store, key: str) -> int | None:
+    """How many runs wait before this one; None when it does not wait."""
+    mine = select(runs.c.queued_at).where(runs.c.key == key, runs.c.state == "queued")
+    with store.connect() as connection:
+        queued_at = connection.execute(mine).scalar()
+        if queued_at is None:
+            return None
+        earlier = and_(runs.c.state == "queued", runs.c.queued_at < queued_at)
+        return connection.execute(select(func.count()).select_from(runs).where(earlier)).scalar_one()
+
+
+def beat(store: Store, worker: str) -> None:
+    """Say that this worker is alive."""
+    now = time.time()
+    with store.connect() as connection:
+        done = connection.execute(update(workers).where(workers.c.name == worker).values(heartbeat_at=now))
+        if not done.rowcount:
+            connection.execute(workers.insert(), {"name": worker, "started_at": now, "heartbeat_at": now})
+
+
+def sign_off(store: Store, worker: str) -> None:
+    """Say that this worker has ended."""
+    with store.connect() as connection:
+        connection.execute(workers.delete().where(workers.c.name == worker))
+
+
+def list_workers(store: Store) -> list[str]:
+    """Names of the workers that have been heard of within ALIVE_SECONDS."""
+    alive = workers.c.heartbeat_at > time.time() - ALIVE_SECONDS
+    with store.connect() as connection:
+        return list(connection.execute(select(workers.c.name).where(alive).order_by(workers.c.name)).scalars())
+
+
+def spec_of_row(row: dict[str, Any]) -> RunSpec:
+    """The spec that a row of the runs table holds."""
+    names = ("model", "model_revision", "task", "task_revision", "num_hidden_layers", "seed")
+    recipe = Recipe(**row["recipe_values"])
+    return RunSpec(**{name: row[name] for name in names}, kept_layers=tuple(row["kept_layers"]), recipe=recipe)
+
+
+_UNHELD: dict[str, Any] = {"worker": None, "lease_until": None, "progress": None, "cancel_requested": False}
+
+
+def _new_row(spec: RunSpec) -> dict[str, Any]:
+    values = spec.to_dict()
+    recipe = values.pop("recipe")
+    more = {"recipe": recipe["name"], "recipe_values": recipe, "source": "measured", "state": "queued"}
+    return values | more | {"key": spec.key, "attempts": 0, "cancel_requested": False}
+
+
+def _queued_again(now: float) -> dict[str, Any]:
+    again = {"state": "queued", "attempts": 0, "queued_at": now, "started_at": None, "finished_at": None}
+    return again | {"error": None, "log": None} | _UNHELD
+
+
+def _end(store: Store, key: str, worker: str, state: str, values: dict[str, Any]) -> bool:
+    ending = {"state": state, "finished_at": time.time(), "progress": None, "lease_until": None}
+    return _update_held(store, key, worker, values | ending)
+
+
+def _update_held(store: Store, key: str, worker: str, values: dict[str, Any]) -> bool:
+    held = and_(runs.c.key == key, runs.c.worker == worker, runs.c.state == "running")
+    with store.connect() as connection:
+        return bool(connection.execute(update(runs).where(held).values(values)).rowcount)

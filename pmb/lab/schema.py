@@ -1,0 +1,102 @@
+"""The tables of the store. A change here needs a migration in migrations/versions and a new REVISION."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+
+REVISION = "0001"
+
+metadata = MetaData()
+
+# One row a run, asked for, running or ended: the queue and the truth.
+runs = Table(
+    "runs",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("model_revision", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("task_revision", Text, nullable=False),
+    Column("num_hidden_layers", Integer, nullable=False),
+    Column("kept_layers", JSON, nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("recipe_values", JSON, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("source", Text, nullable=False),  # measured | shipped
+    Column("state", Text, nullable=False),  # queued | running | done | failed | cancelled
+    Column("queued_at", Float, nullable=False),  # seconds since 1970, as all times here
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("worker", Text),
+    Column("lease_until", Float),
+    Column("cancel_requested", Boolean, nullable=False, default=False),
+    Column("progress", JSON),
+    Column("error", Text),
+    Column("log", Text),
+    Column("metric", Text),
+    Column("score", Float),
+    Column("num_dev", Integer),
+    Column("predictions", JSON),
+    Column("parameters", Integer),
+    Column("whole_model_parameters", Integer),
+    Column("megabytes", Float),
+    Column("whole_model_megabytes", Float),
+    Column("train_seconds", Float),
+    Column("total_seconds", Float),
+    Column("losses", JSON),
+    Column("device", Text),
+    Column("machine", Text),
+    Column("versions", JSON),
+    Index("runs_by_state", "state", "queued_at"),
+)
+
+# Contribution scores, cached by model, data and size.
+layer_scores = Table(
+    "layer_scores",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("model_revision", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("task_revision", Text, primary_key=True),
+    Column("sentences", Integer, primary_key=True),
+    Column("scores", JSON, nullable=False),
+    Column("measured_at", Float, nullable=False),
+)
+
+# Inference time by depth: which layers stay does not matter to it.
+latencies = Table(
+    "latencies",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("model_revision", Text, primary_key=True),
+    Column("depth", Integer, primary_key=True),
+    Column("device", Text, primary_key=True),
+    Column("batch", Integer, primary_key=True),
+    Column("length", Integer, primary_key=True),
+    Column("ratio", Float, nullable=False),
+    Column("low", Float, nullable=False),
+    Column("high", Float, nullable=False),
+    Column("pairs", Integer, nullable=False),
+    Column("whole_seconds", Float, nullable=False),
+    Column("cut_seconds", Float, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("measured_at", Float, nullable=False),
+)
+
+# Workers that are alive say so every second.
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("started_at", Float, nullable=False),
+    Column("heartbeat_at", Float, nullable=False),
+)
+
+# Which shipped files have been read in, by their hash.
+shipped_files = Table(
+    "shipped_files",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+)

@@ -1,0 +1,257 @@
+"""The store: one database that remembers runs, layer scores and latencies. SQLite by default."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Insert,
+    Table,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from pmb.errors import PmbError, StoreUnavailable
+from pmb.lab.schema import REVISION, latencies, layer_scores, runs, shipped_files
+from pmb.settings import Settings
+from pmb.spec import Latency, RunSpec
+
+BUSY_SECONDS = 5
+MIGRATIONS = Path(__file__).parent / "migrations"
+# What tables and charts need; predictions and logs are read for one run at a time.
+LIST_COLUMNS = [c for c in runs.c if c.name not in ("predictions", "log", "recipe_values", "losses")]
+
+Row = dict[str, Any]
+
+
+class Store:
+    """A database of the right schema. Every use goes through `connect`, which turns its faults into sentences."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A transaction: committed at the end, rolled back on an error; raises StoreUnavailable."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StoreUnavailable(_sentence(self.engine, error)) from error
+
+    def insert_new(self, table: Table) -> Insert:
+        """An INSERT that leaves an existing row as it is."""
+        dialect = sqlite if self.engine.dialect.name == "sqlite" else postgresql
+        return dialect.insert(table).on_conflict_do_nothing()
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self.engine.dispose()
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store, bring its schema up to date and read in new shipped results; raises StoreUnavailable."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        store = Store(_engine(settings.database_url))
+        if _revision(store) != REVISION:
+            with FileLock(settings.home / "store.lock"):
+                _migrate(store)
+    except OSError as error:
+        raise StoreUnavailable(f"Cannot write into PMB_HOME {settings.home}: {error.strerror or error}.") from error
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise StoreUnavailable(f"PMB_DATABASE_URL cannot be used: {error}.") from error
+    _read_shipped(store, settings.shipped)
+    return store
+
+
+def list_runs(store: Store, *states: str) -> list[Row]:
+    """Runs without their predictions and logs, oldest first; all of them where no state is named."""
+    query = select(*LIST_COLUMNS).order_by(runs.c.queued_at, runs.c.key)
+    if states:
+        query = query.where(runs.c.state.in_(states))
+    with store.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def get_run(store: Store, key: str) -> Row | None:
+    """All columns of one run."""
+    with store.connect() as connection:
+        row = connection.execute(select(runs).where(runs.c.key == key)).mappings().first()
+    return dict(row) if row else None
+
+
+def change_mark(store: Store) -> tuple[Any, ...]:
+    """A small value that differs whenever a list of finished runs or latencies would differ."""
+    query = text(
+        "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM runs WHERE state = 'done'), "
+        "(SELECT max(finished_at) FROM runs), (SELECT max(measured_at) FROM latencies), "
+        "(SELECT max(measured_at) FROM layer_scores)"
+    )
+    with store.connect() as connection:
+        return tuple(connection.execute(query).one())
+
+
+def list_latencies(store: Store, model: str, model_revision: str) -> list[Row]:
+    """Every measured latency of a base model."""
+    query = select(latencies).where(latencies.c.model == model, latencies.c.model_revision == model_revision)
+    with store.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def save_latencies(store: Store, spec: RunSpec, measured: Iterable[Latency]) -> None:
+    """Remember latencies; one that is there already stays."""
+    rows = [
+        asdict(latency)
+        | {"model": spec.model, "model_revision": spec.model_revision, "source": "measured", "measured_at": time.time()}
+        for latency in measured
+    ]
+    if rows:
+        with store.connect() as connection:
+            connection.execute(store.insert_new(latencies), rows)
+
+
+def get_layer_scores(store: Store, identity: Row) -> tuple[float, ...] | None:
+    """The contribution scores for a model, a task, their revisions and a number of sentences."""
+    query = select(layer_scores.c.scores).where(*(layer_scores.c[name] == value for name, value in identity.items()))
+    with store.connect() as connection:
+        scores = connection.execute(query).scalar()
+    return tuple(scores) if scores else None
+
+
+def save_layer_scores(store: Store, identity: Row, scores: Sequence[float]) -> None:
+    """Remember contribution scores; what is there already stays."""
+    with store.connect() as connection:
+        row = identity | {"scores": list(scores), "measured_at": time.time()}
+        connection.execute(store.insert_new(layer_scores), row)
+
+
+def write_shipped(store: Store, folder: Path) -> dict[str, int]:
+    """Write finished runs, layer scores and latencies as JSON lines for the repository; returns rows per file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    private = {"worker", "lease_until", "cancel_requested", "progress", "log", "error"}
+    tables: tuple[tuple[Table, Any], ...] = (
+        (runs, select(*(c for c in runs.c if c.name not in private)).where(runs.c.state == "done")),
+        (layer_scores, select(layer_scores)),
+        (latencies, select(latencies)),
+    )
+    counts = {}
+    for table, query in tables:
+        with store.connect() as connection:
+            rows = [dict(row) for row in connection.execute(query.order_by(*table.primary_key)).mappings()]
+        for row in rows:
+            row |= {"source": "shipped"} if "source" in row else {}
+            if "predictions" in row:
+                row["predictions"] = "".join(map(str, row["predictions"]))
+        lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+        (folder / f"{table.name}.jsonl").write_text(lines, encoding="utf-8")
+        counts[table.name] = len(rows)
+    return counts
+
+
+def _read_shipped(store: Store, folder: Path) -> None:
+    """Read in the shipped files that are new or changed; a run that was measured here wins over a shipped one."""
+    for table in (runs, layer_scores, latencies):
+        path = folder / f"{table.name}.jsonl"
+        if not path.is_file():
+            continue
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        with store.connect() as connection:
+            known = connection.execute(select(shipped_files.c.digest).where(shipped_files.c.name == table.name))
+            if known.scalar() == digest:
+                continue
+        rows = [_shipped_row(line, path) for line in content.splitlines()]
+        with store.connect() as connection:
+            if table is not layer_scores:
+                connection.execute(table.delete().where(table.c.source == "shipped"))
+            if rows:
+                connection.execute(store.insert_new(table), rows)
+            connection.execute(shipped_files.delete().where(shipped_files.c.name == table.name))
+            connection.execute(shipped_files.insert(), {"name": table.name, "digest": digest})
+
+
+def _shipped_row(line: bytes, path: Path) -> Row:
+    try:
+        row: Row = json.loads(line)
+    except ValueError as error:
+        raise PmbError(f"{path} is damaged; `git checkout {path}` brings it back.") from error
+    if "predictions" in row:
+        row |= {"predictions": list(map(int, row["predictions"])), "cancel_requested": False}
+    return row
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # a finished run survives a power cut
+    cursor.close()
+
+
+def _revision(store: Store) -> str | None:
+    """The schema that the database has; None for an empty one; raises StoreUnavailable for a newer one."""
+    with store.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if found is not None and found > REVISION:
+        raise StoreUnavailable(
+            f"The store is of schema {found}; this version knows up to {REVISION}. Update the lab, or set PMB_HOME to "
+            "another folder."
+        )
+    return found
+
+
+def _migrate(store: Store) -> None:
+    from alembic import command  # takes 0.2 s, needed once in a store's life
+    from alembic.config import Config
+
+    if _revision(store) == REVISION:
+        return
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with store.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _sentence(engine: Engine, error: DBAPIError) -> str:
+    """What happened and what to do, from the database's own words."""
+    words = str(error.orig).strip()
+    where = make_url(str(engine.url)).database if engine.dialect.name == "sqlite" else engine.url.render_as_string()
+    if "locked" in words:
+        return f"The store {where} is locked by another program for more than {BUSY_SECONDS} s; try again."
+    if "malformed" in words or "not a database" in words or "disk image" in words:
+        return (
+            f"The store {where} is damaged ({words}). Move it away and start again: shipped results come back, and "
+            "runs measured here can be run again."
+        )
+    if "full" in words:
+        return f"The disk of the store {where} is full; free some space and try again. Nothing was lost."
+    if "readonly" in words or "unable to open" in words:
+        return f"The store {where} cannot be opened for writing ({words})."
+    return f"The store {where} does not answer: {words.splitlines()[0]}."

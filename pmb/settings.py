@@ -1,0 +1,41 @@
+"""Where things are, read from the environment once per process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pmb.errors import BadInput
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+EXECUTORS = ("local",)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Folders and addresses; every field has a `PMB_…` environment variable, named beside it."""
+
+    home: Path  # PMB_HOME: store, assets, logs
+    database_url: str  # PMB_DATABASE_URL
+    executor: str  # PMB_EXECUTOR
+    shipped: Path  # PMB_SHIPPED: results that come with the repository
+
+    @property
+    def assets(self) -> Path:
+        """The folder of the embedded model and data."""
+        return self.home / "assets"
+
+
+def from_environment() -> Settings:
+    """Read the settings; raises BadInput where a value cannot be used."""
+    home = Path(os.environ.get("PMB_HOME") or REPOSITORY / "cache").expanduser().resolve()
+    executor = os.environ.get("PMB_EXECUTOR") or "local"
+    if executor not in EXECUTORS:
+        raise BadInput(f"PMB_EXECUTOR is {executor!r}; this version knows: {', '.join(EXECUTORS)}.")
+    return Settings(
+        home=home,
+        database_url=os.environ.get("PMB_DATABASE_URL") or f"sqlite:///{home / 'lab.sqlite'}",
+        executor=executor,
+        shipped=Path(os.environ.get("PMB_SHIPPED") or REPOSITORY / "cache" / "shipped").resolve(),
+    )

@@ -1,0 +1,127 @@
+"""The vocabulary that crosses process borders: what a run is asked to do and what it answers. All of it is JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, Self
+
+from pmb.errors import BadInput
+from pmb.strategies import check_kept_layers
+
+SCHEMA = 1  # raise it when the same spec would give another score
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything of a fine-tuning that is not the model, the task, the kept layers or the seed."""
+
+    name: str
+    train_sentences: int | None  # at most so many of the task's train sentences; None: all
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    warmup_fraction: float  # of all steps, linear; then linear decay to 0
+    weight_decay: float
+    max_grad_norm: float
+    max_length: int  # tokens
+    dropout: float  # of hidden states and of attention, in training
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One fine-tuning of one kept-layer tuple with one seed."""
+
+    model: str
+    model_revision: str
+    task: str
+    task_revision: str
+    num_hidden_layers: int  # of the base model
+    kept_layers: tuple[int, ...]
+    recipe: Recipe
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_kept_layers(self.kept_layers, self.num_hidden_layers)
+        if not 0 <= self.seed < 2**31:
+            raise BadInput(f"Seed {self.seed} is not allowed: from 0 to {2**31 - 1}.")
+
+    @cached_property
+    def key(self) -> str:
+        """The run key: SHA-256 (hex) of the canonical JSON of the spec and the schema number.
+
+        A recipe's name is a label and does not count; its values do.
+        """
+        content = self.to_dict() | {"schema": SCHEMA}
+        content["recipe"] = {k: v for k, v in content["recipe"].items() if k != "name"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def dropped_layers(self) -> tuple[int, ...]:
+        """The layers of the base model that are not kept."""
+        return tuple(i for i in range(self.num_hidden_layers) if i not in self.kept_layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as JSON-able values."""
+        return asdict(self) | {"kept_layers": list(self.kept_layers)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        return cls(
+            **values | {"kept_layers": tuple(values["kept_layers"]), "recipe": Recipe(**values["recipe"])},
+        )
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Inference of a cut model beside the whole one, timed in turn; ratios are whole / cut."""
+
+    depth: int
+    batch: int
+    length: int  # tokens
+    device: str
+    ratio: float  # median of the pairs
+    low: float  # 10th percentile of the pairs
+    high: float  # 90th percentile of the pairs
+    pairs: int
+    whole_seconds: float
+    cut_seconds: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run measured."""
+
+    metric: str
+    score: float  # on the dev sentences, 0 to 1
+    predictions: tuple[int, ...]  # one label a dev sentence, in the task's order
+    parameters: int
+    whole_model_parameters: int
+    megabytes: float  # of the float32 weights
+    whole_model_megabytes: float
+    train_seconds: float  # first to last training step
+    total_seconds: float  # from the spec's arrival to this result
+    losses: tuple[float, ...]  # mean training loss of each epoch
+    device: str
+    machine: str
+    versions: dict[str, str]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` wrote, ignoring fields of a later version."""
+        known = {f.name: values[f.name] for f in fields(cls)}
+        return cls(**known | {"predictions": tuple(known["predictions"]), "losses": tuple(known["losses"])})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is; `step` of `steps` counts training steps."""
+
+    phase: str  # starting, loading, training, evaluating, timing
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    seconds_left: float | None = None

@@ -1,0 +1,120 @@
+"""Which layers to drop: the six rules of Sajjad et al. (2020), section 2, as pure functions.
+
+Layers are numbered from 0, as in the model's code; the paper numbers them from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pmb.errors import BadInput, unknown_name
+
+STRATEGIES: Final = ("top", "even-alternate", "odd-alternate", "contribution", "symmetric", "bottom")
+
+
+def check_strategy(strategy: str) -> None:
+    """Raise BadInput unless the strategy is one of STRATEGIES."""
+    if strategy not in STRATEGIES:
+        raise unknown_name("strategy", strategy, STRATEGIES)
+
+
+def drop_counts(strategy: str, num_hidden_layers: int) -> tuple[int, ...]:
+    """Every K that the strategy can drop from a model of `num_hidden_layers`, smallest first.
+
+    The alternates reach half the layers; symmetric keeps as many layers at the bottom as at the top, so that
+    K has the parity of the depth (but for K=0); the others leave at least one layer.
+    """
+    check_strategy(strategy)
+    if num_hidden_layers < 1:
+        raise BadInput(f"A model of {num_hidden_layers} layers cannot be cut; it needs at least 1.")
+    if strategy in ("even-alternate", "odd-alternate"):
+        return tuple(range(num_hidden_layers // 2 + 1))
+    if strategy == "symmetric":
+        return (0, *(k for k in range(1, num_hidden_layers - 1) if (num_hidden_layers - k) % 2 == 0))
+    return tuple(range(num_hidden_layers))
+
+
+def check_drop_count(strategy: str, num_hidden_layers: int, drop_count: int) -> None:
+    """Raise BadInput, with what is allowed and why, unless the strategy can drop that many layers."""
+    allowed = drop_counts(strategy, num_hidden_layers)
+    if drop_count in allowed:
+        return
+    if strategy == "symmetric":
+        choices = ", ".join(map(str, allowed))
+        why = f"one of {choices}, since it keeps equal ends of {num_hidden_layers} layers"
+    else:
+        why = f"from 0 to {allowed[-1]}"
+    raise BadInput(f"Drop count {drop_count} is not possible with {strategy!r} on {num_hidden_layers} layers: {why}.")
+
+
+def kept_layers(
+    strategy: str, num_hidden_layers: int, drop_count: int, scores: Sequence[float] | None = None
+) -> tuple[int, ...]:
+    """The layers that stay when the strategy drops `drop_count` of `num_hidden_layers`, ascending.
+
+    `scores` is needed by "contribution" alone: per layer the mean cosine similarity of the sentence token before
+    and after it; the most similar layers go first, of equals the higher one. Raises BadInput.
+    """
+    check_drop_count(strategy, num_hidden_layers, drop_count)
+    dropped = set(_dropping_order(strategy, num_hidden_layers, drop_count, scores)[:drop_count])
+    return tuple(i for i in range(num_hidden_layers) if i not in dropped)
+
+
+def kept_above_threshold(scores: Sequence[float], threshold: float) -> tuple[int, ...]:
+    """The paper's own form of contribution: drop every layer whose similarity is above the threshold.
+
+    Raises BadInput where no layer would stay or the threshold is no cosine.
+    """
+    if not -1.0 <= threshold <= 1.0:
+        raise BadInput(f"Threshold {threshold} is no cosine similarity: from -1 to 1.")
+    kept = tuple(i for i, score in enumerate(scores) if score <= threshold)
+    if not kept:
+        raise BadInput(f"At threshold {threshold} no layer would stay: the least similar has {min(scores):.3f}.")
+    return kept
+
+
+def check_kept_layers(kept: Sequence[int], num_hidden_layers: int) -> tuple[int, ...]:
+    """Return the kept layers as a tuple; raises BadInput unless they are ascending, distinct and within the model."""
+    listed = ",".join(map(str, kept))
+    if not kept:
+        raise BadInput("No layer is kept; at least 1 must stay.")
+    if outside := [i for i in kept if not 0 <= i < num_hidden_layers]:
+        raise BadInput(f"Kept layer {outside[0]} is outside the model: layers are 0 to {num_hidden_layers - 1}.")
+    if doubled := sorted({i for i in kept if list(kept).count(i) > 1}):
+        raise BadInput(f"Kept layer {doubled[0]} is named twice in {listed!r}; name each layer once.")
+    if list(kept) != sorted(kept):
+        raise BadInput(f"Kept layers {listed!r} are not in ascending order: {','.join(map(str, sorted(kept)))!r} is.")
+    return tuple(kept)
+
+
+def strategies_of(
+    kept: Sequence[int], num_hidden_layers: int, scores: Sequence[float] | None = None
+) -> tuple[str, ...]:
+    """The strategies that lead to these kept layers; empty for a choice of one's own."""
+    drop_count = num_hidden_layers - len(kept)
+    return tuple(
+        s
+        for s in STRATEGIES
+        if drop_count in drop_counts(s, num_hidden_layers)
+        and (s != "contribution" or scores is not None)
+        and kept_layers(s, num_hidden_layers, drop_count, scores) == tuple(kept)
+    )
+
+
+def _dropping_order(strategy: str, depth: int, drop_count: int, scores: Sequence[float] | None) -> list[int]:
+    """Layers in the order in which they go (symmetric has no order of its own: its K middle layers)."""
+    if strategy == "top":
+        return list(range(depth - 1, -1, -1))
+    if strategy == "bottom":
+        return list(range(depth))
+    if strategy == "even-alternate":
+        return list(range(depth - 1, -1, -2))
+    if strategy == "odd-alternate":
+        return list(range(depth - 2, -1, -2))
+    if strategy == "symmetric":
+        end = (depth - drop_count) // 2
+        return list(range(end, end + drop_count))
+    if scores is None or len(scores) != depth:
+        raise BadInput(f"Strategy 'contribution' needs one similarity score for each of the {depth} layers.")
+    return sorted(range(depth), key=lambda i: (-scores[i], -i))

@@ -1,0 +1,97 @@
+"""Small helpers of the pages: the store, the theme, the sidebar, and errors as sentences."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import streamlit as st
+
+from pmb import settings
+from pmb.charts.style import THEMES, Theme
+from pmb.errors import PmbError
+from pmb.lab import queue
+from pmb.lab.store import Row, Store, list_runs, open_store
+
+LIVE_SECONDS = 1.0
+
+
+@st.cache_resource(max_entries=1)
+def the_store() -> Store:
+    """One store for all sessions of this server."""
+    return open_store(settings.from_environment())
+
+
+def guarded(show: Callable[[], object]) -> bool:
+    """Draw something; a PmbError becomes one message with its next step instead of a traceback."""
+    try:
+        show()
+    except PmbError as error:
+        st.error("The lab cannot go on.", icon=":material/error:")
+        st.text(str(error))
+        st.caption("`python -m pmb doctor` in a terminal looks at every part. Then reload this page.")
+        return False
+    return True
+
+
+def theme() -> Theme:
+    """Colours for charts on the page's present background."""
+    return THEMES["dark" if st.context.theme.type == "dark" else "light"]
+
+
+def live_runs() -> list[Row]:
+    """Runs that wait or go on, in the order of the queue, the running ones first."""
+    rows = list_runs(the_store(), "running", "queued")
+    return sorted(rows, key=lambda row: row["state"] != "running")
+
+
+def sidebar() -> None:
+    """What is running, on every page; looks again every second while something is."""
+    busy = bool(live_runs())
+    with st.sidebar:
+        st.fragment(_sidebar_status, run_every=LIVE_SECONDS if busy else None)()
+
+
+def _sidebar_status() -> None:
+    rows = live_runs()
+    running = [row for row in rows if row["state"] == "running"]
+    st.markdown(f"**{len(running)} running, {len(rows) - len(running)} waiting**")
+    for row in running:
+        st.progress(share_done(row), text=progress_line(row))
+    if rows and not queue.list_workers(the_store()):
+        st.warning("No worker is alive. Start one: `python -m pmb worker`", icon=":material/warning:")
+    if not rows:
+        st.caption("Nothing is running. Choose a cut on Explore and press Run.")
+
+
+def share_done(row: Row) -> float:
+    """How much of a run's training is done, 0 to 1."""
+    progress = row["progress"] or {}
+    return min(1.0, progress["step"] / progress["steps"]) if progress.get("steps") else 0.0
+
+
+def progress_line(row: Row) -> str:
+    """Phase, step, loss and times of a run that waits or goes on."""
+    progress = row["progress"]
+    if row["state"] == "queued" or not progress:
+        return "waiting"
+    parts = [progress["phase"]]
+    if progress["steps"]:
+        parts.append(f"step {progress['step']} of {progress['steps']}")
+    if progress["loss"] is not None:
+        parts.append(f"loss {progress['loss']:.2f}")
+    parts.append(f"{clock(time.time() - row['started_at'])} elapsed")
+    if progress["seconds_left"] is not None and progress["phase"] == "training":
+        parts.append(f"{clock(progress['seconds_left'])} left")
+    return ", ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as minutes and seconds, 1:05."""
+    whole = max(0, round(seconds))
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+def layers(indices: tuple[int, ...] | list[int]) -> str:
+    """Layer indices as people read them."""
+    return " ".join(map(str, indices)) or "none"

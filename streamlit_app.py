@@ -1,0 +1,21 @@
+"""The dashboard's entry: page config, navigation and the sidebar that every page has.
+
+Run: python -m pmb dashboard (with a worker), or streamlit run streamlit_app.py (without one).
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pmb import ui
+
+st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=":material/layers:", layout="wide")
+
+# File names and URL paths differ on purpose: with equal ones a cold deep link runs the page alone (docs/design.md).
+pages = [
+    st.Page("pages/explore_page.py", title="Explore", icon=":material/show_chart:", default=True),
+    st.Page("pages/runs_page.py", title="Runs", icon=":material/list_alt:", url_path="runs"),
+]
+page = st.navigation(pages, position="top")
+if ui.guarded(ui.sidebar):
+    ui.guarded(page.run)
