@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from pmb.insight import summary
 from pmb.lab import queue
 from pmb.lab.answer import HEADLINE_SHAPE
 from pmb.lab.plan import Plan, known_layer_scores, layer_scores, spec_of
-from pmb.lab.store import Row, change_mark, get_run, list_latencies, list_runs
+from pmb.lab.store import Row, change_mark, list_latencies, list_runs
 from pmb.spec import RunSpec
 from pmb.strategies import STRATEGIES, drop_counts, kept_layers
 
@@ -29,12 +30,13 @@ DEFAULT_STRATEGY = "top"
 DEFAULT_DROP = 2
 DEFAULT_RECIPE = "standard"
 MORE_SEEDS = 2
+ROW_PIXELS = 64  # of the buttons or the progress: nothing below jumps
 METHOD = """\
 **Score**: accuracy on {dev:,} dev sentences that no choice was made on; the last epoch counts. \
 **Interval**: 95 %; over seeds Student's t, of a single seed Wilson's binomial interval. It speaks for other seeds, \
 not for other sentences. **Speed-up**: time of the whole model by time of the cut one, batch {batch} of {length} \
-tokens, median of pairs timed in turn{device}. **Recipe** {recipe}: {sentences:,} train sentences, {epochs} epochs, \
-learning rate {rate:g}, batch {size}, the same for every depth. **Source**: {sources}."""
+tokens, median of pairs timed in turn{device}. **Recipe** {recipe}, the same for every \
+depth. **Source**: {sources}."""
 
 
 # =============================================================================
@@ -46,13 +48,14 @@ learning rate {rate:g}, batch {size}, the same for every depth. **Source**: {sou
 def load_points(model: str, task: str, recipe: str, mark: tuple[Any, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Configurations and the strategies' curves, with speed-up; `mark` changes when the store does."""
     store, row = ui.the_store(), MODELS[model]
-    wanted = (model, row.revision, task, TASKS[task].revision)
-    runs = [
-        run
-        for run in list_runs(store, "done")
-        if (run["model"], run["model_revision"], run["task"], run["task_revision"]) == wanted
-        and run["recipe"] == recipe
-    ]
+    wanted = {
+        "model": model,
+        "model_revision": row.revision,
+        "task": task,
+        "task_revision": TASKS[task].revision,
+        "recipe_values": asdict(RECIPES[recipe]),
+    }
+    runs = [run for run in list_runs(store, "done") if {name: run[name] for name in wanted} == wanted]
     scores = known_layer_scores(store, model, task)
     table = summary.configurations(runs)
     speed = summary.speed_by_depth(list_latencies(store, model, row.revision), row.num_hidden_layers, *HEADLINE_SHAPE)
@@ -108,22 +111,22 @@ def card(label: str, value: str, beside: str | None) -> None:
 
 
 def buttons(plan: Plan, row: Row | None) -> None:
-    """Run, or what is happening to the run that was asked for; looks again every second while it goes on."""
+    """Run, or what is happening to the runs that were asked for; looks again every second while they go on."""
     seeds = list(row["seeds"]) if row is not None else []
-    keys = [spec_of(plan, st.session_state.task, st.session_state.recipe, seed).key for seed in range(max(seeds, default=0) + 4)]
-    active = [run for run in ui.live_runs() if run["key"] in keys]
-    st.fragment(_live, run_every=ui.LIVE_SECONDS if active else None)(plan, seeds, [run["key"] for run in active])
+    possible = list(range(max(seeds, default=0) + MORE_SEEDS + 2))
+    keys = [spec.key for spec in specs_of(plan, st.session_state.task, st.session_state.recipe, possible)]
+    active = [run["key"] for run in ui.live_runs() if run["key"] in keys]
+    st.fragment(_live, run_every=ui.LIVE_SECONDS if active else None)(plan, seeds, active)
 
 
 def _live(plan: Plan, seeds: list[int], watched: list[str]) -> None:
     """The row of buttons or of progress, in a place of constant height."""
     active = [run for run in ui.live_runs() if run["key"] in watched]
-    with st.container(height=96, border=False):
-        if watched and not active:
-            tell_end(watched)
-            st.rerun()
+    if watched and not active:
+        st.rerun()  # the last one has ended: its point goes onto the charts
+    with st.container(height=ROW_PIXELS, border=False):
         if active:
-            progress_row(active[0])
+            progress_row(active)
         else:
             run_row(plan, seeds)
 
@@ -155,41 +158,39 @@ def ask_for(plan: Plan, seeds: list[int]) -> None:
     st.rerun()
 
 
-def progress_row(run: Row) -> None:
-    """How far the run is, and Cancel."""
+def progress_row(active: list[Row]) -> None:
+    """How far the runs of this cut are, and Cancel for all of them."""
+    run = active[0]
     with st.container(horizontal=True, vertical_alignment="center"):
         if run["state"] == "queued":
             before = queue.waiting_before(ui.the_store(), run["key"]) or 0
             text = f"waiting, {before} before it" if before else "waiting, next in the queue"
         else:
             text = ui.progress_line(run)
-        st.progress(ui.share_done(run), text=text)
+        more = f" ({len(active) - 1} more for this cut)" if len(active) > 1 else ""
+        st.progress(ui.share_done(run), text=text + more)
         if st.button("Cancel", key="cancel", icon=":material/stop:", disabled=bool(run["cancel_requested"])):
-            queue.cancel(ui.the_store(), [run["key"]])
+            queue.cancel(ui.the_store(), [one["key"] for one in active])
             st.rerun(scope="fragment")
-
-
-def tell_end(keys: list[str]) -> None:
-    """A toast for each run that has just ended."""
-    for key in keys:
-        run = get_run(ui.the_store(), key)
-        if run and run["state"] == "done":
-            st.toast(f"Run {key[:12]} is done: {100 * run['score']:.1f} %", icon=":material/check:")
-        elif run and run["state"] == "failed":
-            st.toast(f"Run {key[:12]} failed; see Runs", icon=":material/error:")
 
 
 def charts(points: pd.DataFrame, strategy: str, drop_count: int) -> None:
     """Accuracy against depth and against speed, or the same as a table."""
     view = st.segmented_control(
-        "View", ["Chart", "Table"], default="Chart", required=True, key="view", label_visibility="collapsed", bind="query-params"
+        "View",
+        ["Chart", "Table"],
+        default="Chart",
+        required=True,
+        key="view",
+        label_visibility="collapsed",
+        bind="query-params",
     )
     if view == "Table":
         configuration_table(points)
         return
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader("Accuracy against layers kept", anchor=False)
+        st.markdown("**Accuracy against layers kept**")
         st.altair_chart(
             accuracy.accuracy_by_depth(points, strategy, drop_count, ui.theme()),
             theme=None,
@@ -197,7 +198,7 @@ def charts(points: pd.DataFrame, strategy: str, drop_count: int) -> None:
         )
     timed = points[points["speedup"].notna()].copy()
     with right:
-        st.subheader("Accuracy against speed-up", anchor=False)
+        st.markdown("**Accuracy against speed-up**")
         if timed.empty:
             st.info("Speed is measured with the first run of each depth on this machine.")
             return
@@ -227,15 +228,28 @@ def configuration_table(points: pd.DataFrame) -> None:
             "source": points["sources"].map(", ".join),
         }
     )
-    decimals = {name: st.column_config.NumberColumn(format="%.1f") for name in shown if name.endswith(("%", "points", "M", "s"))}
-    decimals |= {"speed-up": st.column_config.NumberColumn(format="%.2f"), "strategy": st.column_config.TextColumn(pinned=True)}
+    decimals = {
+        name: st.column_config.NumberColumn(format="%.1f") for name in shown if name.endswith(("%", "points", "M", "s"))
+    }
+    decimals |= {
+        "speed-up": st.column_config.NumberColumn(format="%.2f"),
+        "strategy": st.column_config.TextColumn(pinned=True),
+    }
     decimals["seeds"] = decimals["dropped"] = st.column_config.NumberColumn(format="%d")
     st.dataframe(shown, hide_index=True, column_config=decimals, alt="The configurations that the charts draw.")
 
 
-def method(table: pd.DataFrame, task: str, recipe_name: str) -> None:
+def recipe_line(name: str) -> str:
+    """What a recipe does, in a line."""
+    recipe = RECIPES[name]
+    return (
+        f"{recipe.train_sentences:,} train sentences at most, {recipe.epochs} epochs, "
+        f"learning rate {recipe.learning_rate:g}, batch {recipe.batch_size}, dropout {recipe.dropout:g}"
+    )
+
+
+def method(table: pd.DataFrame, task: str, recipe: str) -> None:
     """How the numbers came about."""
-    recipe = RECIPES[recipe_name]
     timed = table["speed_device"].dropna()
     devices = ", ".join(sorted(set(table["device"])))
     dates = [datetime.fromtimestamp(seconds, UTC).date().isoformat() for seconds in table["finished_at"]]
@@ -249,11 +263,7 @@ def method(table: pd.DataFrame, task: str, recipe_name: str) -> None:
                 batch=batch,
                 length=length,
                 device=f" ({timed.iloc[0]})" if len(timed) else "",
-                recipe=recipe.name,
-                sentences=recipe.train_sentences,
-                epochs=recipe.epochs,
-                rate=recipe.learning_rate,
-                size=recipe.batch_size,
+                recipe=f"{recipe} ({recipe_line(recipe)})",
                 sources=f"{', '.join(sources)}, on {devices}, {min(dates)} to {max(dates)}" if dates else "none yet",
             )
         )
@@ -267,8 +277,12 @@ def method(table: pd.DataFrame, task: str, recipe_name: str) -> None:
 st.title("How many layers can I drop?", anchor=False)
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    model = st.selectbox("Model", list(MODELS), format_func=lambda m: MODELS[m].title, key="model", bind="query-params", width=190)
-    task = st.selectbox("Task", list(TASKS), format_func=lambda t: TASKS[t].title, key="task", bind="query-params", width=190)
+    model = st.selectbox(
+        "Model", list(MODELS), format_func=lambda m: MODELS[m].title, key="model", bind="query-params", width=190
+    )
+    task = st.selectbox(
+        "Task", list(TASKS), format_func=lambda t: TASKS[t].title, key="task", bind="query-params", width=190
+    )
     strategy = st.selectbox(
         "Strategy",
         list(STRATEGIES),
@@ -288,7 +302,16 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         bind="query-params",
         help="How many layers go. 0 is the whole model.",
     )
-    recipe = st.selectbox("Recipe", list(RECIPES), index=list(RECIPES).index(DEFAULT_RECIPE), key="recipe", bind="query-params", width=150)
+    with st.popover("More", icon=":material/tune:"):
+        recipe = st.selectbox(
+            "Recipe",
+            list(RECIPES),
+            index=list(RECIPES).index(DEFAULT_RECIPE),
+            key="recipe",
+            bind="query-params",
+            help="How the cut model is fine-tuned; the same for every depth.",
+        )
+        st.caption(recipe_line(recipe))
 
 plan = cut_of(model, task, strategy, drop_count)
 table, points = load_points(model, task, recipe, change_mark(ui.the_store()))
@@ -296,7 +319,7 @@ rows = {row["kept_layers"]: row for row in table.to_dict("records")}
 chosen, whole = rows.get(plan.kept_layers), rows.get(tuple(range(plan.num_hidden_layers)))
 
 if chosen is None:
-    st.markdown(f"##### Keeping layers {ui.layers(plan.kept_layers)} has not been measured with recipe {recipe}. Press Run.")
+    st.markdown(f"##### This cut has not been measured with recipe {recipe} yet. Press Run.")
 else:
     st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
 
@@ -307,7 +330,10 @@ st.altair_chart(
     theme=None,
     alt=strip.strip_alt_text(plan.kept_layers, plan.num_hidden_layers),
 )
-st.caption(f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. A darker layer changes the sentence token more.")
+st.caption(
+    f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. "
+    "A darker layer changes the sentence token more."
+)
 cards(chosen, plan, whole)
 buttons(plan, chosen)
 if points.empty:

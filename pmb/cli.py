@@ -1,5 +1,6 @@
-"""The command line: python -m pmb plan | run | sweep | runs | cancel | retry | worker | dashboard | doctor | ship.
+"""The command line: python -m pmb VERB.
 
+Verbs: plan run sweep runs cancel retry worker dashboard doctor assets ship.
 Errors go to stderr in one line and exit with 2; `--json` prints one object.
 """
 
@@ -18,9 +19,7 @@ from typing import Any
 import click
 
 from pmb import serve, settings
-from pmb.catalog.models import MODELS
 from pmb.catalog.recipes import RECIPES
-from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError
 from pmb.lab import queue
 from pmb.lab.answer import answer
@@ -234,7 +233,7 @@ def dashboard(port: int) -> None:
 @cli.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Say what works: versions, device, models and data, store, worker. Exit 0 when the embedded default can run."""
+    """Say what works, part by part; exit 0 when the embedded default can run."""
     from pmb.doctor import examine  # imports torch's version through a child; needed here alone
 
     findings = examine()
@@ -245,6 +244,16 @@ def doctor(as_json: bool) -> None:
             click.echo(f"{'ok ' if finding.ok else 'NO '} {finding.what:<10} {finding.text}")
     if not all(finding.ok for finding in findings):
         sys.exit(1)
+
+
+@cli.command()
+def assets() -> None:
+    """Bring the embedded model and data, or check that they are whole."""
+    from pmb.engine import assets as embedded
+
+    folder = settings.from_environment().assets
+    embedded.fetch(folder)
+    click.echo(f"The embedded model and data are in {folder}.")
 
 
 @cli.command()
@@ -361,6 +370,3 @@ def write_csv(rows: list[Row]) -> None:
 def numbers(layers: Sequence[int]) -> str:
     """Layer indices as people write them."""
     return ",".join(map(str, layers))
-
-
-assert DEFAULT_MODEL in MODELS and DEFAULT_TASK in TASKS and DEFAULT_RECIPE in RECIPES

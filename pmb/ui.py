@@ -11,9 +11,10 @@ from pmb import settings
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import PmbError
 from pmb.lab import queue
-from pmb.lab.store import Row, Store, list_runs, open_store
+from pmb.lab.store import Row, Store, get_run, list_runs, open_store
 
-LIVE_SECONDS = 1.0
+LIVE_SECONDS = 1.0  # between two looks while something runs or waits
+IDLE_SECONDS = 5.0  # otherwise: somebody else may have asked for a run
 
 
 @st.cache_resource(max_entries=1)
@@ -46,22 +47,36 @@ def live_runs() -> list[Row]:
 
 
 def sidebar() -> None:
-    """What is running, on every page; looks again every second while something is."""
-    busy = bool(live_runs())
+    """What the lab is and what is running, on every page; looks again every second while something is."""
+    tell_ended()
     with st.sidebar:
-        st.fragment(_sidebar_status, run_every=LIVE_SECONDS if busy else None)()
+        st.subheader("Poor Man's BERT Lab", anchor=False)
+        st.caption("How many layers of a pre-trained encoder can be thrown away, for a task, and what that brings.")
+        st.fragment(_status, run_every=LIVE_SECONDS if st.session_state.live_keys else IDLE_SECONDS)()
 
 
-def _sidebar_status() -> None:
+def tell_ended() -> None:
+    """A toast for each run that was going on when this session last looked and has ended since."""
+    live = [row["key"] for row in live_runs()]
+    for key in set(st.session_state.get("live_keys", [])) - set(live):
+        run = get_run(the_store(), key)
+        if run and run["state"] == "done":
+            st.toast(f"Run {key[:12]} is done: {100 * run['score']:.1f} %", icon=":material/check:")
+        elif run and run["state"] == "failed":
+            st.toast(f"Run {key[:12]} failed; Runs says why.", icon=":material/error:")
+    st.session_state.live_keys = live
+
+
+def _status() -> None:
     rows = live_runs()
+    if [row["key"] for row in rows] != st.session_state.live_keys:
+        st.rerun()  # something began or ended: the page draws it
     running = [row for row in rows if row["state"] == "running"]
     st.markdown(f"**{len(running)} running, {len(rows) - len(running)} waiting**")
     for row in running:
         st.progress(share_done(row), text=progress_line(row))
     if rows and not queue.list_workers(the_store()):
         st.warning("No worker is alive. Start one: `python -m pmb worker`", icon=":material/warning:")
-    if not rows:
-        st.caption("Nothing is running. Choose a cut on Explore and press Run.")
 
 
 def share_done(row: Row) -> float:

@@ -23,18 +23,30 @@ def accuracy_by_depth(points: pd.DataFrame, strategy: str, drop_count: int, them
     chosen = data["strategy"] == strategy
     span = (float(data["low"].min()), float(data["high"].max()))
     x = alt.X("depth:Q", title="layers kept", axis=_axis(values=list(range(1, total + 1)), format="d")).scale(
-        domain=[0.7, total + 0.3], nice=False
+        domain=[0.5, total + 0.3], nice=False, zero=False
     )
-    y = alt.Y("mean:Q", title="accuracy on dev", axis=_axis(format="%")).scale(domain=_padded(span), nice=False)
+    y = alt.Y("mean:Q", title="accuracy on dev", axis=_axis(format="%")).scale(
+        domain=_padded(span), nice=False, zero=False
+    )
     marks = {"color": _colour(theme), "detail": "strategy:N"}
-    lines = alt.Chart(data).mark_line(strokeWidth=2).encode(
-        x=x, y=y, strokeDash=_dash(), opacity=_fading(strategy), **marks
+    lines = (
+        alt.Chart(data)
+        .mark_line(strokeWidth=2)
+        .encode(x=x, y=y, strokeDash=_dash(), opacity=_fading(strategy), **marks)
     )
-    dots = alt.Chart(data).mark_point(filled=True, size=55, opacity=1).encode(
-        x=x, y=y, shape=_shape(), opacity=_fading(strategy), tooltip=_tooltip(data), **marks
+    dots = (
+        alt.Chart(data)
+        .mark_point(filled=True, size=55, opacity=1)
+        .encode(x=x, y=y, shape=_shape(), opacity=_fading(strategy), tooltip=_tooltip(data), **marks)
     )
     band = alt.Chart(data[chosen]).mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", **marks)
-    layers = [band, _whole_rule(data, theme), lines, dots, *_picked(data[chosen & (data["drop_count"] == drop_count)], x, theme)]
+    layers = [
+        band,
+        _whole_rule(data, theme),
+        lines,
+        dots,
+        *_picked(data[chosen & (data["drop_count"] == drop_count)], x, theme),
+    ]
     return _finished(alt.layer(*layers))
 
 
@@ -46,20 +58,26 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
     data = _plain(points)
     unique = data.drop_duplicates("kept")
     x = alt.X("speedup:Q", title="speed-up over the whole model (times)", axis=_axis(format=".1f")).scale(
-        domain=[0.8, float(data["speedup"].max()) * 1.08], nice=False
+        domain=[0.8, float(data["speedup"].max()) * 1.08], nice=False, zero=False
     )
     span = (float(data["low"].min()), float(data["high"].max()))
-    y = alt.Y("mean:Q", title="accuracy on dev", axis=_axis(format="%")).scale(domain=_padded(span), nice=False)
+    y = alt.Y("mean:Q", title="accuracy on dev", axis=_axis(format="%")).scale(
+        domain=_padded(span), nice=False, zero=False
+    )
     front = unique[unique["front"]].sort_values("speedup")
     line = alt.Chart(front).mark_line(color=theme.muted, strokeWidth=1.5).encode(x=x, y=y, order="speedup:Q")
     opacity = alt.condition(alt.datum.front, alt.value(1.0), alt.value(FADED))
-    dots = alt.Chart(data).mark_point(filled=True, size=60).encode(
-        x=x,
-        y=y,
-        color=_colour(theme),
-        shape=_shape(),
-        opacity=opacity,
-        tooltip=_tooltip(data),
+    dots = (
+        alt.Chart(data)
+        .mark_point(filled=True, size=60)
+        .encode(
+            x=x,
+            y=y,
+            color=_colour(theme),
+            shape=_shape(),
+            opacity=opacity,
+            tooltip=_tooltip(data),
+        )
     )
     chosen = data[(data["strategy"] == strategy) & (data["drop_count"] == drop_count)]
     return _finished(alt.layer(_whole_rule(data, theme), line, dots, *_picked(chosen, x, theme)))
@@ -125,7 +143,7 @@ def _shape() -> alt.Shape:
 
 
 def _legend() -> alt.Legend:
-    return alt.Legend(title=None, orient="bottom", columns=3, symbolSize=80, labelFontSize=12)
+    return alt.Legend(title=None, orient="bottom", columns=3, symbolSize=80, symbolOpacity=1, labelFontSize=12)
 
 
 def _fading(strategy: str) -> Any:

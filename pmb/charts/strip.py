@@ -10,6 +10,7 @@ import pandas as pd
 from pmb.charts.style import Theme
 
 CELL_PIXELS = 46
+CELL_HEIGHT = 38
 
 
 def layer_strip(
@@ -37,18 +38,20 @@ def layer_strip(
     stays, goes = data[data["kept"]], data[~data["kept"]]
     cells = (
         alt.Chart(stays)
-        .mark_rect(color=theme.accent, cornerRadius=4)
+        .mark_rect(color=theme.accent, cornerRadius=4, y=0, y2=CELL_HEIGHT)
         .encode(x=x, opacity=alt.Opacity("shade:Q", scale=None), tooltip=tooltip)
     )
     holes = (
         alt.Chart(goes)
-        .mark_rect(fillOpacity=0.0, stroke=theme.muted, strokeDash=[4, 3], cornerRadius=4)
+        .mark_rect(fillOpacity=0.0, stroke=theme.muted, strokeDash=[4, 3], cornerRadius=4, y=0, y2=CELL_HEIGHT)
         .encode(x=x, tooltip=tooltip)
     )
     names = alt.Chart(stays).mark_text(color="#FFFFFF", fontWeight="bold", fontSize=14).encode(x=x, text="layer:O")
     gone = alt.Chart(goes).mark_text(color=theme.muted, fontSize=14).encode(x=x, text="layer:O")
     width = CELL_PIXELS * num_hidden_layers
-    return alt.layer(cells, holes, names, gone).properties(height=36, width=width).configure_view(strokeWidth=0)
+    return (
+        alt.layer(cells, holes, names, gone).properties(height=CELL_HEIGHT, width=width).configure_view(strokeWidth=0)
+    )
 
 
 def strip_alt_text(kept: Sequence[int], num_hidden_layers: int) -> str:

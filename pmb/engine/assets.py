@@ -102,6 +102,6 @@ def _download(folder: Path) -> None:
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """pip's last error, without its prefix; names of hosts may be in it, since the user chose them."""
+    """Pip's last error, without its prefix; names of hosts may be in it, since the user chose them."""
     lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
     return lines[-1].removeprefix("ERROR: ").rstrip(".") if lines else f"pip ended with code {done.returncode}"

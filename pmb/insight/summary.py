@@ -107,7 +107,13 @@ def answer_sentence(row: Row, whole: Row | None, strategy: str, speedup: float |
     if whole is None:
         return f"{what} scores {_score(row)}{faster}; the whole model has not been measured with this recipe yet."
     kept = 100 * row["mean"] / whole["mean"]
-    return f"{what} keeps {kept:.1f} % of the accuracy ({_score(row)} of {_score(whole)}){faster}. {_verdict(row)}"
+    return f"{what} keeps {kept:.1f} % of the accuracy ({_both(row, whole)}){faster}. {_verdict(row)}"
+
+
+def _both(row: Row, whole: Row) -> str:
+    if len(row["seeds"]) == len(whole["seeds"]):
+        return f"{_plus_minus(row)} of {_plus_minus(whole)} %, {_seeds(row)}"
+    return f"{_score(row)}, of {_score(whole)}"
 
 
 def _verdict(row: Row) -> str:
@@ -123,9 +129,16 @@ def _verdict(row: Row) -> str:
 
 
 def _score(row: Row) -> str:
-    half = 100 * (row["high"] - row["low"]) / 2
-    seeds = len(row["seeds"])
-    return f"{100 * row['mean']:.1f} ± {half:.1f} %, {seeds} seed{'' if seeds == 1 else 's'}"
+    return f"{_plus_minus(row)} % with {_seeds(row)}"
+
+
+def _plus_minus(row: Row) -> str:
+    return f"{100 * row['mean']:.1f} ± {50 * (row['high'] - row['low']):.1f}"
+
+
+def _seeds(row: Row) -> str:
+    count = len(row["seeds"])
+    return f"{count} seed{'' if count == 1 else 's'}"
 
 
 def _configuration(kept: tuple[int, ...], group: pd.DataFrame) -> dict[str, Any]:

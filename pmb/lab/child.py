@@ -97,7 +97,7 @@ def _throttled(send: Send) -> Callable[[Progress], None]:
 
 
 def _end_with_parent() -> None:
-    """stdin closes when the parent dies, however it dies."""
+    """Stdin closes when the parent dies, however it dies."""
     sys.stdin.read()
     os._exit(1)
 

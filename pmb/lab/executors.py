@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -36,6 +37,7 @@ class Child:
     """One child process; it may be started before its job is known."""
 
     def __init__(self) -> None:
+        """Start the process."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pmb.lab.child"],
             cwd=REPOSITORY,
@@ -94,10 +96,8 @@ class Child:
             thread.join()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert pipe is not None
-            try:
+            with contextlib.suppress(BrokenPipeError):  # a job that the dead child did not read
                 pipe.close()
-            except BrokenPipeError:
-                pass  # a job that the dead child did not read
 
     def _listen(self) -> None:
         assert self.process.stdout is not None

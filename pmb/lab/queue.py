@@ -56,7 +56,10 @@ def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
             connection.execute(store.insert_new(runs), rows)
         ended_badly = and_(runs.c.key.in_(keys), runs.c.state.in_(("failed", "cancelled")))
         connection.execute(update(runs).where(ended_badly).values(_queued_again(now)))
-        states = dict(connection.execute(select(runs.c.key, runs.c.state).where(runs.c.key.in_(keys))).tuples().all())
+        states = {
+            row.key: row.state
+            for row in connection.execute(select(runs.c.key, runs.c.state).where(runs.c.key.in_(keys)))
+        }
     return [Submission(key, states[key]) for key in keys]
 
 

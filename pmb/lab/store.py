@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    func,
     inspect,
     make_url,
     select,
@@ -35,7 +36,7 @@ from pmb.spec import Latency, RunSpec
 BUSY_SECONDS = 5
 MIGRATIONS = Path(__file__).parent / "migrations"
 # What tables and charts need; predictions and logs are read for one run at a time.
-LIST_COLUMNS = [c for c in runs.c if c.name not in ("predictions", "log", "recipe_values", "losses")]
+LIST_COLUMNS = [c for c in runs.c if c.name not in ("predictions", "log", "losses")]
 
 Row = dict[str, Any]
 
@@ -44,6 +45,7 @@ class Store:
     """A database of the right schema. Every use goes through `connect`, which turns its faults into sentences."""
 
     def __init__(self, engine: Engine) -> None:
+        """Take over an engine; `open_store` makes one with the right schema."""
         self.engine = engine
 
     @contextmanager
@@ -99,13 +101,13 @@ def get_run(store: Store, key: str) -> Row | None:
 
 def change_mark(store: Store) -> tuple[Any, ...]:
     """A small value that differs whenever a list of finished runs or latencies would differ."""
-    query = text(
-        "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM runs WHERE state = 'done'), "
-        "(SELECT max(finished_at) FROM runs), (SELECT max(measured_at) FROM latencies), "
-        "(SELECT max(measured_at) FROM layer_scores)"
-    )
+    done = select(func.count(), func.max(runs.c.finished_at)).where(runs.c.state == "done")
     with store.connect() as connection:
-        return tuple(connection.execute(query).one())
+        return (
+            *connection.execute(done).one(),
+            connection.execute(select(func.max(latencies.c.measured_at))).scalar(),
+            connection.execute(select(func.max(layer_scores.c.measured_at))).scalar(),
+        )
 
 
 def list_latencies(store: Store, model: str, model_revision: str) -> list[Row]:
@@ -220,7 +222,7 @@ def _revision(store: Store) -> str | None:
         found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if found is not None and found > REVISION:
         raise StoreUnavailable(
-            f"The store is of schema {found}; this version knows up to {REVISION}. Update the lab, or set PMB_HOME to "
+            f"The store is of schema {found}; this version knows up to {REVISION}. Get a newer lab, or set PMB_HOME to "
             "another folder."
         )
     return found

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
@@ -92,9 +93,7 @@ def _replace(dead: Child) -> Child:
     return Child()
 
 
-def _run(
-    store: Store, settings: Settings, worker: str, claim: Claim, child: Child, stop: threading.Event
-) -> Child:
+def _run(store: Store, settings: Settings, worker: str, claim: Claim, child: Child, stop: threading.Event) -> Child:
     """Do one run in the child and write down how it ended; returns the child for the next run."""
     spare: Child | None = None
     progress = Progress("starting")
@@ -116,7 +115,7 @@ def _run(
             if time.monotonic() - renewed >= RENEW_SECONDS:
                 renewed = time.monotonic()
                 queue.beat(store, worker)
-                order = _patiently(lambda: queue.renew(store, claim.key, worker, progress))
+                order = _patiently(partial(queue.renew, store, claim.key, worker, progress))
                 if order == "cancel":
                     child.end()
                     _patiently(lambda: queue.end_cancelled(store, claim.key, worker))

@@ -1,0 +1,60 @@
+"""Pictures of the pages from a real browser, in both themes, wide and narrow.
+
+Run: python -m docs.screenshots FOLDER [--url http://127.0.0.1:8501] [--page "" --page runs]
+The dashboard must be running (`make run`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import click
+from playwright.sync_api import Page, sync_playwright
+
+WIDTHS = {"wide": 1440, "narrow": 390}
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def settled(page: Page) -> None:
+    """Wait until the page has drawn its title and its script has ended."""
+    page.get_by_role("heading", level=1).wait_for(timeout=30_000)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=30_000)
+    page.wait_for_timeout(1500)  # charts draw after the script
+
+
+def picture(page: Page, path: Path) -> None:
+    """The whole page and not only what fits the window: the app scrolls inside itself."""
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    width = page.viewport_size["width"] if page.viewport_size else WIDTHS["wide"]
+    page.set_viewport_size({"width": width, "height": max(900, height + 8)})
+    page.wait_for_timeout(700)
+    page.screenshot(path=path)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--url", default="http://127.0.0.1:8501", show_default=True)
+@click.option("--page", "paths", multiple=True, default=["", "runs"], show_default=True)
+def main(folder: Path, url: str, paths: tuple[str, ...]) -> None:
+    """Take a picture of each page in each theme at each width."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        for theme in THEMES:
+            for name, width in WIDTHS.items():
+                context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+                page = context.new_page()
+                for path in paths:
+                    page.set_viewport_size({"width": width, "height": 900})
+                    page.goto(f"{url}/{path}")
+                    settled(page)
+                    picture(page, folder / f"{path.partition('?')[0] or 'explore'}-{theme}-{name}.png")
+                context.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Fixtures: a home of its own for every test, the embedded assets, small models with random weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pmb.catalog.models import MODELS
+from pmb.catalog.recipes import RECIPES
+from pmb.catalog.tasks import TASKS
+from pmb.lab.store import Store, open_store
+from pmb.settings import REPOSITORY, Settings
+from pmb.spec import Recipe, RunResult, RunSpec
+
+SHARED = REPOSITORY.parent / "shared"
+TINY = replace(RECIPES["quick"], name="tiny", train_sentences=48, epochs=1)
+
+
+@pytest.fixture(scope="session")
+def assets_folder() -> Path:
+    """The folder with the embedded wheels, which `make assets` brings."""
+    folder = REPOSITORY / "cache" / "assets"
+    if not list(folder.glob("*.whl")):
+        pytest.skip("no embedded assets: run `make assets`")
+    return folder
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Reference files beside the repository, which are not part of it."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared beside this checkout")
+    return SHARED
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """An empty PMB_HOME, without shipped results."""
+    monkeypatch.setenv("PMB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PMB_SHIPPED", str(tmp_path / "nothing-shipped"))
+    monkeypatch.delenv("PMB_DATABASE_URL", raising=False)
+    home = tmp_path / "home"
+    return Settings(home, f"sqlite:///{home / 'lab.sqlite'}", "local", tmp_path / "nothing-shipped")
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    """An empty store in that home."""
+    opened = open_store(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def home_with_assets(settings: Settings, assets_folder: Path) -> Settings:
+    """The home, with the embedded assets in it."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    os.symlink(assets_folder, settings.assets)
+    return settings
+
+
+def spec(kept: tuple[int, ...] = (0,), seed: int = 0, recipe: Recipe = TINY) -> RunSpec:
+    """A run of the embedded model and task."""
+    model, task = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
+    return RunSpec(model.id, model.revision, task.id, task.revision, 6, kept, recipe, seed)
+
+
+def result(score: float = 0.8) -> RunResult:
+    """A made-up result for tests of what stores and shows results."""
+    return RunResult(
+        metric="accuracy",
+        score=score,
+        predictions=(0, 1) * 1000,
+        parameters=12_000_000,
+        whole_model_parameters=22_000_000,
+        megabytes=48.0,
+        whole_model_megabytes=88.0,
+        train_seconds=10.0,
+        total_seconds=12.0,
+        losses=(0.7, 0.4),
+        device="test device",
+        machine="test machine",
+        versions={"torch": "2.13.0"},
+    )

@@ -1,0 +1,117 @@
+"""Fine-tuning on small random models: it learns, it repeats itself, the compacted vocabulary changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pmb.engine import finetune
+from pmb.engine.batches import Encoded, shuffled_rows, sorted_rows
+from pmb.engine.finetune import Training, _train, fine_tune, linear_schedule, predict, total_steps
+from pmb.errors import RunFailed
+from pmb.spec import Progress
+from tests.conftest import TINY
+from tests.test_surgery import small_bert
+
+CPU = torch.device("cpu")
+RECIPE = replace(TINY, epochs=4, learning_rate=1e-2, batch_size=8, dropout=0.1)
+
+
+def sentences(count: int = 64) -> Encoded:
+    """Sentences of 3 to 9 tokens; the two labels have words of their own."""
+    rows, labels = [], []
+    for i in range(count):
+        first_word = 10 if i % 2 else 50
+        rows.append((2, *(first_word + (i * 7 + j * 5) % 30 for j in range(2 + i % 7))))
+        labels.append(i % 2)
+    return Encoded(tuple(rows), tuple(labels), 0)
+
+
+def train(how: Callable[..., Training], steps: list[float] | None = None) -> tuple[torch.nn.Module, Training]:
+    model = small_bert()
+    torch.manual_seed(5)
+    seen = [] if steps is None else steps
+    training = how(model, sentences(), RECIPE, 0, CPU, lambda p: seen.append(p.loss or 0.0))
+    return model, training
+
+
+def test_it_learns_what_can_be_learned() -> None:
+    model = small_bert()
+    training = fine_tune(model, sentences(), replace(RECIPE, epochs=12, dropout=0.0), 0, CPU, lambda _: None)
+    assert training.losses[-1] < training.losses[0]
+    predicted = predict(model, sentences(), CPU)
+    right = sum(p == y for p, y in zip(predicted, sentences().labels, strict=True))
+    assert right >= 0.9 * len(predicted)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    first, second = train(fine_tune)[0], train(fine_tune)[0]
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_training_on_the_words_that_occur_gives_the_weights_of_training_on_all() -> None:
+    plain_losses: list[float] = []
+    compact_losses: list[float] = []
+    plain, _ = train(_train, plain_losses)
+    compact, _ = train(fine_tune, compact_losses)
+    assert compact_losses == pytest.approx(plain_losses, abs=1e-5)
+    for (name, a), b in zip(plain.named_parameters(), compact.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4), name
+
+
+def test_words_that_do_not_occur_keep_their_weights() -> None:
+    before = small_bert().get_input_embeddings().weight.detach().clone()
+    model, _ = train(fine_tune)
+    after = model.get_input_embeddings().weight  # type: ignore[operator]
+    used = sorted({0}.union(*sentences().token_ids))
+    unused = [i for i in range(99) if i not in used]
+    assert torch.equal(after[unused], before[unused])
+    assert not torch.equal(after[used], before[used])
+
+
+def test_weight_decay_moves_every_word_and_so_trains_the_whole_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetune, "compacted", lambda *_: pytest.fail("compacted with weight decay"))
+    fine_tune(small_bert(), sentences(), replace(RECIPE, weight_decay=0.1, epochs=1), 0, CPU, lambda _: None)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence() -> None:
+    model = small_bert()
+    with torch.no_grad():
+        model.classifier.weight.fill_(float("nan"))
+    with pytest.raises(RunFailed, match=r"loss became nan at step 1 of 32; a learning rate below 0.01"):
+        fine_tune(model, sentences(), RECIPE, 0, CPU, lambda _: None)
+
+
+def test_every_step_is_reported() -> None:
+    reports: list[Progress] = []
+    fine_tune(small_bert(), sentences(), RECIPE, 0, CPU, reports.append)
+    assert [p.step for p in reports] == list(range(1, 33))
+    assert {p.steps for p in reports} == {32} == {total_steps(64, RECIPE)}
+    assert reports[-1].seconds_left == 0
+
+
+def test_the_recipes_dropout_is_the_models() -> None:
+    model = small_bert()
+    fine_tune(model, sentences(), replace(RECIPE, dropout=0.0, epochs=1), 0, CPU, lambda _: None)
+    assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.0}
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_nothing() -> None:
+    factors = [linear_schedule(step, 100, 0.1) for step in range(101)]
+    assert factors[0] == pytest.approx(1 / 11)
+    assert factors[10] == 1.0
+    assert factors[100] == 0.0
+    assert factors[:11] == sorted(factors[:11])
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+
+
+def test_an_epoch_and_an_evaluation_see_each_sentence_once() -> None:
+    import random
+
+    data = sentences(61)
+    epoch = [row for rows in shuffled_rows(data, 8, random.Random(0)) for row in rows]
+    assert sorted(epoch) == sorted(row for rows in sorted_rows(data, 8) for row in rows) == list(range(61))
+    assert epoch != sorted(epoch)

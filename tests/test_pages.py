@@ -1,0 +1,263 @@
+"""Every page in every state, by Streamlit's own AppTest; warnings that Streamlit logs count as errors."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from pmb.catalog.recipes import RECIPES
+from pmb.lab import queue
+from pmb.lab.plan import _scores_identity
+from pmb.lab.store import Store, save_latencies, save_layer_scores
+from pmb.settings import REPOSITORY, Settings
+from pmb.spec import Latency, Progress, RunSpec
+from tests.conftest import result, spec
+
+WHOLE = (0, 1, 2, 3, 4, 5)
+TOP_2 = (0, 1, 2, 3)
+STANDARD = RECIPES["standard"]
+
+
+class Collected(logging.Handler):
+    """Keeps what Streamlit logs: its loggers do not propagate, so that pytest sees nothing of them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def _streamlit_is_content(settings: Settings) -> Iterator[None]:
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    handler = Collected()
+    loggers = [
+        logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("streamlit")
+    ]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield
+    for logger in loggers:
+        logger.removeHandler(handler)
+    st.cache_resource.clear()
+    unwanted = [m for m in handler.messages if "ScriptRunContext" not in m]
+    assert unwanted == []
+
+
+@pytest.fixture
+def scored(store: Store) -> Store:
+    """A store that knows the contribution scores, so that no page needs a child process."""
+    save_layer_scores(store, _scores_identity("minilm-l6", "rotten-tomatoes"), [0.2, 0.9, 0.8, 0.7, 0.6, 0.3])
+    return store
+
+
+def finish(store: Store, one: RunSpec, score: float) -> None:
+    queue.submit(store, [one])
+    claim = queue.claim(store, "worker")
+    assert claim is not None
+    queue.finish(store, claim.key, "worker", result(score))
+
+
+def fill(store: Store, seeds: int = 3) -> None:
+    """The whole model and top dropping at every K, with speed."""
+    for seed in range(seeds):
+        for drop in range(6):
+            kept = WHOLE[: 6 - drop]
+            finish(store, spec(kept, seed, STANDARD), 0.80 - 0.03 * drop + 0.004 * seed)
+    for depth in range(1, 6):
+        save_latencies(
+            store, spec(), [Latency(depth, 32, 32, "cpu", 6 / depth, 5 / depth, 7 / depth, 9, 0.6, 0.1 * depth)]
+        )
+
+
+def opened(page: str = "", **query: str) -> AppTest:
+    app = AppTest.from_file(str(REPOSITORY / "streamlit_app.py"), default_timeout=30)
+    for name, value in query.items():
+        app.query_params[name] = [value]
+    app.run()
+    if page:
+        app.switch_page(f"pages/{page}_page.py").run()
+    assert not app.exception, app.exception
+    return app
+
+
+def words(app: AppTest) -> str:
+    kinds = ("markdown", "caption", "info", "warning", "error", "text", "title")
+    return "\n".join(element.value for kind in kinds for element in app.get(kind))
+
+
+def chart_data(app: AppTest, index: int) -> list[dict[str, object]]:
+    chart = app.get("vega_lite_chart")[index]
+    spec = json.loads(chart.proto.spec)
+    return [row for rows in spec.get("datasets", {}).values() for row in rows]
+
+
+def test_an_empty_store_says_what_to_do(scored: Store) -> None:
+    app = opened()
+    assert "Press Run" in words(app)
+    assert "Nothing has been measured" in words(app)
+    assert "Nothing runs" in words(opened("runs"))
+
+
+def test_shipped_results_fill_the_first_screen(scored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PMB_SHIPPED")
+    said = words(opened())
+    assert "Dropping 2 of 6 layers by top keeps" in said
+    assert "came with the lab" in said
+
+
+def test_the_answer_and_both_charts_come_from_the_store(scored: Store) -> None:
+    fill(scored)
+    app = opened()
+    assert "Dropping 2 of 6 layers by top keeps 92.5 % of the accuracy" in words(app)
+    assert "answers 1.50 times as fast" in words(app)
+    assert [metric.value for metric in app.metric] == ["74.4 %", "1.50 ×", "12.0 M", "48 MB"]
+    assert len(app.get("vega_lite_chart")) == 3
+
+
+def test_one_seed_is_said_to_be_one_seed(scored: Store) -> None:
+    fill(scored, seeds=1)
+    assert "With one seed" in words(opened())
+
+
+def test_run_queues_the_cut_and_the_whole_model_once_however_often_it_is_pressed(scored: Store) -> None:
+    app = opened()
+    app.button(key="run").click().run()
+    rows = {tuple(row["kept_layers"]): row["state"] for row in _rows(scored)}
+    assert rows == {WHOLE: "queued", TOP_2: "queued"}
+    again = opened()
+    assert "waiting, next in the queue (1 more for this cut)" in [p.proto.text for p in again.get("progress")]
+    assert len(_rows(scored)) == 2
+
+
+def test_a_run_that_goes_on_shows_phase_step_loss_and_times_and_can_be_cancelled(scored: Store) -> None:
+    queue.submit(scored, [spec(TOP_2, 0, STANDARD)])
+    claim = queue.claim(scored, "worker")
+    assert claim is not None
+    queue.renew(scored, claim.key, "worker", Progress("training", 120, 250, 0.41, 23.0))
+    app = opened()
+    shown = app.get("progress")[-1].proto
+    assert "training, step 120 of 250, loss 0.41, 0:00 elapsed, 0:23 left" in shown.text
+    assert shown.value == 48
+    app.button(key="cancel").click().run()
+    assert queue.renew(scored, claim.key, "worker", Progress("training")) == "cancel"
+
+
+def test_asking_again_is_answered_at_once_and_marked_as_cached(scored: Store) -> None:
+    fill(scored)
+    before = len(_rows(scored))
+    app = opened()
+    app.button(key="run").click().run()
+    assert "Answered at once from the cache" in words(app)
+    assert len(_rows(scored)) == before
+
+
+def test_two_more_seeds_are_the_next_free_ones(scored: Store) -> None:
+    fill(scored, seeds=1)
+    opened().button(key="more_seeds").click().run()
+    queued = {(tuple(row["kept_layers"]), row["seed"]) for row in _rows(scored) if row["state"] == "queued"}
+    assert queued == {(TOP_2, 1), (TOP_2, 2), (WHOLE, 1), (WHOLE, 2)}
+
+
+def test_the_address_chooses_what_is_shown(scored: Store) -> None:
+    fill(scored)
+    app = opened(strategy="bottom", drop="3", view="Table")
+    assert app.selectbox(key="strategy").value == "bottom"
+    assert "has not been measured" in words(app)
+    assert len(app.dataframe) == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"strategy": "nonsense"},
+        {"drop": "99"},
+        {"drop": "x"},
+        {"model": "<b>x</b>", "task": "'; DROP TABLE runs"},
+        {"strategy": "symmetric", "drop": "3"},
+        {"recipe": "", "view": "7"},
+    ],
+)
+def test_nonsense_in_the_address_falls_back_to_something_true(scored: Store, query: dict[str, str]) -> None:
+    fill(scored)
+    assert "layers" in words(opened(**query))
+
+
+@pytest.mark.parametrize("strategy", ["even-alternate", "odd-alternate", "contribution", "symmetric", "bottom"])
+def test_every_strategy_can_be_chosen_at_its_greatest_drop_count(scored: Store, strategy: str) -> None:
+    app = opened(strategy=strategy)
+    last = app.button_group(key="drop").options[-1]
+    app.button_group(key="drop").set_value([int(last.content if hasattr(last, "content") else last)]).run()
+    assert not app.exception
+
+
+def test_runs_shows_the_queue_with_positions_and_failures_with_their_log(scored: Store) -> None:
+    queue.submit(scored, [spec(seed=s) for s in range(4)])
+    claim = queue.claim(scored, "worker")
+    assert claim is not None
+    queue.fail(scored, claim.key, "worker", "The loss became <b>nan</b>.", "last <i>lines</i>")
+    queue.claim(scored, "worker")
+    app = opened("runs")
+    said = words(app)
+    assert "1 queued" not in said
+    assert "2 queued, 1 running, 0 done, 1 failed" in said
+    assert "waiting, next in the queue" in said
+    assert "waiting, 1 before it" in said
+    assert "The loss became <b>nan</b>." in [text.value for text in app.text]
+    assert "last <i>lines</i>" in [code.value for code in app.code]
+    app.button(key=f"retry-{claim.key}").click().run()
+    assert {row["key"]: row["state"] for row in _rows(scored)}[claim.key] == "queued"
+
+
+@pytest.mark.slow
+def test_ten_thousand_runs_are_listed(scored: Store) -> None:
+    from pmb.lab.queue import _new_row
+    from pmb.lab.schema import runs
+
+    one = _new_row(spec(TOP_2, 0, STANDARD)) | {"state": "done", "score": 0.8, "num_dev": 2000, "queued_at": 0.0}
+    one |= {
+        "started_at": 1.0,
+        "finished_at": 2.0,
+        "parameters": 5,
+        "megabytes": 1.0,
+        "train_seconds": 1.0,
+        "device": "cpu",
+    }
+    with scored.connect() as connection:
+        connection.execute(runs.insert(), [one | {"key": f"{i:064d}", "seed": i} for i in range(10_000)])
+    assert "10,000 done" in words(opened("runs"))
+    assert "10000 seeds" in words(opened())
+
+
+def test_a_store_of_a_newer_schema_is_one_message_with_a_next_step(settings: Settings, store: Store) -> None:
+    with store.connect() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    store.close()
+    said = words(opened())
+    assert "schema 9999" in said
+    assert "doctor" in said
+
+
+def test_without_a_worker_a_waiting_run_says_how_to_start_one(scored: Store) -> None:
+    queue.submit(scored, [spec()])
+    assert "python -m pmb worker" in words(opened())
+
+
+def _rows(store: Store) -> list[dict[str, object]]:
+    from pmb.lab.store import list_runs
+
+    return list_runs(store)
+
+
+def test_results_of_another_version_of_a_recipe_are_not_mixed_in(scored: Store) -> None:
+    finish(scored, spec(TOP_2, 0, replace(STANDARD, epochs=9)), 0.99)
+    assert "This cut has not been measured with recipe standard" in words(opened())

@@ -1,0 +1,168 @@
+"""The queue: one run a key, one holder a run, nothing lost."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import update
+
+from pmb.errors import BadInput
+from pmb.lab import queue
+from pmb.lab.schema import runs
+from pmb.lab.store import Store, get_run, list_runs
+from pmb.spec import Progress
+from tests.conftest import result, spec
+
+
+def state(store: Store, key: str) -> str:
+    row = get_run(store, key)
+    assert row is not None
+    return str(row["state"])
+
+
+def claimed(store: Store, worker: str = "worker") -> queue.Claim:
+    claim = queue.claim(store, worker)
+    assert claim is not None
+    return claim
+
+
+def let_lease_run_out(store: Store) -> None:
+    with store.connect() as connection:
+        connection.execute(update(runs).values(lease_until=time.time() - 1))
+
+
+def test_a_hundred_clicks_from_many_threads_make_one_run(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: queue.submit(store, [spec()])[0], range(100)))
+    assert len(list_runs(store)) == 1
+    assert {answer.state for answer in answers} == {"queued"}
+
+
+def test_many_workers_never_hold_the_same_run(store: Store) -> None:
+    queue.submit(store, [spec(seed=seed) for seed in range(40)])
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(lambda i: queue.claim(store, f"worker-{i}"), range(60)))
+    held = [claim.key for claim in claims if claim]
+    assert len(held) == len(set(held)) == 40
+
+
+def test_runs_are_claimed_in_the_order_they_were_asked_for(store: Store) -> None:
+    keys = [submission.key for submission in queue.submit(store, [spec(seed=s) for s in (3, 1, 2)])]
+    assert [claimed(store).key for _ in keys] == keys
+
+
+def test_a_claim_carries_the_spec(store: Store) -> None:
+    queue.submit(store, [spec((0, 2), seed=7)])
+    assert claimed(store).spec == spec((0, 2), seed=7)
+
+
+def test_an_empty_queue_gives_nothing(store: Store) -> None:
+    assert queue.claim(store, "worker") is None
+
+
+def test_a_finished_run_is_cached_when_asked_for_again(store: Store) -> None:
+    queue.submit(store, [spec()])
+    assert queue.finish(store, claimed(store).key, "worker", result())
+    assert queue.submit(store, [spec()])[0].cached
+
+
+def test_a_run_whose_lease_ran_out_goes_back_and_its_old_holder_is_told(store: Store) -> None:
+    queue.submit(store, [spec()])
+    claim = claimed(store, "first")
+    let_lease_run_out(store)
+    queue.release_lost(store)
+    assert state(store, claim.key) == "queued"
+    claimed(store, "second")
+    assert queue.renew(store, claim.key, "first", Progress("training")) == "lost"
+    assert not queue.finish(store, claim.key, "first", result(0.1))
+    assert queue.finish(store, claim.key, "second", result(0.9))
+    row = get_run(store, claim.key)
+    assert row is not None
+    assert (row["score"], row["attempts"]) == (0.9, 2)
+
+
+def test_a_run_of_a_dead_neighbour_goes_back_at_once(store: Store) -> None:
+    queue.submit(store, [spec()])
+    claim = claimed(store, "host:1")
+    queue.release_lost(store, ["host:2"])
+    assert state(store, claim.key) == "running"
+    queue.release_lost(store, ["host:1"])
+    assert state(store, claim.key) == "queued"
+
+
+def test_a_run_that_is_lost_again_and_again_fails_with_a_reason(store: Store) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    for _ in range(queue.MAX_ATTEMPTS):
+        claimed(store)
+        let_lease_run_out(store)
+        queue.release_lost(store)
+    row = get_run(store, key)
+    assert row is not None
+    assert row["state"] == "failed"
+    assert "died 3 times" in row["error"]
+    assert queue.claim(store, "worker") is None
+
+
+def test_a_waiting_run_is_cancelled_at_once(store: Store) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    queue.cancel(store, [key])
+    assert state(store, key) == "cancelled"
+    assert queue.claim(store, "worker") is None
+
+
+def test_a_running_run_is_asked_to_stop_and_stops_even_if_its_worker_dies(store: Store) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    claimed(store)
+    queue.cancel(store, [key])
+    assert queue.renew(store, key, "worker", Progress("training")) == "cancel"
+    let_lease_run_out(store)
+    queue.release_lost(store)
+    assert state(store, key) == "cancelled"
+
+
+def test_a_finished_run_cannot_be_cancelled(store: Store) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    queue.finish(store, claimed(store).key, "worker", result())
+    queue.cancel(store, [key])
+    assert state(store, key) == "done"
+
+
+@pytest.mark.parametrize("again", ["retry", "submit"])
+def test_a_failed_run_is_queued_again_by_retry_and_by_asking(store: Store, again: str) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    queue.fail(store, claimed(store).key, "worker", "It broke.", "last lines")
+    assert state(store, key) == "failed"
+    if again == "retry":
+        queue.retry(store, [key])
+    else:
+        queue.submit(store, [spec()])
+    row = get_run(store, key)
+    assert row is not None
+    assert (row["state"], row["attempts"], row["error"]) == ("queued", 0, None)
+
+
+def test_a_run_given_back_keeps_its_place_and_its_attempts(store: Store) -> None:
+    first, second = (s.key for s in queue.submit(store, [spec(), spec(seed=1)]))
+    claimed(store)
+    queue.give_back(store, first, "worker")
+    assert queue.waiting_before(store, second) == 1
+    assert claimed(store).attempts == 1
+
+
+def test_a_key_may_be_shortened_but_not_be_ambiguous(store: Store) -> None:
+    keys = [s.key for s in queue.submit(store, [spec(seed=s) for s in range(40)])]
+    assert queue.find_key(store, keys[0][:12]) == keys[0]
+    with pytest.raises(BadInput, match="No run begins with 'xyz'"):
+        queue.find_key(store, "xyz")
+    with pytest.raises(BadInput, match="More than one run"):
+        queue.find_key(store, "")
+
+
+def test_workers_that_beat_are_listed_and_those_that_signed_off_are_not(store: Store) -> None:
+    queue.beat(store, "a")
+    queue.beat(store, "b")
+    queue.beat(store, "a")
+    queue.sign_off(store, "b")
+    assert queue.list_workers(store) == ["a"]

@@ -1,0 +1,175 @@
+"""The store: migrations, shipped results, and faults as sentences."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from pmb.errors import PmbError, StoreUnavailable
+from pmb.lab import queue, schema
+from pmb.lab import store as store_module
+from pmb.lab.store import (
+    Store,
+    change_mark,
+    get_layer_scores,
+    get_run,
+    list_latencies,
+    list_runs,
+    open_store,
+    save_latencies,
+    save_layer_scores,
+    write_shipped,
+)
+from pmb.settings import Settings
+from pmb.spec import Latency
+from tests.conftest import result, spec
+
+LATENCY = Latency(1, 32, 32, "test device", 4.0, 3.5, 4.5, 9, 0.4, 0.1)
+SCORES = {"model": "m", "model_revision": "1", "task": "t", "task_revision": "1", "sentences": 10}
+
+
+def finished(store: Store, score: float = 0.8, seed: int = 0) -> str:
+    key = queue.submit(store, [spec(seed=seed)])[0].key
+    claim = queue.claim(store, "worker")
+    assert claim is not None
+    assert queue.finish(store, claim.key, "worker", result(score))
+    return key
+
+
+def test_the_migrations_make_the_schema_that_the_code_describes(store: Store) -> None:
+    with store.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+
+
+def test_opening_again_keeps_everything(settings: Settings, store: Store) -> None:
+    key = finished(store)
+    again = open_store(settings)
+    row = get_run(again, key)
+    again.close()
+    assert row is not None
+    assert row["score"] == 0.8
+    assert row["predictions"] == [0, 1] * 1000
+
+
+def test_a_store_of_a_newer_schema_is_left_alone(settings: Settings, store: Store) -> None:
+    with sqlite3.connect(settings.home / "lab.sqlite") as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    raw.close()
+    with pytest.raises(StoreUnavailable, match="schema 9999.*knows up to 0001"):
+        open_store(settings)
+
+
+def test_a_file_that_is_no_database_is_said_to_be_damaged(settings: Settings) -> None:
+    settings.home.mkdir()
+    (settings.home / "lab.sqlite").write_bytes(b"this is no database" * 100)
+    with pytest.raises(StoreUnavailable, match="damaged.*Move it away"):
+        open_store(settings)
+
+
+def test_a_truncated_store_is_said_to_be_damaged(settings: Settings, store: Store) -> None:
+    for seed in range(20):
+        finished(store, seed=seed)
+    with store.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.close()
+    path = settings.home / "lab.sqlite"
+    path.write_bytes(path.read_bytes()[: 4096 * 6 + 100])
+    with pytest.raises(StoreUnavailable, match="damaged"):
+        list_runs(open_store(settings))
+
+
+def test_a_locked_store_is_waited_for_and_then_said_to_be_locked(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.2)
+    other = sqlite3.connect(settings.home / "lab.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    patient = Store(store_module._engine(settings.database_url))
+    try:
+        with pytest.raises(StoreUnavailable, match="locked"):
+            queue.submit(patient, [spec()])
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+    assert queue.submit(patient, [spec()])[0].state == "queued"
+    patient.close()
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(settings: Settings, store: Store) -> None:
+    key = finished(store)
+    full = Store(store_module._engine(settings.database_url))
+    with full.engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreUnavailable, match="disk.*is full"):
+        queue.submit(full, [spec(seed=seed) for seed in range(1, 500)])
+    full.close()
+    assert [row["key"] for row in list_runs(store)] == [key]
+
+
+def test_a_home_that_cannot_be_made_is_one_sentence(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(StoreUnavailable, match="Cannot write into PMB_HOME"):
+        open_store(replace(settings, home=tmp_path / "a file" / "home"))
+
+
+def test_a_database_address_that_makes_no_sense_is_one_sentence(settings: Settings) -> None:
+    with pytest.raises(StoreUnavailable, match="PMB_DATABASE_URL"):
+        open_store(replace(settings, database_url="nonsense"))
+
+
+def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
+    settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    key = finished(store)
+    save_latencies(store, spec(), [LATENCY])
+    save_layer_scores(store, SCORES, [0.5, 0.6])
+    queue.submit(store, [spec(seed=5)])
+    assert write_shipped(store, tmp_path / "shipped") == {"runs": 1, "layer_scores": 1, "latencies": 1}
+    elsewhere = replace(
+        settings, home=tmp_path / "b", database_url=f"sqlite:///{tmp_path}/b/lab.sqlite", shipped=tmp_path / "shipped"
+    )
+    fresh = open_store(elsewhere)
+    row = get_run(fresh, key)
+    assert row is not None
+    assert (row["source"], row["score"], row["predictions"]) == ("shipped", 0.8, [0, 1] * 1000)
+    assert get_layer_scores(fresh, SCORES) == (0.5, 0.6)
+    assert list_latencies(fresh, spec().model, spec().model_revision)[0]["ratio"] == 4.0
+    assert queue.submit(fresh, [spec()])[0].cached
+    fresh.close()
+
+
+def test_a_run_measured_here_wins_over_a_shipped_one(settings: Settings, store: Store, tmp_path: Path) -> None:
+    key = finished(store, 0.8)
+    write_shipped(store, tmp_path / "shipped")
+    elsewhere = replace(settings, home=tmp_path / "b", database_url=f"sqlite:///{tmp_path}/b/lab.sqlite")
+    mine = open_store(elsewhere)
+    finished(mine, 0.7)
+    mine.close()
+    again = open_store(replace(elsewhere, shipped=tmp_path / "shipped"))
+    row = get_run(again, key)
+    again.close()
+    assert row is not None
+    assert (row["source"], row["score"]) == ("measured", 0.7)
+
+
+def test_a_shipped_file_that_is_broken_says_how_to_mend_it(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "runs.jsonl").write_text('{"key": "half a li')
+    with pytest.raises(PmbError, match="git checkout"):
+        open_store(replace(settings, shipped=tmp_path / "shipped"))
+
+
+def test_the_mark_changes_with_a_result_and_not_with_progress(store: Store) -> None:
+    queue.submit(store, [spec(), spec(seed=1)])
+    before = change_mark(store)
+    claim = queue.claim(store, "worker")
+    assert claim is not None
+    assert change_mark(store) == before
+    queue.finish(store, claim.key, "worker", result())
+    assert change_mark(store) != before

@@ -1,0 +1,163 @@
+"""The six strategies against the paper's printed layer sets and against their definitions."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pmb.errors import BadInput
+from pmb.strategies import (
+    STRATEGIES,
+    check_kept_layers,
+    drop_counts,
+    kept_above_threshold,
+    kept_layers,
+    strategies_of,
+)
+
+depths = st.integers(1, 48)
+RULES = [s for s in STRATEGIES if s != "contribution"]
+
+
+@st.composite
+def cuts(draw: st.DrawFn, strategies: tuple[str, ...] = STRATEGIES) -> tuple[str, int, int, list[float]]:
+    depth = draw(depths)
+    strategy = draw(st.sampled_from(strategies))
+    scores = draw(st.lists(st.floats(-1, 1), min_size=depth, max_size=depth))
+    return strategy, depth, draw(st.sampled_from(drop_counts(strategy, depth))), scores
+
+
+def dropped(strategy: str, depth: int, count: int, scores: list[float] | None = None) -> set[int]:
+    return set(range(depth)) - set(kept_layers(strategy, depth, count, scores))
+
+
+def test_the_papers_printed_layer_sets_are_met(shared: Path) -> None:
+    with (shared / "reference" / "layer_sets.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["model"] == "any12"]
+    assert len(rows) == 15
+    for row in rows:
+        expected = {int(i) for i in row["indices_0based"].split(",")}
+        assert dropped(row["strategy"].replace("_", "-"), 12, int(row["K"])) == expected, row
+
+
+def test_the_papers_six_layer_cuts_of_twelve_are_met() -> None:
+    assert kept_layers("top", 12, 6) == (0, 1, 2, 3, 4, 5)
+    assert kept_layers("bottom", 12, 6) == (6, 7, 8, 9, 10, 11)
+    assert kept_layers("even-alternate", 12, 6) == (0, 2, 4, 6, 8, 10)
+    assert kept_layers("odd-alternate", 12, 6) == (1, 3, 5, 7, 9, 11)
+    assert kept_layers("symmetric", 12, 6) == (0, 1, 2, 9, 10, 11)
+
+
+@given(cuts())
+def test_a_cut_has_the_asked_size_is_ascending_and_has_no_duplicates(cut: tuple[str, int, int, list[float]]) -> None:
+    strategy, depth, count, scores = cut
+    kept = kept_layers(strategy, depth, count, scores)
+    assert len(kept) == depth - count
+    assert list(kept) == sorted(set(kept))
+    assert all(0 <= layer < depth for layer in kept)
+
+
+@given(depths)
+def test_the_greatest_drop_counts_are_as_defined(depth: int) -> None:
+    for strategy in ("top", "bottom", "contribution"):
+        assert drop_counts(strategy, depth) == tuple(range(depth))
+    for strategy in ("even-alternate", "odd-alternate"):
+        assert drop_counts(strategy, depth) == tuple(range(depth // 2 + 1))
+
+
+@given(cuts(("even-alternate", "odd-alternate")))
+def test_alternates_start_at_the_top_and_leave_a_layer_between(cut: tuple[str, int, int, list[float]]) -> None:
+    strategy, depth, count, _ = cut
+    start = depth - 1 if strategy == "even-alternate" else depth - 2
+    assert dropped(strategy, depth, count) == {start - 2 * i for i in range(count)}
+
+
+@given(cuts(("symmetric",)))
+def test_symmetric_keeps_equal_ends(cut: tuple[str, int, int, list[float]]) -> None:
+    strategy, depth, count, _ = cut
+    gone = dropped(strategy, depth, count)
+    if gone:
+        below, above = min(gone), depth - 1 - max(gone)
+        assert below == above >= 1
+        assert gone == set(range(min(gone), max(gone) + 1))
+
+
+@given(cuts(("contribution",)))
+def test_contribution_drops_the_most_similar(cut: tuple[str, int, int, list[float]]) -> None:
+    strategy, depth, count, scores = cut
+    gone = dropped(strategy, depth, count, scores)
+    stays = set(range(depth)) - gone
+    assert all(scores[d] >= scores[k] for d in gone for k in stays)
+
+
+def test_contribution_drops_the_higher_of_equals_first() -> None:
+    assert kept_layers("contribution", 4, 1, [0.5, 0.9, 0.9, 0.1]) == (0, 1, 3)
+
+
+@given(st.sampled_from(RULES), depths)
+def test_dropping_nothing_keeps_the_whole_model(strategy: str, depth: int) -> None:
+    assert kept_layers(strategy, depth, 0) == tuple(range(depth))
+
+
+@pytest.mark.parametrize(
+    ("scores", "threshold", "gone"),
+    [([0.9, 0.91, 0.96, 0.8, 0.97, 0.5], 0.95, {2, 4}), ([0.9, 0.91, 0.96, 0.8, 0.97, 0.5], 0.905, {1, 2, 4})],
+)
+def test_the_threshold_form_drops_what_is_above_it(scores: list[float], threshold: float, gone: set[int]) -> None:
+    assert set(range(6)) - set(kept_above_threshold(scores, threshold)) == gone
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 2.0])
+def test_a_threshold_that_leaves_nothing_or_is_no_cosine_is_refused(threshold: float) -> None:
+    with pytest.raises(BadInput, match=str(threshold)):
+        kept_above_threshold([0.9, 0.8], threshold)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "count", "words"),
+    [
+        ("top", 6, "from 0 to 5"),
+        ("bottom", -1, "from 0 to 5"),
+        ("even-alternate", 4, "from 0 to 3"),
+        ("symmetric", 3, "0, 2, 4.*equal ends"),
+    ],
+)
+def test_a_drop_count_out_of_range_is_refused_with_the_range(strategy: str, count: int, words: str) -> None:
+    with pytest.raises(BadInput, match=words) as caught:
+        kept_layers(strategy, 6, count)
+    assert str(count) in str(caught.value)
+
+
+def test_symmetric_on_an_odd_depth_says_which_counts_there_are() -> None:
+    assert drop_counts("symmetric", 7) == (0, 1, 3, 5)
+    with pytest.raises(BadInput, match="0, 1, 3, 5"):
+        kept_layers("symmetric", 7, 2)
+
+
+def test_contribution_without_scores_is_refused() -> None:
+    with pytest.raises(BadInput, match="one similarity score"):
+        kept_layers("contribution", 6, 2)
+
+
+def test_an_unknown_strategy_names_the_nearest() -> None:
+    with pytest.raises(BadInput, match="Did you mean 'bottom'.*top, even-alternate"):
+        drop_counts("botom", 6)
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [((), "at least 1"), ((0, 0), "twice"), ((2, 1), "ascending"), ((0, 6), "0 to 5"), ((-1, 0), "0 to 5")],
+)
+def test_kept_layers_of_ones_own_are_checked(kept: tuple[int, ...], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        check_kept_layers(kept, 6)
+
+
+def test_two_strategies_that_keep_the_same_layers_are_both_named() -> None:
+    assert strategies_of((0, 1, 2, 3, 4), 6) == ("top", "even-alternate")
+    assert strategies_of((0, 5), 6) == ("symmetric",)
+    assert strategies_of((1, 4), 6) == ()

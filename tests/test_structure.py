@@ -1,0 +1,120 @@
+"""The rules of the house: who may import what, and what no page may do."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pmb.settings import REPOSITORY
+
+HEAVY = {"torch", "transformers", "datasets"}
+FORBIDDEN = {
+    "pages": HEAVY,
+    "pmb/charts": HEAVY | {"streamlit", "pmb.engine", "pmb.lab"},
+    "pmb/insight": HEAVY | {"streamlit", "pmb.engine", "pmb.lab"},
+    "pmb/lab": HEAVY | {"streamlit", "pandas"},
+    "pmb/engine": {"streamlit", "sqlalchemy", "pmb.lab", "pmb.insight", "pmb.charts", "pmb.ui"},
+    "pmb/catalog": HEAVY | {"streamlit", "sqlalchemy", "pmb.lab", "pmb.engine", "pmb.insight"},
+    "pmb/spec.py": {"pmb.lab", "pmb.engine", "pmb.insight", "pmb.catalog", "pandas"} | HEAVY,
+    "pmb/cli.py": HEAVY | {"streamlit", "pandas"},
+    "streamlit_app.py": HEAVY,
+}
+THE_CHILD = REPOSITORY / "pmb" / "lab" / "child.py"  # the one file of lab that reaches into the engine
+SOURCES = [p for room in ("pmb", "pages") for p in (REPOSITORY / room).rglob("*.py")] + [
+    REPOSITORY / "streamlit_app.py"
+]
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    place = REPOSITORY / room
+    files = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    assert files
+    for path in files:
+        wrong = {
+            name
+            for name in imported(path)
+            for forbidden in FORBIDDEN[room]
+            if name == forbidden or name.startswith(forbidden + ".")
+        }
+        assert not wrong, f"{path.relative_to(REPOSITORY)} imports {sorted(wrong)}"
+
+
+def test_only_the_child_lets_the_engine_into_the_lab() -> None:
+    for path in (REPOSITORY / "pmb" / "lab").rglob("*.py"):
+        reaches = {name for name in imported(path) if name.startswith("pmb.engine")}
+        assert not reaches or path == THE_CHILD, path
+
+
+def test_only_pages_and_ui_import_streamlit() -> None:
+    for path in SOURCES:
+        if any(name.split(".")[0] == "streamlit" for name in imported(path)):
+            allowed = path.parent.name == "pages" or path.name in ("ui.py", "streamlit_app.py")
+            assert allowed, path
+
+
+def test_opening_every_page_and_the_command_line_loads_no_torch(tmp_path: Path) -> None:
+    code = """
+import sys
+from streamlit.testing.v1 import AppTest
+import pmb.cli
+app = AppTest.from_file("streamlit_app.py", default_timeout=30).run()
+for page in ("explore", "runs"):
+    app.switch_page(f"pages/{page}_page.py").run()
+    assert not app.exception, app.exception
+print(sorted({"torch", "transformers", "datasets", "plotly.graph_objects"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env={"PMB_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_page_has_the_url_of_a_file_in_pages() -> None:
+    urls = set(re.findall(r'url_path="([^"]+)"', (REPOSITORY / "streamlit_app.py").read_text()))
+    assert urls
+    assert not urls & {path.stem for path in (REPOSITORY / "pages").glob("*.py")}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"use_container_width",
+        r"components\.v1",
+        r"unsafe_allow_html",
+        r"st\.experimental",
+        r"st\.html\(",
+        r"\bpickle\b",
+        r"torch\.load\(",
+        r"trust_remote_code",
+    ],
+)
+def test_nothing_deprecated_or_unsafe_is_used(pattern: str) -> None:
+    for path in SOURCES:
+        assert not re.search(pattern, path.read_text(encoding="utf-8")), path
+
+
+def test_requirements_are_pinned_exactly() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        for line in (REPOSITORY / name).read_text().splitlines():
+            assert not line or line.startswith(("#", "-r ")) or re.fullmatch(r"[a-z0-9-]+==[\w.]+", line), line

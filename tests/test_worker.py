@@ -1,0 +1,213 @@
+"""The worker with real child processes, the real model and real sentences: killed, cancelled, failing, resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import psutil
+import pytest
+
+from pmb.catalog.recipes import RECIPES
+from pmb.errors import RunFailed, WorkerBusy
+from pmb.lab import queue
+from pmb.lab.executors import Child, ask
+from pmb.lab.plan import layer_scores, plan_strategy
+from pmb.lab.store import Store, get_run, list_latencies
+from pmb.lab.worker import work, worker_is_here
+from pmb.settings import REPOSITORY, Settings
+from pmb.spec import RunSpec
+from tests.conftest import TINY, spec
+
+pytestmark = pytest.mark.slow
+
+LONG = replace(RECIPES["quick"], name="long", train_sentences=4000, epochs=5)
+
+
+@contextmanager
+def worker_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pmb", "worker"],
+        cwd=REPOSITORY,
+        env=os.environ | {"PMB_HOME": str(settings.home)},
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def until(condition: Callable[[], Any], seconds: float = 90) -> Any:
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    pytest.fail(f"not within {seconds} s")
+
+
+def row_of(store: Store, key: str) -> dict[str, Any]:
+    row = get_run(store, key)
+    assert row is not None
+    return row
+
+
+def training(store: Store, key: str) -> bool:
+    progress = row_of(store, key)["progress"]
+    return bool(progress) and progress["phase"] == "training"
+
+
+def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def work_once(store: Store, settings: Settings) -> None:
+    work(store, settings, threading.Event(), once=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(assets_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> float:
+    """The score of the tiny run when nothing goes wrong."""
+    from pathlib import Path
+
+    from pmb.engine import run as engine
+
+    engine.quieten()
+    job = {"kind": "run", "spec": spec().to_dict(), "assets": str(Path(assets_folder)), "timed_devices": []}
+    answer = ask(job)
+    assert answer["result"]["parameters"] < answer["result"]["whole_model_parameters"]
+    return float(answer["result"]["score"])
+
+
+def test_a_run_ends_with_its_score_speed_and_circumstances(
+    store: Store, home_with_assets: Settings, undisturbed: float
+) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    work_once(store, home_with_assets)
+    row = row_of(store, key)
+    assert row["state"] == "done", row["error"]
+    assert row["score"] == undisturbed
+    assert len(row["predictions"]) == 2000
+    assert row["parameters"] == 22_713_986 - 5 * 1_774_464
+    assert row["versions"]["torch"].startswith("2.13")
+    times = {(r["batch"], r["length"]): r["ratio"] for r in list_latencies(store, row["model"], row["model_revision"])}
+    assert set(times) == {(32, 32), (1, 32)}
+    assert times[32, 32] > 2
+
+
+def test_kill_minus_nine_of_the_child_ends_the_run_with_a_reason_and_the_worker_goes_on(
+    store: Store, home_with_assets: Settings, undisturbed: float
+) -> None:
+    long, tiny = (s.key for s in queue.submit(store, [spec((0,), 1, LONG), spec()]))
+    with worker_process(home_with_assets) as process:
+        until(lambda: training(store, long))
+        for child in children(process):
+            child.kill()
+        until(lambda: row_of(store, tiny)["state"] == "done")
+    assert row_of(store, long)["state"] == "failed"
+    assert "killed by signal 9" in row_of(store, long)["error"]
+    assert row_of(store, tiny)["score"] == undisturbed
+
+
+def test_kill_minus_nine_of_the_worker_loses_nothing_and_doubles_nothing(
+    store: Store, home_with_assets: Settings, undisturbed: float
+) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    with worker_process(home_with_assets) as process:
+        until(lambda: row_of(store, key)["state"] == "running")
+        orphans = children(process)
+        process.kill()
+        process.wait()
+        until(lambda: not any(orphan.is_running() for orphan in orphans), seconds=15)
+    assert row_of(store, key)["state"] == "running"
+    with worker_process(home_with_assets):
+        until(lambda: row_of(store, key)["state"] == "done")
+    row = row_of(store, key)
+    assert (row["score"], row["attempts"]) == (undisturbed, 2)
+
+
+def test_cancel_stops_a_running_fine_tune_within_two_seconds(store: Store, home_with_assets: Settings) -> None:
+    key = queue.submit(store, [spec((0,), 0, LONG)])[0].key
+    with worker_process(home_with_assets) as process:
+        until(lambda: training(store, key))
+        busy = [child for child in children(process) if child.cpu_percent(0.3) > 20]
+        start = time.monotonic()
+        queue.cancel(store, [key])
+        until(lambda: row_of(store, key)["state"] == "cancelled")
+        assert time.monotonic() - start < 2
+        assert busy
+        assert not any(child.is_running() for child in busy)
+
+
+def test_a_worker_that_is_told_to_end_gives_its_run_back(store: Store, home_with_assets: Settings) -> None:
+    key = queue.submit(store, [spec((0,), 0, LONG)])[0].key
+    with worker_process(home_with_assets) as process:
+        until(lambda: training(store, key))
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    row = row_of(store, key)
+    assert (row["state"], row["attempts"]) == ("queued", 0)
+    assert queue.list_workers(store) == []
+
+
+def test_progress_moves_at_least_once_a_second(store: Store, home_with_assets: Settings) -> None:
+    key = queue.submit(store, [spec((0,), 0, LONG)])[0].key
+    with worker_process(home_with_assets):
+        until(lambda: training(store, key))
+        seen = []
+        for _ in range(4):
+            seen.append(row_of(store, key)["progress"]["step"])
+            time.sleep(1)
+    assert seen == sorted(set(seen))
+
+
+def test_a_run_that_fails_says_why_and_keeps_its_log(store: Store, home_with_assets: Settings) -> None:
+    too_fast = replace(TINY, name="too fast", learning_rate=1e30)
+    key = queue.submit(store, [spec((0,), 0, too_fast)])[0].key
+    work_once(store, home_with_assets)
+    row = row_of(store, key)
+    assert row["state"] == "failed"
+    assert "loss became" in row["error"]
+
+
+def test_a_child_asked_for_something_impossible_answers_with_a_sentence(home_with_assets: Settings) -> None:
+    with pytest.raises(RunFailed, match="Unknown model 'nothing'"):
+        ask({"kind": "similarity", "model": "nothing", "task": "t", "sentences": 1, "assets": "."})
+
+
+def test_a_child_ends_with_the_pipe_to_its_parent(home_with_assets: Settings) -> None:
+    child = Child()
+    long: RunSpec = spec((0,), 0, LONG)
+    child.send({"kind": "run", "spec": long.to_dict(), "assets": str(home_with_assets.assets), "timed_devices": []})
+    until(lambda: child.receive(0.1))
+    assert child.process.stdin is not None
+    child.process.stdin.close()
+    assert child.process.wait(5) == 1
+    child.end()
+
+
+def test_contribution_is_measured_on_the_real_model_and_remembered(store: Store, home_with_assets: Settings) -> None:
+    scores = layer_scores(store, home_with_assets, "minilm-l6", "rotten-tomatoes")
+    assert len(scores) == 6
+    assert all(0 < score < 1 for score in scores)
+    start = time.monotonic()
+    plan = plan_strategy(store, home_with_assets, "minilm-l6", "rotten-tomatoes", "contribution", 1)
+    assert time.monotonic() - start < 0.5
+    assert plan.dropped_layers == (scores.index(max(scores)),)
+
+
+def test_one_worker_a_home(store: Store, home_with_assets: Settings) -> None:
+    assert not worker_is_here(home_with_assets)
+    with worker_process(home_with_assets):
+        until(lambda: worker_is_here(home_with_assets))
+        with pytest.raises(WorkerBusy, match="one is enough"):
+            work_once(store, home_with_assets)
