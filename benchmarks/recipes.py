@@ -72,7 +72,7 @@ def main(results: Path, names: str, depths: str, seed: int) -> None:
     for name in names.split(","):
         for depth in map(int, depths.split(",")):
             for recipe in candidates(name):
-                row = {
+                row: dict[str, object] = {
                     "recipe": name,
                     "train_sentences": recipe.train_sentences,
                     "epochs": recipe.epochs,

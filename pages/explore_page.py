@@ -30,6 +30,7 @@ DEFAULT_STRATEGY = "top"
 DEFAULT_DROP = 2
 DEFAULT_RECIPE = "standard"
 MORE_SEEDS = 2
+CONTROL_PIXELS = 170  # two fit beside each other on a phone
 ROW_PIXELS = 64  # of the buttons or the progress: nothing below jumps
 METHOD = """\
 **Score**: accuracy on {dev:,} dev sentences that no choice was made on; the last epoch counts. \
@@ -96,8 +97,8 @@ def cards(row: Row | None, plan: Plan, whole: Row | None) -> None:
             return
         loss = 100 * (row["mean"] - whole["mean"]) if whole and plan.dropped_layers else None
         card("Accuracy", f"{100 * row['mean']:.1f} %", f"{loss:+.1f} points" if loss is not None else None)
-        speed = row["speedup"]
-        spread = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}" if pd.notna(speed) else None
+        speed: float = row["speedup"]
+        spread: str | None = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}" if pd.notna(speed) else None
         card("Speed-up", f"{speed:.2f} ×" if pd.notna(speed) else "–", spread if plan.dropped_layers else None)
         share = f"{100 * (row['parameters'] / whole_parameters - 1):+.0f} %" if whole_parameters else None
         saved = f"{row['megabytes'] - whole['megabytes']:+.0f} MB" if whole else None
@@ -228,8 +229,10 @@ def configuration_table(points: pd.DataFrame) -> None:
             "source": points["sources"].map(", ".join),
         }
     )
-    decimals = {
-        name: st.column_config.NumberColumn(format="%.1f") for name in shown if name.endswith(("%", "points", "M", "s"))
+    decimals: dict[str, Any] = {
+        str(name): st.column_config.NumberColumn(format="%.1f")
+        for name in shown
+        if str(name).endswith(("%", "points", "M", "s"))
     }
     decimals |= {
         "speed-up": st.column_config.NumberColumn(format="%.2f"),
@@ -278,10 +281,15 @@ st.title("How many layers can I drop?", anchor=False)
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
     model = st.selectbox(
-        "Model", list(MODELS), format_func=lambda m: MODELS[m].title, key="model", bind="query-params", width=190
+        "Model",
+        list(MODELS),
+        format_func=lambda m: MODELS[m].title,
+        key="model",
+        bind="query-params",
+        width=CONTROL_PIXELS,
     )
     task = st.selectbox(
-        "Task", list(TASKS), format_func=lambda t: TASKS[t].title, key="task", bind="query-params", width=190
+        "Task", list(TASKS), format_func=lambda t: TASKS[t].title, key="task", bind="query-params", width=CONTROL_PIXELS
     )
     strategy = st.selectbox(
         "Strategy",
@@ -289,7 +297,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         format_func=lambda s: s.replace("-", " "),
         key="strategy",
         bind="query-params",
-        width=190,
+        width=CONTROL_PIXELS,
         help="The rule that says which layers go; layers are counted from the bottom.",
     )
     allowed = list(drop_counts(strategy, MODELS[model].num_hidden_layers))
@@ -315,7 +323,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 
 plan = cut_of(model, task, strategy, drop_count)
 table, points = load_points(model, task, recipe, change_mark(ui.the_store()))
-rows = {row["kept_layers"]: row for row in table.to_dict("records")}
+rows: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.records(table)}
 chosen, whole = rows.get(plan.kept_layers), rows.get(tuple(range(plan.num_hidden_layers)))
 
 if chosen is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pandas as pd
 import streamlit as st
 
 from pmb import settings
@@ -110,3 +111,8 @@ def clock(seconds: float) -> str:
 def layers(indices: tuple[int, ...] | list[int]) -> str:
     """Layer indices as people read them."""
     return " ".join(map(str, indices)) or "none"
+
+
+def records(table: pd.DataFrame) -> list[Row]:
+    """The rows of a table as dicts."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

@@ -124,7 +124,7 @@ def sentence(whole_scores: list[float], cut_scores: list[float], speedup: float 
     runs = [run(WHOLE, i, s) for i, s in enumerate(whole_scores)]
     runs += [run((0, 1, 2), i, s) for i, s in enumerate(cut_scores)]
     table = summary.configurations(runs)
-    rows = {row["drop_count"]: row for row in table.to_dict("records")}
+    rows: dict[int, Any] = {row["drop_count"]: row for row in table.to_dict("records")}
     return summary.answer_sentence(rows[3], rows.get(0), "top", speedup)
 
 
@@ -157,5 +157,5 @@ def test_without_the_whole_model_nothing_is_compared() -> None:
 
 def test_the_whole_model_is_named_as_such() -> None:
     table = summary.configurations([run(WHOLE, 0, 0.8)])
-    row = table.to_dict("records")[0]
+    row: Any = table.to_dict("records")[0]
     assert summary.answer_sentence(row, row, "top", 1.0).startswith("The whole model of 6 layers scores 80.0")

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from pmb.catalog.recipes import RECIPES
 from pmb.lab import queue
 from pmb.lab.plan import _scores_identity
-from pmb.lab.store import Store, save_latencies, save_layer_scores
+from pmb.lab.store import Row, Store, list_runs, save_latencies, save_layer_scores
 from pmb.settings import REPOSITORY, Settings
 from pmb.spec import Latency, Progress, RunSpec
 from tests.conftest import result, spec
@@ -92,7 +92,7 @@ def opened(page: str = "", **query: str) -> AppTest:
 
 def words(app: AppTest) -> str:
     kinds = ("markdown", "caption", "info", "warning", "error", "text", "title")
-    return "\n".join(element.value for kind in kinds for element in app.get(kind))
+    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))  # type: ignore[union-attr]
 
 
 def chart_data(app: AppTest, index: int) -> list[dict[str, object]]:
@@ -252,9 +252,7 @@ def test_without_a_worker_a_waiting_run_says_how_to_start_one(scored: Store) -> 
     assert "python -m pmb worker" in words(opened())
 
 
-def _rows(store: Store) -> list[dict[str, object]]:
-    from pmb.lab.store import list_runs
-
+def _rows(store: Store) -> list[Row]:
     return list_runs(store)
 
 

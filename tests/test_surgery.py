@@ -32,7 +32,7 @@ def small_bert(seed: int = 0) -> BertForSequenceClassification:
         num_hidden_layers=DEPTH,
         num_attention_heads=2,
         intermediate_size=32,
-        num_labels=3,
+        num_labels=3,  # type: ignore[call-arg]
     )
     return BertForSequenceClassification(config).eval()
 

@@ -10,7 +10,7 @@ import pandas as pd
 from pmb.charts.style import DASHES, NAMES, SHAPES, Theme
 
 HEIGHT = 340
-FADED = 0.35
+FADED = 0.45
 
 
 def accuracy_by_depth(points: pd.DataFrame, strategy: str, drop_count: int, theme: Theme) -> alt.LayerChart:
@@ -47,7 +47,7 @@ def accuracy_by_depth(points: pd.DataFrame, strategy: str, drop_count: int, them
         dots,
         *_picked(data[chosen & (data["drop_count"] == drop_count)], x, theme),
     ]
-    return _finished(alt.layer(*layers))
+    return _finished(_layered(*layers))
 
 
 def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, theme: Theme) -> alt.LayerChart:
@@ -80,7 +80,7 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         )
     )
     chosen = data[(data["strategy"] == strategy) & (data["drop_count"] == drop_count)]
-    return _finished(alt.layer(_whole_rule(data, theme), line, dots, *_picked(chosen, x, theme)))
+    return _finished(_layered(_whole_rule(data, theme), line, dots, *_picked(chosen, x, theme)))
 
 
 def depth_alt_text(points: pd.DataFrame) -> str:
@@ -157,7 +157,7 @@ def _whole_rule(data: pd.DataFrame, theme: Theme) -> alt.LayerChart:
     label = alt.Chart(whole).mark_text(
         text="whole model", align="left", baseline="bottom", dx=4, dy=-3, color=theme.muted, fontSize=12
     )
-    return alt.layer(rule, label.encode(y="mean:Q", x=alt.value(0)))
+    return _layered(rule, label.encode(y="mean:Q", x=alt.value(0)))
 
 
 def _picked(chosen: pd.DataFrame, x: alt.X, theme: Theme) -> list[alt.Chart]:
@@ -181,6 +181,13 @@ def _tooltip(data: pd.DataFrame) -> list[alt.Tooltip]:
     if "speedup" in data:
         fields.append(alt.Tooltip("speedup:Q", title="speed-up (times)", format=".2f"))
     return fields
+
+
+def _layered(*charts: alt.Chart | alt.LayerChart) -> alt.LayerChart:
+    """`alt.layer` for charts without facets."""
+    layered = alt.layer(*charts)
+    assert isinstance(layered, alt.LayerChart)
+    return layered
 
 
 def _finished(chart: alt.LayerChart) -> alt.LayerChart:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -11,6 +12,7 @@ from pmb.charts.style import Theme
 
 CELL_PIXELS = 46
 CELL_HEIGHT = 38
+PALEST = 0.3  # share of the accent colour in the cell of a layer that changes nothing
 
 
 def layer_strip(
@@ -22,36 +24,37 @@ def layer_strip(
     """
     change = [1 - score for score in scores] if scores else [0.0] * num_hidden_layers
     most = max(change) or 1.0
+    shades = [_blend(theme.accent, theme.background, PALEST + (1 - PALEST) * value / most) for value in change]
     data = pd.DataFrame(
         {
             "layer": range(num_hidden_layers),
             "kept": [layer in kept for layer in range(num_hidden_layers)],
             "state": ["kept" if layer in kept else "dropped" for layer in range(num_hidden_layers)],
             "change": change,
-            "shade": [0.35 + 0.65 * value / most for value in change],
+            "shade": shades,
+            "ink": [_ink(shade) for shade in shades],
         }
     )
     x = alt.X("layer:O", title=None, axis=None, scale=alt.Scale(paddingInner=0.14, paddingOuter=0.02))
     tooltip = [alt.Tooltip("layer:O"), alt.Tooltip("state:N", title="this cut")]
     if scores:
         tooltip.append(alt.Tooltip("change:Q", title="changes the sentence token by (1 - cosine)", format=".3f"))
-    stays, goes = data[data["kept"]], data[~data["kept"]]
-    cells = (
-        alt.Chart(stays)
-        .mark_rect(color=theme.accent, cornerRadius=4, y=0, y2=CELL_HEIGHT)
-        .encode(x=x, opacity=alt.Opacity("shade:Q", scale=None), tooltip=tooltip)
-    )
-    holes = (
-        alt.Chart(goes)
-        .mark_rect(fillOpacity=0.0, stroke=theme.muted, strokeDash=[4, 3], cornerRadius=4, y=0, y2=CELL_HEIGHT)
-        .encode(x=x, tooltip=tooltip)
-    )
-    names = alt.Chart(stays).mark_text(color="#FFFFFF", fontWeight="bold", fontSize=14).encode(x=x, text="layer:O")
-    gone = alt.Chart(goes).mark_text(color=theme.muted, fontSize=14).encode(x=x, text="layer:O")
-    width = CELL_PIXELS * num_hidden_layers
-    return (
-        alt.layer(cells, holes, names, gone).properties(height=CELL_HEIGHT, width=width).configure_view(strokeWidth=0)
-    )
+    stays, goes = alt.Chart(data[data["kept"]]), alt.Chart(data[~data["kept"]])
+    box: dict[str, Any] = {"cornerRadius": 4, "y": 1, "y2": CELL_HEIGHT - 1}
+    text: dict[str, Any] = {"fontSize": 14, "y": CELL_HEIGHT / 2}
+    layers = [
+        stays.mark_rect(**box).encode(x=x, color=alt.Color("shade:N", scale=None), tooltip=tooltip),
+        goes.mark_rect(**box, fillOpacity=0.0, stroke=theme.muted, strokeDash=[4, 3]).encode(x=x, tooltip=tooltip),
+        stays.mark_text(**text, fontWeight="bold").encode(x=x, text="layer:O", color=alt.Color("ink:N", scale=None)),
+        goes.mark_text(**text, color=theme.muted).encode(x=x, text="layer:O"),
+    ]
+    size: dict[str, Any] = {
+        "height": CELL_HEIGHT,
+        "width": CELL_PIXELS * num_hidden_layers,
+        "padding": 0,
+        "autosize": "none",
+    }
+    return alt.layer(*layers).properties(**size).configure_view(strokeWidth=0)
 
 
 def strip_alt_text(kept: Sequence[int], num_hidden_layers: int) -> str:
@@ -59,3 +62,19 @@ def strip_alt_text(kept: Sequence[int], num_hidden_layers: int) -> str:
     gone = [layer for layer in range(num_hidden_layers) if layer not in kept]
     dropped = f"dropped {', '.join(map(str, gone))}" if gone else "none dropped"
     return f"Of {num_hidden_layers} layers, kept {', '.join(map(str, kept))}; {dropped}."
+
+
+def _blend(colour: str, background: str, share: float) -> str:
+    """`share` of one #RRGGBB colour over another."""
+    pairs = zip(_channels(colour), _channels(background), strict=True)
+    return "#" + "".join(f"{round(share * over + (1 - share) * under):02X}" for over, under in pairs)
+
+
+def _ink(background: str) -> str:
+    """Black or white, whichever reads better, by perceived brightness (ITU-R BT.601)."""
+    red, green, blue = _channels(background)
+    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#FFFFFF"
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

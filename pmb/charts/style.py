@@ -21,12 +21,13 @@ class Theme:
     """What a chart must know of the page's theme."""
 
     colours: tuple[str, ...]
+    background: str
     text: str
     muted: str
     accent: str
 
 
 THEMES: Final = {
-    "light": Theme(LIGHT, "#1F2430", "#6B7280", "#1D4ED8"),
-    "dark": Theme(DARK, "#E5E7EB", "#9CA3AF", "#7AA2FF"),
+    "light": Theme(LIGHT, "#FFFFFF", "#1F2430", "#6B7280", "#1D4ED8"),
+    "dark": Theme(DARK, "#0E1117", "#E5E7EB", "#9CA3AF", "#7AA2FF"),
 }

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pmb.engine.device import device_name
-from pmb.engine.surgery import cut, load_classifier
+from pmb.engine.surgery import cut, load_classifier, on_device
 from pmb.spec import Latency
 
 SHAPES = ((32, 32), (1, 32))  # (batch, tokens): the first is the speed-up that tables show
@@ -22,8 +22,8 @@ WARM_UP = 2
 
 def measure_latency(folder: Path, labels: Sequence[str], depth: int, device: torch.device) -> list[Latency]:
     """Time the whole model and one cut to `depth` layers in turn, at each of SHAPES; logits of random tokens."""
-    whole = load_classifier(folder, labels).eval().to(device)
-    shallow = cut(load_classifier(folder, labels), range(depth)).eval().to(device)
+    whole = on_device(load_classifier(folder, labels).eval(), device)
+    shallow = on_device(cut(load_classifier(folder, labels), range(depth)).eval(), device)
     return [_measure_shape(whole, shallow, depth, batch, length, device) for batch, length in SHAPES]
 
 

@@ -38,7 +38,7 @@ def run(spec: RunSpec, assets_folder: Path, report: Report) -> RunResult:
     torch.manual_seed(spec.seed)
     model = surgery.load_classifier(folder, task.labels)
     whole_parameters = surgery.num_parameters(model)
-    model = surgery.cut(model, spec.kept_layers).to(device)
+    model = surgery.on_device(surgery.cut(model, spec.kept_layers), device)
     training = finetune.fine_tune(model, train, spec.recipe, spec.seed, device, report)
     steps = finetune.total_steps(len(train), spec.recipe)
     report(Progress("evaluating", steps, steps, training.losses[-1]))

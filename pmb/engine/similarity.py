@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from pmb.engine.batches import batch_of, encode, sorted_rows
 from pmb.engine.data import Example
-from pmb.engine.surgery import load_encoder, load_tokenizer
+from pmb.engine.surgery import load_encoder, load_tokenizer, on_device
 
 BATCH = 32
 MAX_LENGTH = 128
@@ -22,7 +22,7 @@ def layer_similarity(folder: Path, sentences: Sequence[Example], device: torch.d
 
     Sajjad et al. (2020), section 2.3: a layer whose output resembles its input contributes little.
     """
-    model = load_encoder(folder).to(device)
+    model = on_device(load_encoder(folder), device)
     data = encode(load_tokenizer(folder), sentences, MAX_LENGTH)
     total = torch.zeros(model.config.num_hidden_layers, dtype=torch.float64)
     for rows in sorted_rows(data, BATCH):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 from transformers import (
     AutoModel,
@@ -67,8 +68,14 @@ def cut(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
     for index, layer in enumerate(layers):
         for module in layer.modules():
             if hasattr(module, "layer_idx"):  # transformers numbers attention modules; a reloaded model counts anew
-                module.layer_idx = index
+                module.layer_idx = index  # type: ignore[assignment]
     model.config.num_hidden_layers = len(layers)
+    return model
+
+
+def on_device(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """The model moved to the device; transformers' own annotation of `to` hides torch's."""
+    nn.Module.to(model, device)
     return model
 
 

@@ -44,7 +44,7 @@ def configurations(runs: Sequence[Row]) -> pd.DataFrame:
     if frame.empty:
         return pd.DataFrame(columns=list(CONFIGURATION_COLUMNS))
     frame["kept_layers"] = frame["kept_layers"].map(tuple)
-    rows = [_configuration(kept, group.sort_values("seed")) for kept, group in frame.groupby("kept_layers")]
+    rows = [_configuration(group.sort_values("seed")) for _, group in frame.groupby("kept_layers")]
     whole = next((row["scores"] for row in rows if row["drop_count"] == 0), ())
     for row in rows:
         row |= _difference(row, whole)
@@ -141,8 +141,9 @@ def _seeds(row: Row) -> str:
     return f"{count} seed{'' if count == 1 else 's'}"
 
 
-def _configuration(kept: tuple[int, ...], group: pd.DataFrame) -> dict[str, Any]:
+def _configuration(group: pd.DataFrame) -> dict[str, Any]:
     first = group.iloc[0]
+    kept = first["kept_layers"]
     scores = tuple(float(score) for score in group["score"])
     interval = seed_interval(scores) if len(scores) > 1 else binomial_interval(scores[0], int(first["num_dev"]))
     total = int(first["num_hidden_layers"])

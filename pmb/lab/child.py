@@ -85,12 +85,13 @@ def _sender(messages: TextIO) -> Send:
 
 def _throttled(send: Send) -> Callable[[Progress], None]:
     """Send progress at most every REPORT_SECONDS within a phase."""
-    last = {"time": 0.0, "phase": ""}
+    last_time, last_phase = 0.0, ""
 
     def report(progress: Progress) -> None:
+        nonlocal last_time, last_phase
         now = time.monotonic()
-        if progress.phase != last["phase"] or now - float(last["time"]) >= REPORT_SECONDS:
-            last.update(time=now, phase=progress.phase)
+        if progress.phase != last_phase or now - last_time >= REPORT_SECONDS:
+            last_time, last_phase = now, progress.phase
             send({"progress": asdict(progress)})
 
     return report

@@ -1,0 +1,168 @@
+"""A person's walk in real headless Chromium: pick, Run, progress, result, again, close the tab, come back."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from docs.screenshots import ARGUMENTS, THEMES, WIDTHS, picture, settled
+from pmb.settings import REPOSITORY, Settings
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium: `make test` says how it is installed"),
+]
+
+OUTPUT = REPOSITORY / "test-output"
+# The quickest real run: one layer of six stays. Another cut for the walk with a closed tab.
+QUICK = "/?recipe=quick&strategy=bottom&drop=5"
+OTHER = "/?recipe=quick&strategy=top&drop=5"
+# Chromium's own words about a test server, none about the page: the harmless ones are named one by one.
+HARMLESS = re.compile(r"favicon|Download the React DevTools|preload", re.IGNORECASE)
+RUN_MILLISECONDS = 240_000
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def dashboard(home_with_assets: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The product as `make run` starts it: page server and worker, with the shipped results."""
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if k != "PMB_SHIPPED"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pmb", "dashboard", "--port", str(port)],
+        cwd=REPOSITORY,
+        env=environment | {"PMB_HOME": str(home_with_assets.home)},
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):
+                    break
+            except OSError:
+                assert process.poll() is None, "the dashboard ended"
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+def opened(browser: Browser, url: str, complaints: list[str]) -> Page:
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type == "error" and not HARMLESS.search(message.text):
+            complaints.append(message.text)
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(url)
+    settled(page)
+    return page
+
+
+def test_pick_run_progress_result_again_and_come_back(dashboard: str, browser: Browser) -> None:
+    complaints: list[str] = []
+    page = opened(browser, dashboard, complaints)
+
+    # The first screen is full before anything is run.
+    expect(page.get_by_role("heading", name="How many layers can I drop?")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Dropping 2 of 6 layers by top keeps \d+"))).to_be_visible()
+    expect(page.locator("[data-testid=stVegaLiteChart]")).to_have_count(3)
+
+    # Pick: a real click on another drop count changes the sentence and the address.
+    page.get_by_role("radio", name="3", exact=True).click()
+    expect(page.get_by_text("Dropping 3 of 6 layers by top keeps")).to_be_visible()
+    assert "drop=3" in page.url
+
+    # Run: progress moves, the result comes without a reload.
+    page.goto(dashboard + QUICK)
+    settled(page)
+    expect(page.get_by_text("has not been measured with recipe quick")).to_be_visible()
+    page.evaluate("window.sameDocument = true")
+    page.get_by_role("button", name="Run", exact=True).click()
+    main = page.locator("[data-testid=stMain]")
+    expect(main.get_by_text(re.compile(r"step \d+ of \d+"))).to_be_visible(timeout=RUN_MILLISECONDS)
+    before = main.get_by_text(re.compile(r"step \d+ of \d+")).inner_text()
+    expect(main.get_by_text(before, exact=True)).to_be_hidden(timeout=15_000)
+    expect(page.get_by_text(re.compile(r"Dropping 5 of 6 layers by bottom"))).to_be_visible(timeout=RUN_MILLISECONDS)
+    expect(page.get_by_text(re.compile(r"Run [0-9a-f]{12} is done: \d+"))).to_be_visible()
+    assert page.evaluate("window.sameDocument")
+
+    # Again: answered at once.
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_visible(timeout=RUN_MILLISECONDS)
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_text("Answered at once from the cache")).to_be_visible()
+
+    # Close the tab while a run goes on; a new tab finds it, and it can be cancelled.
+    page.goto(dashboard + OTHER)
+    settled(page)
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(main.get_by_text(re.compile("elapsed|waiting"))).to_be_visible(timeout=30_000)
+    page.close()
+    page = opened(browser, dashboard + "/runs", complaints)
+    main = page.locator("[data-testid=stMain]")
+    expect(main.get_by_role("button", name="Cancel").first).to_be_visible()
+    main.get_by_role("button", name="Cancel").first.click()
+    expect(main.get_by_text(re.compile("1 cancelled"))).to_be_visible(timeout=15_000)
+
+    # And the first result is still there.
+    page.goto(dashboard + QUICK)
+    settled(page)
+    expect(page.get_by_text(re.compile(r"Dropping 5 of 6 layers by bottom"))).to_be_visible()
+    assert complaints == []
+
+
+def test_a_cold_deep_link_shows_its_page_with_navigation_and_sidebar(dashboard: str, browser: Browser) -> None:
+    complaints: list[str] = []
+    page = opened(browser, dashboard + "/runs", complaints)
+    expect(page.get_by_role("heading", name="What is running, and what has run?")).to_be_visible()
+    expect(page.get_by_text("Poor Man's BERT Lab").first).to_be_visible()
+    page.get_by_role("link", name="Explore").click()
+    expect(page.get_by_role("heading", name="How many layers can I drop?")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_pages_have_nothing_wider_than_the_screen_and_leave_a_picture(
+    dashboard: str, browser: Browser, theme: str
+) -> None:
+    OUTPUT.mkdir(exist_ok=True)
+    for name, width in WIDTHS.items():
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if theme == "dark" else "light"
+        )
+        page = context.new_page()
+        for path in ("", "runs"):
+            page.goto(f"{dashboard}/{path}")
+            settled(page)
+            main = "document.querySelector('[data-testid=stMain]')"
+            assert page.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 1, (path, width)
+            target: Path = OUTPUT / f"{path or 'explore'}-{theme}-{name}.png"
+            picture(page, target)
+            assert target.stat().st_size > 10_000
+        context.close()
