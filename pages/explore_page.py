@@ -308,7 +308,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         required=True,
         key="drop",
         bind="query-params",
-        help="How many layers go. 0 is the whole model.",
+        help="How many layers go; 0 is the whole model. The alternates reach half the layers; symmetric keeps equal ends, "
+        "so that not every count is possible.",
     )
     with st.popover("More", icon=":material/tune:"):
         recipe = st.selectbox(

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ from pmb.catalog.recipes import RECIPES
 from pmb.errors import BadInput, PmbError
 from pmb.lab import queue
 from pmb.lab.answer import answer
-from pmb.lab.plan import Plan, plan_kept, plan_strategy, plan_sweep, spec_of, strategies_of_plan
+from pmb.lab.plan import Plan, plan_kept, plan_strategy, plan_sweep, plan_threshold, spec_of, strategies_of_plan
 from pmb.lab.store import Row, Store, list_runs, open_store, write_shipped
 from pmb.lab.waiting import wait_for
 from pmb.lab.worker import work
@@ -77,8 +78,23 @@ cut_options = options(
     task_option,
     click.option("--strategy", help=f"{', '.join(STRATEGIES)}."),
     click.option("--drop", type=int, help="Drop count K: how many layers the strategy drops; 0 is the whole model."),
+    click.option(
+        "--threshold", type=float, help="With contribution, instead of --drop: similarity above which layers go."
+    ),
     click.option("--keep", type=Numbers(), help="The layers that stay, counted from 0, instead of a strategy."),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The options of `cut_options`, as they were given."""
+
+    model: str
+    task: str
+    strategy: str | None
+    drop: int | None
+    threshold: float | None
+    keep: list[int] | None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -89,11 +105,11 @@ def cli() -> None:
 @cli.command()
 @cut_options
 @json_option
-def plan(model: str, task: str, strategy: str | None, drop: int | None, keep: list[int] | None, as_json: bool) -> None:
+def plan(as_json: bool, **cut: Any) -> None:
     """Print which layers stay and which go; trains nothing."""
     with opened_store() as (store, found):
-        chosen = chosen_plan(store, found, model, task, strategy, drop, keep)
-        names = strategies_of_plan(store, chosen, task)
+        chosen = chosen_plan(store, found, Cut(**cut))
+        names = strategies_of_plan(store, chosen, cut["task"])
     values = {
         "model": chosen.model,
         "num_hidden_layers": chosen.num_hidden_layers,
@@ -114,19 +130,10 @@ def plan(model: str, task: str, strategy: str | None, drop: int | None, keep: li
 @recipe_option
 @click.option("--seed", type=int, default=0, show_default=True)
 @json_option
-def run(
-    model: str,
-    task: str,
-    strategy: str | None,
-    drop: int | None,
-    keep: list[int] | None,
-    recipe: str,
-    seed: int,
-    as_json: bool,
-) -> None:
+def run(recipe: str, seed: int, as_json: bool, **cut: Any) -> None:
     """Queue one fine-tuning, wait for it and print its result; a cached result prints at once."""
     with opened_store() as (store, found):
-        spec = spec_of(chosen_plan(store, found, model, task, strategy, drop, keep), task, recipe, seed)
+        spec = spec_of(chosen_plan(store, found, Cut(**cut)), cut["task"], recipe, seed)
         submission = queue.submit(store, [spec])[0]
         if not submission.cached:
             wait_for(store, found, [spec.key], show_progress)
@@ -298,25 +305,21 @@ def opened_store() -> Iterator[tuple[Store, settings.Settings]]:
         store.close()
 
 
-def chosen_plan(
-    store: Store,
-    found: settings.Settings,
-    model: str,
-    task: str,
-    strategy: str | None,
-    drop: int | None,
-    keep: list[int] | None,
-) -> Plan:
-    """The cut that the options ask for; raises BadInput for too many or too few of them."""
-    if keep is not None:
-        if strategy is not None or drop is not None:
+def chosen_plan(store: Store, found: settings.Settings, cut: Cut) -> Plan:
+    """The layers that the options choose; raises BadInput for too many or too few of them."""
+    if cut.keep is not None:
+        if (cut.strategy, cut.drop, cut.threshold) != (None, None, None):
             raise BadInput("--keep names the layers itself; leave out --strategy and --drop, or leave out --keep.")
-        return plan_kept(model, keep)
-    if drop is None:
+        return plan_kept(cut.model, cut.keep)
+    if cut.threshold is not None:
+        if cut.strategy != "contribution" or cut.drop is not None:
+            raise BadInput(f"--threshold {cut.threshold} goes with --strategy contribution and without --drop.")
+        return plan_threshold(store, found, cut.model, cut.task, cut.threshold)
+    if cut.drop is None:
         raise BadInput("Say what to cut: --strategy S --drop K, --drop 0 for the whole model, or --keep 0,1,2.")
-    if strategy is None and drop != 0:
-        raise BadInput(f"--drop {drop} needs a --strategy: {', '.join(STRATEGIES)}.")
-    return plan_strategy(store, found, model, task, strategy or "top", drop)
+    if cut.strategy is None and cut.drop != 0:
+        raise BadInput(f"--drop {cut.drop} needs a --strategy: {', '.join(STRATEGIES)}.")
+    return plan_strategy(store, found, cut.model, cut.task, cut.strategy or "top", cut.drop)
 
 
 def change_runs(prefixes: Sequence[str], change: Callable[[Store, Sequence[str]], None]) -> None:

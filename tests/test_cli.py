@@ -16,7 +16,8 @@ import pytest
 from pmb import cli
 from pmb.catalog.recipes import RECIPES
 from pmb.lab import queue
-from pmb.lab.store import Store, list_runs
+from pmb.lab.plan import _scores_identity
+from pmb.lab.store import Store, list_runs, save_layer_scores
 from pmb.settings import REPOSITORY, Settings
 from tests.conftest import result, spec
 
@@ -78,6 +79,8 @@ def done(store: Store, kept: tuple[int, ...], seed: int = 0, score: float = 0.75
         (("run", "--keep", "0,1", "--drop", "1"), "leave out --strategy and --drop"),
         (("run", "--drop", "2"), "needs a --strategy"),
         (("run",), "Say what to cut"),
+        (("plan", "--strategy", "top", "--threshold", "0.9"), "goes with --strategy contribution"),
+        (("plan", "--strategy", "contribution", "--threshold", "high"), "'high' is not a valid float"),
         (("run", "--drop", "0", "--seed", "one"), "'one' is not a valid integer"),
         (("run", "--drop", "0", "--seed", "-4"), "Seed -4"),
         (("sweep", "--strategies", "top,nope"), "Unknown strategy 'nope'"),
@@ -129,6 +132,14 @@ def test_plan_prints_what_stays_and_what_goes(settings: Settings) -> None:
         "dropped_layers": [3, 5],
         "strategy": ["even-alternate"],
     }
+
+
+def test_the_papers_threshold_form_of_contribution_can_be_asked_for(settings: Settings, store: Store) -> None:
+    save_layer_scores(store, _scores_identity("minilm-l6", "rotten-tomatoes"), [0.2, 0.9, 0.96, 0.7, 0.6, 0.3])
+    ended = pmb(settings, "plan", "--strategy", "contribution", "--threshold", "0.85", "--json")
+    assert json.loads(ended.stdout)["dropped_layers"] == [1, 2]
+    refused = pmb(settings, "plan", "--strategy", "contribution", "--threshold", "0.1")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
 
 
 def test_a_cached_run_prints_at_once_with_all_that_is_promised(settings: Settings, store: Store) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import BertForSequenceClassification
 
 from pmb.engine import finetune
 from pmb.engine.batches import Encoded, shuffled_rows, sorted_rows
@@ -31,7 +31,9 @@ def sentences(count: int = 64) -> Encoded:
     return Encoded(tuple(rows), tuple(labels), 0)
 
 
-def train(how: Callable[..., Training], steps: list[float] | None = None) -> tuple[PreTrainedModel, Training]:
+def train(
+    how: Callable[..., Training], steps: list[float] | None = None
+) -> tuple[BertForSequenceClassification, Training]:
     model = small_bert()
     torch.manual_seed(5)
     seen = [] if steps is None else steps
@@ -64,9 +66,9 @@ def test_training_on_the_words_that_occur_gives_the_weights_of_training_on_all()
 
 
 def test_words_that_do_not_occur_keep_their_weights() -> None:
-    before = small_bert().get_input_embeddings().weight.detach().clone()
+    before = small_bert().bert.embeddings.word_embeddings.weight.detach().clone()
     model, _ = train(fine_tune)
-    after = model.get_input_embeddings().weight
+    after = model.bert.embeddings.word_embeddings.weight
     used = sorted({0}.union(*sentences().token_ids))
     unused = [i for i in range(99) if i not in used]
     assert torch.equal(after[unused], before[unused])

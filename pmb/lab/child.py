@@ -28,7 +28,8 @@ Send = Callable[[dict[str, Any]], None]
 
 def main() -> None:
     """Do one job and end."""
-    os.nice(NICENESS)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(NICENESS)
     send = _sender(_private_stdout())
     from pmb.engine import run as engine  # torch: seconds
 

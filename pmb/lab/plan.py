@@ -13,7 +13,13 @@ from pmb.lab.executors import ask
 from pmb.lab.store import Row, Store, get_layer_scores, save_layer_scores
 from pmb.settings import Settings
 from pmb.spec import RunSpec
-from pmb.strategies import check_kept_layers, drop_counts, kept_layers, strategies_of
+from pmb.strategies import (
+    check_kept_layers,
+    drop_counts,
+    kept_above_threshold,
+    kept_layers,
+    strategies_of,
+)
 
 SCORE_SENTENCES = 1000  # of train, for contribution
 
@@ -39,6 +45,12 @@ def plan_strategy(store: Store, settings: Settings, model: str, task: str, strat
     if strategy == "contribution":
         scores = layer_scores(store, settings, model, task)
     return Plan(model, depth, kept_layers(strategy, depth, drop_count, scores))
+
+
+def plan_threshold(store: Store, settings: Settings, model: str, task: str, threshold: float) -> Plan:
+    """The paper's own form of contribution: every layer whose similarity is above the threshold goes."""
+    scores = layer_scores(store, settings, model, task)
+    return Plan(model, len(scores), kept_above_threshold(scores, threshold))
 
 
 def plan_kept(model: str, kept: Sequence[int]) -> Plan:

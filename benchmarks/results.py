@@ -1,0 +1,26 @@
+"""benchmarks/RESULTS.md: one section a benchmark, replaced as a whole when it is measured again."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pmb.engine.device import device_name, machine_name, pick_device, versions
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+HEADING = "# Measured results\n\nEvery section is written by the command that it names.\n"
+
+
+def write_section(title: str, text: str) -> None:
+    """Replace the section of that title, or add it at the end."""
+    content = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else HEADING
+    section = f"\n## {title}\n\n{text}\n"
+    old = re.compile(rf"\n## {re.escape(title)}\n.*?(?=\n## |\Z)", re.DOTALL)
+    content = old.sub(lambda _: section, content) if old.search(content) else content + section
+    RESULTS.write_text(content, encoding="utf-8")
+
+
+def machine_line() -> str:
+    """Device, machine and versions in a sentence."""
+    found = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{device_name(pick_device())}; {machine_name()}; {found}."
