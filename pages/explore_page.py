@@ -239,7 +239,9 @@ def configuration_table(points: pd.DataFrame) -> None:
         "strategy": st.column_config.TextColumn(pinned=True),
     }
     decimals["seeds"] = decimals["dropped"] = st.column_config.NumberColumn(format="%d")
-    st.dataframe(shown, hide_index=True, column_config=decimals, alt="The configurations that the charts draw.")
+    st.dataframe(
+        shown, hide_index=True, column_config=decimals, placeholder="–", alt="The configurations that the charts draw."
+    )
 
 
 def recipe_line(name: str) -> str:
@@ -308,8 +310,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         required=True,
         key="drop",
         bind="query-params",
-        help="How many layers go; 0 is the whole model. The alternates reach half the layers; symmetric keeps equal ends, "
-        "so that not every count is possible.",
+        help="How many layers go; 0 is the whole model. The alternates reach half the layers; symmetric keeps "
+        "equal ends, so that not every count is possible.",
     )
     with st.popover("More", icon=":material/tune:"):
         recipe = st.selectbox(

@@ -78,9 +78,7 @@ cut_options = options(
     task_option,
     click.option("--strategy", help=f"{', '.join(STRATEGIES)}."),
     click.option("--drop", type=int, help="Drop count K: how many layers the strategy drops; 0 is the whole model."),
-    click.option(
-        "--threshold", type=float, help="With contribution, instead of --drop: similarity above which layers go."
-    ),
+    click.option("--threshold", type=float, help="Contribution without --drop: similarity above which a layer goes."),
     click.option("--keep", type=Numbers(), help="The layers that stay, counted from 0, instead of a strategy."),
 )
 
