@@ -12,7 +12,7 @@ test: .venv/installed-dev assets browser
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest
 
-check: .venv/installed-dev
+check: .venv/installed-dev assets
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -m "not slow"
 

@@ -89,40 +89,53 @@ def specs_of(plan: Plan, task: str, recipe: str, seeds: list[int]) -> list[RunSp
 
 def cards(row: Row | None, plan: Plan, whole: Row | None) -> None:
     """Four large numbers, each beside the whole model's."""
-    whole_parameters = whole["parameters"] if whole else None
     with st.grid(4, min_column_width=150):
         if row is None:
             for label in ("Accuracy", "Speed-up", "Parameters", "File size"):
-                st.metric(label, "–", border=True, delta="not measured yet", delta_color="off", delta_arrow="off")
+                card(label, "–", "not measured yet")
             return
-        loss = 100 * (row["mean"] - whole["mean"]) if whole and plan.dropped_layers else None
-        card("Accuracy", f"{100 * row['mean']:.1f} %", f"{loss:+.1f} points" if loss is not None else None)
-        speed: float = row["speedup"]
-        spread: str | None = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}" if pd.notna(speed) else None
-        card("Speed-up", f"{speed:.2f} ×" if pd.notna(speed) else "–", spread if plan.dropped_layers else None)
-        share = f"{100 * (row['parameters'] / whole_parameters - 1):+.0f} %" if whole_parameters else None
-        saved = f"{row['megabytes'] - whole['megabytes']:+.0f} MB" if whole else None
-        card("Parameters", f"{row['parameters'] / 1e6:.1f} M", share if plan.dropped_layers else None)
-        card("File size", f"{row['megabytes']:.0f} MB", saved if plan.dropped_layers else None)
+        timed = pd.notna(row["speedup"])
+        beside = {
+            "Accuracy": f"{100 * (row['mean'] - whole['mean']):+.1f} points" if whole else None,
+            "Speed-up": f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}" if timed else "not timed yet",
+            "Parameters": f"{100 * (row['parameters'] / whole['parameters'] - 1):+.0f} %" if whole else None,
+            "File size": f"{row['megabytes'] - whole['megabytes']:+.0f} MB" if whole else None,
+        }
+        values = {
+            "Accuracy": f"{100 * row['mean']:.1f} %",
+            "Speed-up": f"{row['speedup']:.2f} ×" if timed else "–",
+            "Parameters": f"{row['parameters'] / 1e6:.1f} M",
+            "File size": f"{row['megabytes']:.0f} MB",
+        }
+        for label, value in values.items():
+            compared = beside[label] or "whole model not measured yet"
+            card(label, value, compared if plan.dropped_layers else "whole model")
 
 
-def card(label: str, value: str, beside: str | None) -> None:
+def card(label: str, value: str, beside: str) -> None:
     """One number; what stands below it compares with the whole model and is neither good nor bad by colour."""
-    st.metric(label, value, border=True, delta=beside or "whole model", delta_color="off", delta_arrow="off")
+    st.metric(label, value, border=True, delta=beside, delta_color="off", delta_arrow="off")
 
 
 def buttons(plan: Plan, row: Row | None) -> None:
     """Run, or what is happening to the runs that were asked for; looks again every second while they go on."""
     seeds = list(row["seeds"]) if row is not None else []
-    possible = list(range(max(seeds, default=0) + MORE_SEEDS + 2))
-    keys = [spec.key for spec in specs_of(plan, st.session_state.task, st.session_state.recipe, possible)]
-    active = [run["key"] for run in ui.live_runs() if run["key"] in keys]
-    st.fragment(_live, run_every=ui.LIVE_SECONDS if active else None)(plan, seeds, active)
+    watched = [run["key"] for run in live_runs_of(plan)]
+    ui.live(lambda: _live(plan, seeds, watched), ui.LIVE_SECONDS if watched else None)
+
+
+def live_runs_of(plan: Plan) -> list[Row]:
+    """Runs of this cut, or of the whole model beside it, that wait or go on; those of the cut first."""
+    choice, whole = st.session_state, list(range(plan.num_hidden_layers))
+    wanted = (plan.model, choice.task, asdict(RECIPES[choice.recipe]))
+    found = [run for run in ui.live_runs() if (run["model"], run["task"], run["recipe_values"]) == wanted]
+    cut = [run for run in found if run["kept_layers"] == list(plan.kept_layers)]
+    return cut + [run for run in found if run["kept_layers"] == whole and run not in cut]
 
 
 def _live(plan: Plan, seeds: list[int], watched: list[str]) -> None:
     """The row of buttons or of progress, in a place of constant height."""
-    active = [run for run in ui.live_runs() if run["key"] in watched]
+    active = [run for run in live_runs_of(plan) if run["key"] in watched]
     if watched and not active:
         st.rerun()  # the last one has ended: its point goes onto the charts
     with st.container(height=ROW_PIXELS, border=False):
@@ -141,7 +154,7 @@ def run_row(plan: Plan, seeds: list[int]) -> None:
             ask_for(plan, [seeds[0] if seeds else 0])
         if st.button("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval."):
             ask_for(plan, free[:MORE_SEEDS])
-        if choice.get("told") == plan.kept_layers:
+        if choice.pop("told_cached", False):
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
         with st.popover("Command", icon=":material/terminal:", type="tertiary"):
             kept = ",".join(map(str, plan.kept_layers))
@@ -155,7 +168,7 @@ def ask_for(plan: Plan, seeds: list[int]) -> None:
     """Queue the runs; a cached answer is marked as such."""
     choice = st.session_state
     submissions = queue.submit(ui.the_store(), specs_of(plan, choice.task, choice.recipe, seeds))
-    choice["told"] = plan.kept_layers if all(submission.cached for submission in submissions) else None
+    choice["told_cached"] = all(submission.cached for submission in submissions)
     st.rerun()
 
 
@@ -172,7 +185,7 @@ def progress_row(active: list[Row]) -> None:
         st.progress(ui.share_done(run), text=text + more)
         if st.button("Cancel", key="cancel", icon=":material/stop:", disabled=bool(run["cancel_requested"])):
             queue.cancel(ui.the_store(), [one["key"] for one in active])
-            st.rerun(scope="fragment")
+            st.rerun()
 
 
 def charts(points: pd.DataFrame, strategy: str, drop_count: int) -> None:
@@ -253,7 +266,7 @@ def recipe_line(name: str) -> str:
     )
 
 
-def method(table: pd.DataFrame, task: str, recipe: str) -> None:
+def method(table: pd.DataFrame, model: str, task: str, recipe: str) -> None:
     """How the numbers came about."""
     timed = table["speed_device"].dropna()
     devices = ", ".join(sorted(set(table["device"])))
@@ -272,6 +285,8 @@ def method(table: pd.DataFrame, task: str, recipe: str) -> None:
                 sources=f"{', '.join(sources)}, on {devices}, {min(dates)} to {max(dates)}" if dates else "none yet",
             )
         )
+        st.caption(f"**{MODELS[model].title}**: {MODELS[model].about} Licence {MODELS[model].licence}.")
+        st.caption(f"**{TASKS[task].title}**: {TASKS[task].about} Licence {TASKS[task].licence}.")
         st.caption("The address bar holds the whole view: copy it to share it.")
 
 
@@ -351,4 +366,4 @@ if points.empty:
     st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")
 else:
     charts(points, strategy, drop_count)
-    method(table, task, recipe)
+    method(table, model, task, recipe)

@@ -18,6 +18,7 @@ from pmb.lab.store import Row, get_run, list_runs
 # Constants
 # =============================================================================
 
+SHOWN_QUEUE = 20  # so many of the queue have a line with a button
 STATES = ("queued", "running", "done", "failed", "cancelled")
 ENDED_BADLY = ("failed", "cancelled")
 
@@ -58,7 +59,7 @@ def _run_row(row: Row) -> dict[str, Any]:
 
 def queue_part() -> None:
     """The queue, with Cancel for each run; looks again every second while something is going on."""
-    st.fragment(_live_queue, run_every=ui.LIVE_SECONDS if ui.live_runs() else None)()
+    ui.live(_live_queue, ui.LIVE_SECONDS if ui.live_runs() else None)
 
 
 def _live_queue() -> None:
@@ -66,7 +67,7 @@ def _live_queue() -> None:
     if not rows:
         st.caption("Nothing runs and nothing waits.")
         return
-    for position, row in enumerate(rows):
+    for position, row in enumerate(rows[:SHOWN_QUEUE]):
         with st.container(horizontal=True, vertical_alignment="center", key=f"row-{row['key'][:12]}"):
             st.text(title_of(row), width=260)
             if row["state"] == "running":
@@ -76,7 +77,10 @@ def _live_queue() -> None:
                 st.text(f"waiting, {waiting} before it" if waiting else "waiting, next in the queue", width="stretch")
             if st.button("Cancel", key=f"cancel-{row['key']}", disabled=bool(row["cancel_requested"])):
                 queue.cancel(ui.the_store(), [row["key"]])
-                st.rerun(scope="fragment")
+                st.rerun()
+
+    if len(rows) > SHOWN_QUEUE:
+        st.caption(f"and {len(rows) - SHOWN_QUEUE} more; the table below lists them under 'queued'.")
 
 
 def title_of(row: Row) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from pmb import serve, settings
-from pmb.catalog.recipes import RECIPES
+from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.errors import BadInput, PmbError
 from pmb.lab import queue
 from pmb.lab.answer import answer
@@ -130,6 +130,7 @@ def plan(as_json: bool, **cut: Any) -> None:
 @json_option
 def run(recipe: str, seed: int, as_json: bool, **cut: Any) -> None:
     """Queue one fine-tuning, wait for it and print its result; a cached result prints at once."""
+    find_recipe(recipe)
     with opened_store() as (store, found):
         spec = spec_of(chosen_plan(store, found, Cut(**cut)), cut["task"], recipe, seed)
         submission = queue.submit(store, [spec])[0]
@@ -164,6 +165,7 @@ def sweep(
     as_json: bool,
 ) -> None:
     """Queue many runs, shared cuts once and the whole model always, and wait for them."""
+    find_recipe(recipe)
     for strategy in strategies:
         check_strategy(strategy)
     with opened_store() as (store, found):
@@ -177,10 +179,11 @@ def sweep(
         answers = [answer(store, s.key, s.cached) for s in submissions]
     if as_json:
         click.echo(json.dumps({"runs": answers}))
-        return
-    for values in answers:
+    for values in [] if as_json else answers:
         score = f"{100 * values['score']:.1f} %" if values["score"] is not None else values["state"]
         click.echo(f"{values['run']}  kept {numbers(values['kept_layers']):<12}  seed {values['seed']}  {score}")
+    if failed := sum(values["state"] in ("failed", "cancelled") for values in answers):
+        raise BadInput(f"{failed} of {len(answers)} runs have no result; `python -m pmb runs --state failed` says why.")
 
 
 @cli.command()
@@ -282,8 +285,8 @@ def main() -> None:
         sys.exit(complain(error.format_message()))
     except PmbError as error:
         sys.exit(complain(str(error)))
-    except BrokenPipeError:
-        sys.exit(0)  # the reader, `head` say, has seen enough
+    except OSError as error:
+        sys.exit(complain(f"{error.filename or 'The system'}: {error.strerror or error}."))
 
 
 def complain(sentence: str) -> int:

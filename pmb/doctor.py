@@ -47,7 +47,7 @@ def examine() -> list[Finding]:
 def _look(what: str, fact: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, fact())
-    except PmbError as error:
+    except (PmbError, OSError) as error:
         return Finding(what, False, str(error))
 
 
@@ -55,7 +55,7 @@ def _libraries() -> str:
     try:
         return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
     except importlib.metadata.PackageNotFoundError as error:
-        raise PmbError(f"{error.name} is not installed; `make venv` installs what the lab needs.") from error
+        raise PmbError(f"{error.name} is not installed; `make run` installs what the lab needs.") from error
 
 
 def _device() -> str:
@@ -64,7 +64,7 @@ def _device() -> str:
 
 def _assets() -> str:
     folder = settings.from_environment().assets
-    assets.fetch(folder)
+    assets.check(folder)
     return f"embedded model and data in {folder}"
 
 

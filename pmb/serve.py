@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from pmb.errors import BadInput
+from pmb.errors import BadInput, PmbError
 from pmb.lab.worker import worker_is_here
 from pmb.settings import REPOSITORY, Settings
 
@@ -45,6 +45,7 @@ def serve(settings: Settings, port: int) -> None:
             if (worker is None or worker.poll() is not None) and not worker_is_here(settings):
                 worker = subprocess.Popen([sys.executable, "-m", "pmb", "worker"], cwd=REPOSITORY, env=os.environ)
             time.sleep(LOOK_SECONDS)
+        raise PmbError(f"The page server ended by itself with code {server.returncode}; its words are above.")
     except KeyboardInterrupt:
         print("Ending; a running fine-tune goes back to the queue.", flush=True)
     finally:

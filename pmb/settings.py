@@ -17,7 +17,7 @@ class Settings:
     """Folders and addresses; every field has a `PMB_…` environment variable, named beside it."""
 
     home: Path  # PMB_HOME: store, assets, logs
-    database_url: str  # PMB_DATABASE_URL
+    database_url: str  # PMB_DATABASE_URL; empty: lab.sqlite in the home
     executor: str  # PMB_EXECUTOR
     shipped: Path  # PMB_SHIPPED: results that come with the repository
 
@@ -35,7 +35,7 @@ def from_environment() -> Settings:
         raise BadInput(f"PMB_EXECUTOR is {executor!r}; this version knows: {', '.join(EXECUTORS)}.")
     return Settings(
         home=home,
-        database_url=os.environ.get("PMB_DATABASE_URL") or f"sqlite:///{home / 'lab.sqlite'}",
+        database_url=os.environ.get("PMB_DATABASE_URL", ""),
         executor=executor,
         shipped=Path(os.environ.get("PMB_SHIPPED") or REPOSITORY / "cache" / "shipped").resolve(),
     )

@@ -36,6 +36,15 @@ def guarded(show: Callable[[], object]) -> bool:
     return True
 
 
+def live(show: Callable[[], object], seconds: float | None) -> None:
+    """Draw a part that looks again every so many seconds; a PmbError in it becomes a message there."""
+
+    def part() -> None:
+        guarded(show)
+
+    st.fragment(part, run_every=seconds)()
+
+
 def theme() -> Theme:
     """Colours for charts on the page's present background."""
     return THEMES["dark" if st.context.theme.type == "dark" else "light"]
@@ -53,7 +62,7 @@ def sidebar() -> None:
     with st.sidebar:
         st.subheader("Poor Man's BERT Lab", anchor=False)
         st.caption("How many layers of a pre-trained encoder can be thrown away, for a task, and what that brings.")
-        st.fragment(_status, run_every=LIVE_SECONDS if st.session_state.live_keys else IDLE_SECONDS)()
+        live(_status, LIVE_SECONDS if st.session_state.live_keys else IDLE_SECONDS)
 
 
 def tell_ended() -> None:
@@ -62,9 +71,9 @@ def tell_ended() -> None:
     for key in set(st.session_state.get("live_keys", [])) - set(live):
         run = get_run(the_store(), key)
         if run and run["state"] == "done":
-            st.toast(f"Run {key[:12]} is done: {100 * run['score']:.1f} %", icon=":material/check:")
+            st.toast(f"Run {key[:12]} is done: {100 * run['score']:.1f} %", icon=":material/check:", duration="long")
         elif run and run["state"] == "failed":
-            st.toast(f"Run {key[:12]} failed; Runs says why.", icon=":material/error:")
+            st.toast(f"Run {key[:12]} failed; Runs says why.", icon=":material/error:", duration="long")
     st.session_state.live_keys = live
 
 

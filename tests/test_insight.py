@@ -146,7 +146,7 @@ def test_a_clear_gain_is_called_a_gain() -> None:
 
 
 def test_one_seed_says_that_it_cannot_be_said() -> None:
-    assert "With one seed" in sentence([0.8], [0.7])
+    assert "cannot be said with 1 seed" in sentence([0.8], [0.7])
 
 
 def test_without_the_whole_model_nothing_is_compared() -> None:

@@ -11,7 +11,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from pmb import ui
 from pmb.catalog.recipes import RECIPES
+from pmb.errors import StoreUnavailable
 from pmb.lab import queue
 from pmb.lab.plan import _scores_identity
 from pmb.lab.store import Row, Store, list_runs, save_latencies, save_layer_scores
@@ -90,6 +92,18 @@ def opened(page: str = "", **query: str) -> AppTest:
     return app
 
 
+def rerun(app: AppTest) -> None:
+    """Run again through the entrypoint, as a server does; AppTest by itself would run the page's file alone."""
+    app._finished_page_script_hash = ""
+    app.run()
+    assert not app.exception, app.exception
+
+
+def click(app: AppTest, key: str) -> None:
+    app.button(key=key).click()
+    rerun(app)
+
+
 def words(app: AppTest) -> str:
     kinds = ("markdown", "caption", "info", "warning", "error", "text", "title")
     return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))  # type: ignore[union-attr]
@@ -126,12 +140,12 @@ def test_the_answer_and_both_charts_come_from_the_store(scored: Store) -> None:
 
 def test_one_seed_is_said_to_be_one_seed(scored: Store) -> None:
     fill(scored, seeds=1)
-    assert "With one seed" in words(opened())
+    assert "cannot be said with 1 seed" in words(opened())
 
 
 def test_run_queues_the_cut_and_the_whole_model_once_however_often_it_is_pressed(scored: Store) -> None:
     app = opened()
-    app.button(key="run").click().run()
+    click(app, "run")
     rows = {tuple(row["kept_layers"]): row["state"] for row in _rows(scored)}
     assert rows == {WHOLE: "queued", TOP_2: "queued"}
     again = opened()
@@ -148,7 +162,7 @@ def test_a_run_that_goes_on_shows_phase_step_loss_and_times_and_can_be_cancelled
     shown = app.get("progress")[-1].proto
     assert "training, step 120 of 250, loss 0.41, 0:00 elapsed, 0:23 left" in shown.text
     assert shown.value == 48
-    app.button(key="cancel").click().run()
+    click(app, "cancel")
     assert queue.renew(scored, claim.key, "worker", Progress("training")) == "cancel"
 
 
@@ -156,14 +170,14 @@ def test_asking_again_is_answered_at_once_and_marked_as_cached(scored: Store) ->
     fill(scored)
     before = len(_rows(scored))
     app = opened()
-    app.button(key="run").click().run()
+    click(app, "run")
     assert "Answered at once from the cache" in words(app)
     assert len(_rows(scored)) == before
 
 
 def test_two_more_seeds_are_the_next_free_ones(scored: Store) -> None:
     fill(scored, seeds=1)
-    opened().button(key="more_seeds").click().run()
+    click(opened(), "more_seeds")
     queued = {(tuple(row["kept_layers"]), row["seed"]) for row in _rows(scored) if row["state"] == "queued"}
     assert queued == {(TOP_2, 1), (TOP_2, 2), (WHOLE, 1), (WHOLE, 2)}
 
@@ -215,6 +229,7 @@ def test_runs_shows_the_queue_with_positions_and_failures_with_their_log(scored:
     assert "The loss became <b>nan</b>." in [text.value for text in app.text]
     assert "last <i>lines</i>" in [code.value for code in app.code]
     app.button(key=f"retry-{claim.key}").click().run()
+    assert not app.exception
     assert {row["key"]: row["state"] for row in _rows(scored)}[claim.key] == "queued"
 
 
@@ -259,3 +274,49 @@ def _rows(store: Store) -> list[Row]:
 def test_results_of_another_version_of_a_recipe_are_not_mixed_in(scored: Store) -> None:
     finish(scored, spec(TOP_2, 0, replace(STANDARD, epochs=9)), 0.99)
     assert "This cut has not been measured with recipe standard" in words(opened())
+
+
+def test_a_disk_that_is_full_when_run_is_pressed_is_a_message_and_no_traceback(
+    scored: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreUnavailable("The disk of the store is full; free some space.")
+
+    app = opened()
+    monkeypatch.setattr(queue, "submit", full)
+    click(app, "run")
+    assert "The disk of the store is full" in words(app)
+
+
+def test_a_store_that_stops_answering_while_the_page_is_open_is_a_message(
+    scored: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object) -> None:
+        raise StoreUnavailable("The store is locked.")
+
+    app = opened()
+    monkeypatch.setattr(ui, "list_runs", locked)
+    rerun(app)
+    assert "The store is locked." in words(app)
+
+
+def test_a_cut_without_its_whole_model_says_so(scored: Store) -> None:
+    finish(scored, spec(TOP_2, 0, STANDARD), 0.7)
+    app = opened()
+    assert [metric.delta for metric in app.metric].count("whole model not measured yet") == 3
+    assert "not timed yet" in [metric.delta for metric in app.metric]
+
+
+def test_the_mark_of_a_cached_answer_does_not_stay_for_another_choice(scored: Store) -> None:
+    fill(scored)
+    app = opened()
+    click(app, "run")
+    app.selectbox(key="recipe").set_value("quick").run()
+    assert "from the cache" not in words(app)
+
+
+def test_a_date_as_a_seed_does_not_slow_the_page(scored: Store) -> None:
+    finish(scored, spec(TOP_2, 20261123, STANDARD), 0.7)
+    app = opened()
+    click(app, "more_seeds")
+    assert {row["seed"] for row in _rows(scored) if row["state"] == "queued"} == {0, 1}

@@ -101,8 +101,24 @@ def test_a_run_that_is_lost_again_and_again_fails_with_a_reason(store: Store) ->
     row = get_run(store, key)
     assert row is not None
     assert row["state"] == "failed"
-    assert "died 3 times" in row["error"]
+    assert "died 5 times" in row["error"]
     assert queue.claim(store, "worker") is None
+
+
+def test_a_run_whose_process_died_goes_back_with_its_attempts_counted(store: Store) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    claim = claimed(store)
+    queue.lose(store, claim.key, "worker", "It died.", "last lines")
+    assert state(store, key) == "queued"
+    assert claimed(store).attempts == 2
+
+
+def test_run_pressed_after_cancel_takes_the_cancellation_back(store: Store) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    claimed(store)
+    queue.cancel(store, [key])
+    queue.submit(store, [spec()])
+    assert queue.renew(store, key, "worker", Progress("training")) == "go on"
 
 
 def test_a_waiting_run_is_cancelled_at_once(store: Store) -> None:

@@ -89,7 +89,7 @@ def test_a_locked_store_is_waited_for_and_then_said_to_be_locked(
     monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.2)
     other = sqlite3.connect(settings.home / "lab.sqlite", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    patient = Store(store_module._engine(settings.database_url))
+    patient = Store(store_module._engine(store.engine.url))
     try:
         with pytest.raises(StoreUnavailable, match="locked"):
             queue.submit(patient, [spec()])
@@ -102,7 +102,7 @@ def test_a_locked_store_is_waited_for_and_then_said_to_be_locked(
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing(settings: Settings, store: Store) -> None:
     key = finished(store)
-    full = Store(store_module._engine(settings.database_url))
+    full = Store(store_module._engine(store.engine.url))
     with full.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")

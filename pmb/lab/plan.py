@@ -14,6 +14,7 @@ from pmb.lab.store import Row, Store, get_layer_scores, save_layer_scores
 from pmb.settings import Settings
 from pmb.spec import RunSpec
 from pmb.strategies import (
+    check_drop_count,
     check_kept_layers,
     drop_counts,
     kept_above_threshold,
@@ -41,6 +42,7 @@ class Plan:
 def plan_strategy(store: Store, settings: Settings, model: str, task: str, strategy: str, drop_count: int) -> Plan:
     """The cut that a strategy makes; measures contribution scores where they are needed and not known yet."""
     depth = find_model(model).num_hidden_layers
+    check_drop_count(strategy, depth, drop_count)
     scores = None
     if strategy == "contribution":
         scores = layer_scores(store, settings, model, task)

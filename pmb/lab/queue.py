@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy import Connection, and_, case, func, or_, select, update
 
 from pmb.errors import BadInput
 from pmb.lab.schema import runs, workers
@@ -16,7 +16,7 @@ from pmb.spec import Progress, Recipe, RunResult, RunSpec
 
 LEASE_SECONDS = 15.0
 ALIVE_SECONDS = 10.0  # a worker that was silent for longer is taken for dead
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 5
 ENDED = ("done", "failed", "cancelled")
 
 
@@ -54,8 +54,9 @@ def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
     with store.connect() as connection:
         if rows:
             connection.execute(store.insert_new(runs), rows)
-        ended_badly = and_(runs.c.key.in_(keys), runs.c.state.in_(("failed", "cancelled")))
-        connection.execute(update(runs).where(ended_badly).values(_queued_again(now)))
+        _queue_again(connection, keys)
+        not_any_more = and_(runs.c.key.in_(keys), runs.c.state == "running")
+        connection.execute(update(runs).where(not_any_more).values(cancel_requested=False))
         states = {
             row.key: row.state
             for row in connection.execute(select(runs.c.key, runs.c.state).where(runs.c.key.in_(keys)))
@@ -110,6 +111,12 @@ def fail(store: Store, key: str, worker: str, error: str, log: str) -> bool:
     return _end(store, key, worker, "failed", {"error": error, "log": log})
 
 
+def lose(store: Store, key: str, worker: str, error: str, log: str) -> None:
+    """The run's process died without an answer: it goes back to the queue, or fails after MAX_ATTEMPTS."""
+    _update_held(store, key, worker, {"lease_until": 0.0, "error": error, "log": log})
+    release_lost(store)
+
+
 def end_cancelled(store: Store, key: str, worker: str) -> bool:
     """End a run whose cancellation was asked for."""
     return _end(store, key, worker, "cancelled", {})
@@ -128,7 +135,7 @@ def release_lost(store: Store, dead_workers: Sequence[str] = ()) -> None:
     now = time.time()
     lost = and_(runs.c.state == "running", or_(runs.c.lease_until < now, runs.c.worker.in_(dead_workers)))
     too_often = runs.c.attempts >= MAX_ATTEMPTS
-    sentence = f"The process of this run died {MAX_ATTEMPTS} times without a word; perhaps it ran out of memory."
+    sentence = f"The process of this run, or its worker, died {MAX_ATTEMPTS} times; perhaps it ran out of memory."
     values: dict[str, Any] = {
         "state": case((runs.c.cancel_requested, "cancelled"), (too_often, "failed"), else_="queued"),
         "error": case((and_(too_often, ~runs.c.cancel_requested), sentence), else_=None),
@@ -149,9 +156,8 @@ def cancel(store: Store, keys: Sequence[str]) -> None:
 
 def retry(store: Store, keys: Sequence[str]) -> None:
     """Queue failed and cancelled runs again, with their attempts counted anew."""
-    ended_badly = and_(runs.c.key.in_(keys), runs.c.state.in_(("failed", "cancelled")))
     with store.connect() as connection:
-        connection.execute(update(runs).where(ended_badly).values(_queued_again(time.time())))
+        _queue_again(connection, keys)
 
 
 def find_key(store: Store, prefix: str) -> str:
@@ -215,9 +221,13 @@ def _new_row(spec: RunSpec) -> dict[str, Any]:
     return values | more | {"key": spec.key, "attempts": 0, "cancel_requested": False}
 
 
-def _queued_again(now: float) -> dict[str, Any]:
-    again = {"state": "queued", "attempts": 0, "queued_at": now, "started_at": None, "finished_at": None}
-    return again | {"error": None, "log": None} | _UNHELD
+def _queue_again(connection: Connection, keys: Sequence[str]) -> None:
+    """Put those of the runs that failed or were cancelled at the end of the queue, in the order of the keys."""
+    values = {"state": "queued", "attempts": 0, "started_at": None, "finished_at": None, "error": None, "log": None}
+    now = time.time()
+    for i, key in enumerate(keys):
+        ended_badly = and_(runs.c.key == key, runs.c.state.in_(("failed", "cancelled")))
+        connection.execute(update(runs).where(ended_badly).values(values | _UNHELD | {"queued_at": now + i * 1e-6}))
 
 
 def _end(store: Store, key: str, worker: str, state: str, values: dict[str, Any]) -> bool:

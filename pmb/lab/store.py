@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 from sqlalchemy import (
+    URL,
     Connection,
     Engine,
     Insert,
@@ -21,7 +22,6 @@ from sqlalchemy import (
     event,
     func,
     inspect,
-    make_url,
     select,
     text,
 )
@@ -71,7 +71,8 @@ def open_store(settings: Settings) -> Store:
     """Open the store, bring its schema up to date and read in new shipped results; raises StoreUnavailable."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        store = Store(_engine(settings.database_url))
+        inside = URL.create("sqlite", database=str(settings.home / "lab.sqlite"))
+        store = Store(_engine(settings.database_url or inside))
         if _revision(store) != REVISION:
             with FileLock(settings.home / "store.lock"):
                 _migrate(store)
@@ -88,6 +89,13 @@ def list_runs(store: Store, *states: str) -> list[Row]:
     query = select(*LIST_COLUMNS).order_by(runs.c.queued_at, runs.c.key)
     if states:
         query = query.where(runs.c.state.in_(states))
+    with store.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def runs_by_key(store: Store, keys: Sequence[str]) -> list[Row]:
+    """Those runs, without their predictions and logs, oldest first."""
+    query = select(*LIST_COLUMNS).where(runs.c.key.in_(keys)).order_by(runs.c.queued_at, runs.c.key)
     with store.connect() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -146,7 +154,6 @@ def save_layer_scores(store: Store, identity: Row, scores: Sequence[float]) -> N
 
 def write_shipped(store: Store, folder: Path) -> dict[str, int]:
     """Write finished runs, layer scores and latencies as JSON lines for the repository; returns rows per file."""
-    folder.mkdir(parents=True, exist_ok=True)
     private = {"worker", "lease_until", "cancel_requested", "progress", "log", "error"}
     tables: tuple[tuple[Table, Any], ...] = (
         (runs, select(*(c for c in runs.c if c.name not in private)).where(runs.c.state == "done")),
@@ -162,7 +169,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
             if "predictions" in row:
                 row["predictions"] = "".join(map(str, row["predictions"]))
         lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
-        (folder / f"{table.name}.jsonl").write_text(lines, encoding="utf-8")
+        _replace_file(folder / f"{table.name}.jsonl", lines)
         counts[table.name] = len(rows)
     return counts
 
@@ -181,12 +188,27 @@ def _read_shipped(store: Store, folder: Path) -> None:
                 continue
         rows = [_shipped_row(line, path) for line in content.splitlines()]
         with store.connect() as connection:
-            if table is not layer_scores:
+            if table is layer_scores:
+                for row in rows:
+                    same = [column == row[column.name] for column in table.primary_key]
+                    connection.execute(table.delete().where(*same))
+            else:
                 connection.execute(table.delete().where(table.c.source == "shipped"))
             if rows:
                 connection.execute(store.insert_new(table), rows)
             connection.execute(shipped_files.delete().where(shipped_files.c.name == table.name))
             connection.execute(shipped_files.insert(), {"name": table.name, "digest": digest})
+
+
+def _replace_file(path: Path, content: str) -> None:
+    """Write beside it, then rename: whoever reads sees the old file or the new one, never half of it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".part")
+        beside.write_text(content, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise PmbError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
 def _shipped_row(line: bytes, path: Path) -> Row:
@@ -199,8 +221,8 @@ def _shipped_row(line: bytes, path: Path) -> Row:
     return row
 
 
-def _engine(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+def _engine(url: str | URL) -> Engine:
+    engine = create_engine(url, pool_pre_ping=not str(url).startswith("sqlite"))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     return engine
@@ -244,7 +266,7 @@ def _migrate(store: Store) -> None:
 def _sentence(engine: Engine, error: DBAPIError) -> str:
     """What happened and what to do, from the database's own words."""
     words = str(error.orig).strip()
-    where = make_url(str(engine.url)).database if engine.dialect.name == "sqlite" else engine.url.render_as_string()
+    where = engine.url.database if engine.dialect.name == "sqlite" else engine.url.render_as_string()
     if "locked" in words:
         return f"The store {where} is locked by another program for more than {BUSY_SECONDS} s; try again."
     if "malformed" in words or "not a database" in words or "disk image" in words:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from pmb.errors import PmbError, WorkerBusy
 from pmb.lab import queue
-from pmb.lab.store import Row, Store, list_runs
+from pmb.lab.store import Row, Store, runs_by_key
 from pmb.lab.worker import work
 from pmb.settings import Settings
 
@@ -19,29 +18,11 @@ LOOK_SECONDS = 0.5
 def wait_for(store: Store, settings: Settings, keys: Sequence[str], tell: Callable[[str], None]) -> None:
     """Return when all the runs have ended; tells how far they are, and at last an empty line.
 
-    Where no worker is alive, works the queue itself meanwhile. Raises StoreUnavailable.
+    Works the queue itself for as long as no other worker is alive. Raises PmbError.
     """
-    wanted = set(keys)
-    with _some_worker(store, settings) as failures:
-        while True:
-            rows = [row for row in list_runs(store) if row["key"] in wanted]
-            if all(row["state"] in queue.ENDED for row in rows):
-                break
-            if failures:
-                raise failures[0]
-            tell(_line(store, rows))
-            time.sleep(LOOK_SECONDS)
-    tell("")
-
-
-@contextlib.contextmanager
-def _some_worker(store: Store, settings: Settings) -> Iterator[list[PmbError]]:
-    """A thread that works the queue, unless somebody else does; yields what it died of."""
     failures: list[PmbError] = []
-    if queue.list_workers(store):
-        yield failures
-        return
     stop = threading.Event()
+    own: threading.Thread | None = None
 
     def work_here() -> None:
         try:
@@ -50,14 +31,26 @@ def _some_worker(store: Store, settings: Settings) -> Iterator[list[PmbError]]:
             return  # another worker came first: it does the runs
         except PmbError as error:
             failures.append(error)
+        except OSError as error:
+            failures.append(PmbError(f"The worker cannot go on: {error.strerror or error}."))
 
-    thread = threading.Thread(target=work_here)
-    thread.start()
     try:
-        yield failures
+        while True:
+            rows = runs_by_key(store, keys)
+            if all(row["state"] in queue.ENDED for row in rows):
+                break
+            if failures:
+                raise failures[0]
+            if not (own and own.is_alive()) and not queue.list_workers(store):
+                own = threading.Thread(target=work_here)
+                own.start()
+            tell(_line(store, rows))
+            time.sleep(LOOK_SECONDS)
     finally:
         stop.set()
-        thread.join()
+        if own:
+            own.join()
+    tell("")
 
 
 def _line(store: Store, rows: Sequence[Row]) -> str:
