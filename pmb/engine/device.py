@@ -20,7 +20,8 @@ def device_name(device: torch.device) -> str:
     """The device as people know it, with the threads that a CPU computes on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def machine_name() -> str:

@@ -53,10 +53,17 @@ def main() -> None:
 
 
 def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
-    """The answer to a job: "device", "run" (with "spec") or "similarity" (with "model", "task", "sentences")."""
+    """The answer to a job, a dict with "assets" and "kind".
+
+    Kinds: "device"; "run" with "spec", "timed_devices"; "latency" with "model", "task", "depth"; "similarity" with
+    "model", "task", "sentences".
+    """
     if job["kind"] == "device":
         return {"device": engine.device_name(engine.pick_device())}
     assets_folder = Path(job["assets"])
+    if job["kind"] == "latency":
+        latencies = engine.measure_latency(job["model"], job["task"], job["depth"], assets_folder)
+        return {"latencies": [asdict(latency) for latency in latencies]}
     if job["kind"] == "similarity":
         return {"scores": engine.measure_similarity(job["model"], job["task"], job["sentences"], assets_folder)}
     spec = RunSpec.from_dict(job["spec"])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from pmb.errors import RunFailed
@@ -30,6 +31,8 @@ CHILD_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
+CHILD_COMMAND = (sys.executable, "-m", "pmb.lab.child")
+
 Message = dict[str, Any]
 
 
@@ -40,10 +43,10 @@ class ChildDied(RunFailed):
 class Child:
     """One child process; it may be started before its job is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = CHILD_COMMAND) -> None:
         """Start the process."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pmb.lab.child"],
+            command,
             cwd=REPOSITORY,
             env=os.environ | CHILD_ENVIRONMENT,
             stdin=subprocess.PIPE,
