@@ -296,22 +296,13 @@ def method(table: pd.DataFrame, model: str, task: str, recipe: str) -> None:
 
 st.title("How many layers can I drop?", anchor=False)
 
+# The names are those of the command line and of the address: `format_func` would put its own words into the link.
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    model = st.selectbox(
-        "Model",
-        list(MODELS),
-        format_func=lambda m: MODELS[m].title,
-        key="model",
-        bind="query-params",
-        width=CONTROL_PIXELS,
-    )
-    task = st.selectbox(
-        "Task", list(TASKS), format_func=lambda t: TASKS[t].title, key="task", bind="query-params", width=CONTROL_PIXELS
-    )
+    model = st.selectbox("Model", list(MODELS), key="model", bind="query-params", width=CONTROL_PIXELS)
+    task = st.selectbox("Task", list(TASKS), key="task", bind="query-params", width=CONTROL_PIXELS)
     strategy = st.selectbox(
         "Strategy",
         list(STRATEGIES),
-        format_func=lambda s: s.replace("-", " "),
         key="strategy",
         bind="query-params",
         width=CONTROL_PIXELS,
@@ -350,15 +341,15 @@ else:
     st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
 
 scores = known_layer_scores(ui.the_store(), model, task)
+st.caption(
+    f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. "
+    "A darker layer changes the sentence token more."
+)
 st.altair_chart(
     strip.layer_strip(plan.kept_layers, plan.num_hidden_layers, scores, ui.theme()),
     width="content",
     theme=None,
     alt=strip.strip_alt_text(plan.kept_layers, plan.num_hidden_layers),
-)
-st.caption(
-    f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. "
-    "A darker layer changes the sentence token more."
 )
 cards(chosen, plan, whole)
 buttons(plan, chosen)

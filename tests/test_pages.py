@@ -209,6 +209,7 @@ def test_nonsense_in_the_address_falls_back_to_something_true(scored: Store, que
 @pytest.mark.parametrize("strategy", ["even-alternate", "odd-alternate", "contribution", "symmetric", "bottom"])
 def test_every_strategy_can_be_chosen_at_its_greatest_drop_count(scored: Store, strategy: str) -> None:
     app = opened(strategy=strategy)
+    assert app.selectbox(key="strategy").value == strategy
     last = app.button_group(key="drop").options[-1]
     app.button_group(key="drop").set_value([int(last.content if hasattr(last, "content") else last)]).run()
     assert not app.exception

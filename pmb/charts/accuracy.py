@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -42,7 +42,7 @@ def accuracy_by_depth(points: pd.DataFrame, strategy: str, drop_count: int, them
     band = alt.Chart(data[chosen]).mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", **marks)
     layers = [
         band,
-        _whole_rule(data, theme),
+        _whole_rule(data, theme, "left"),
         lines,
         dots,
         *_picked(data[chosen & (data["drop_count"] == drop_count)], x, theme),
@@ -80,7 +80,7 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         )
     )
     chosen = data[(data["strategy"] == strategy) & (data["drop_count"] == drop_count)]
-    return _finished(_layered(_whole_rule(data, theme), line, dots, *_picked(chosen, x, theme)))
+    return _finished(_layered(_whole_rule(data, theme, "right"), line, dots, *_picked(chosen, x, theme)))
 
 
 def depth_alt_text(points: pd.DataFrame) -> str:
@@ -150,14 +150,21 @@ def _fading(strategy: str) -> Any:
     return alt.condition(alt.datum.strategy == strategy, alt.value(1.0), alt.value(FADED))
 
 
-def _whole_rule(data: pd.DataFrame, theme: Theme) -> alt.LayerChart:
-    """The whole model as a labelled line over the whole width."""
+def _whole_rule(data: pd.DataFrame, theme: Theme, label_at: Literal["left", "right"]) -> alt.LayerChart:
+    """The whole model as a line over the whole width, with its name where no points are."""
     whole = data[data["drop_count"] == 0].head(1)
     rule = alt.Chart(whole).mark_rule(color=theme.muted, strokeDash=[3, 3]).encode(y="mean:Q")
     label = alt.Chart(whole).mark_text(
-        text="whole model", align="left", baseline="bottom", dx=4, dy=-3, color=theme.muted, fontSize=12
+        text="whole model",
+        align=label_at,
+        baseline="bottom",
+        dx=4 if label_at == "left" else -4,
+        dy=-3,
+        color=theme.muted,
+        fontSize=12,
     )
-    return _layered(rule, label.encode(y="mean:Q", x=alt.value(0)))
+    edge = alt.value(0) if label_at == "left" else alt.value("width")
+    return _layered(rule, label.encode(y="mean:Q", x=edge))
 
 
 def _picked(chosen: pd.DataFrame, x: alt.X, theme: Theme) -> list[alt.Chart]:
