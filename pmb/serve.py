@@ -33,7 +33,7 @@ def check_port(port: int) -> None:
 
 def serve(settings: Settings, port: int) -> None:
     """Serve until interrupted; a worker that dies is started again."""
-    page = [sys.executable, "-m", "streamlit", "run", str(REPOSITORY / "streamlit_app.py")]
+    page = [sys.executable, "-m", "pmb.page_server", "run", str(REPOSITORY / "streamlit_app.py")]
     page += ["--server.address", ADDRESS, "--server.port", str(port), "--server.headless", "true"]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
