@@ -44,7 +44,7 @@ GRIDS = {  # train sentences, epochs, learning rate, batch, dropout
         *((2000, 2, rate, 8, 0.1) for rate in (2e-4, 3e-4)),
         *((2000, 2, rate, size, 0.0) for size in (8, 16) for rate in (1e-4, 2e-4)),
     ],
-    "stable": [(2500, 10, 1e-4, 16, dropout) for dropout in (0.0, 0.1)],
+    "stable": [(2500, 10, 1e-4, 8, dropout) for dropout in (0.0, 0.1)],
 }
 
 

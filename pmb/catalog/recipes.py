@@ -37,12 +37,12 @@ RECIPES = {
             train_sentences=2500,
             epochs=10,
             learning_rate=1e-4,
-            batch_size=16,
+            batch_size=8,
             warmup_fraction=0.1,
             weight_decay=0.0,
             max_grad_norm=1.0,
             max_length=128,
-            dropout=0.1,
+            dropout=0.0,
         ),
     )
 }
