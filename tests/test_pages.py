@@ -21,6 +21,8 @@ from pmb.settings import REPOSITORY, Settings
 from pmb.spec import Latency, Progress, RunSpec
 from tests.conftest import result, spec
 
+pytestmark = pytest.mark.slow  # some 40 seconds together
+
 WHOLE = (0, 1, 2, 3, 4, 5)
 TOP_2 = (0, 1, 2, 3)
 STANDARD = RECIPES["standard"]
@@ -234,7 +236,6 @@ def test_runs_shows_the_queue_with_positions_and_failures_with_their_log(scored:
     assert {row["key"]: row["state"] for row in _rows(scored)}[claim.key] == "queued"
 
 
-@pytest.mark.slow
 def test_ten_thousand_runs_are_listed(scored: Store) -> None:
     from pmb.lab.queue import _new_row
     from pmb.lab.schema import runs
