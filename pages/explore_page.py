@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -17,16 +18,15 @@ from pmb.charts import accuracy, strip
 from pmb.insight import summary
 from pmb.lab import queue
 from pmb.lab.answer import HEADLINE_SHAPE
-from pmb.lab.plan import Plan, known_layer_scores, layer_scores, spec_of
+from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, spec_of
 from pmb.lab.store import Row, change_mark, list_latencies, list_runs
 from pmb.spec import RunSpec
-from pmb.strategies import STRATEGIES, drop_counts, kept_layers
+from pmb.strategies import STRATEGIES, drop_counts
 
 # =============================================================================
 # Constants
 # =============================================================================
 
-DEFAULT_STRATEGY = "top"
 DEFAULT_DROP = 2
 DEFAULT_RECIPE = "standard"
 MORE_SEEDS = 2
@@ -68,16 +68,15 @@ def load_points(model: str, task: str, recipe: str, mark: tuple[Any, ...]) -> tu
 
 def cut_of(model: str, task: str, strategy: str, drop_count: int) -> Plan:
     """The chosen cut; contribution scores are measured now where they are not known yet."""
-    depth = MODELS[model].num_hidden_layers
-    scores = known_layer_scores(ui.the_store(), model, task)
-    if strategy == "contribution" and scores is None:
-        with st.spinner("Measuring what each layer contributes (about 10 seconds, once)"):
-            scores = layer_scores(ui.the_store(), settings.from_environment(), model, task)
-    return Plan(model, depth, kept_layers(strategy, depth, drop_count, scores))
+    store = ui.the_store()
+    measures = strategy == "contribution" and known_layer_scores(store, model, task) is None
+    wait = st.spinner("Measuring what each layer contributes (about 10 seconds, once)") if measures else nullcontext()
+    with wait:
+        return plan_strategy(store, settings.from_environment(), model, task, strategy, drop_count)
 
 
 def specs_of(plan: Plan, task: str, recipe: str, seeds: list[int]) -> list[RunSpec]:
-    """The runs of a cut, and of the whole model where these seeds of it are not there yet."""
+    """The runs of a cut with these seeds, each with the whole model beside it."""
     whole = Plan(plan.model, plan.num_hidden_layers, tuple(range(plan.num_hidden_layers)))
     return [spec_of(cut, task, recipe, seed) for seed in seeds for cut in (plan, whole)]
 

@@ -78,7 +78,6 @@ def _live_queue() -> None:
             if st.button("Cancel", key=f"cancel-{row['key']}", disabled=bool(row["cancel_requested"])):
                 queue.cancel(ui.the_store(), [row["key"]])
                 st.rerun()
-
     if len(rows) > SHOWN_QUEUE:
         st.caption(f"and {len(rows) - SHOWN_QUEUE} more; the table below lists them under 'queued'.")
 

@@ -20,13 +20,13 @@ LOG_LINES = 200
 KILL_SECONDS = 1.0  # between asking a child to end and killing it
 
 # glibc gives big freed blocks back to the system and takes them anew with every tensor; keeping them saves the page
-# faults, an eighth of a step's time, and changes no number. Elsewhere the variables mean nothing.
+# faults and changes no number. Elsewhere the variables mean nothing.
 CHILD_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**36),
     "MALLOC_TOP_PAD_": str(2**28),
-    # OpenMP's threads spin while they wait; with other work on the cores, long spins made a step two to six times
-    # slower, short ones cost nothing measurable.
+    # OpenMP's threads spin while they wait; with other work on the cores, long spins take the
+    # time that the thread they wait for needs.
     "GOMP_SPINCOUNT": "3000",
     "TOKENIZERS_PARALLELISM": "false",
 }
