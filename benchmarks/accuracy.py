@@ -8,16 +8,14 @@ trained here. --write puts the table into benchmarks/RESULTS.md.
 from __future__ import annotations
 
 import statistics
-import tempfile
 from datetime import UTC, datetime
 
 import click
 import torch
 from sklearn.metrics import accuracy_score
-from torch.utils.data import Dataset
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from benchmarks.results import machine_line, write_section
+from benchmarks.trainer import set_dropout, train_with_trainer
 from pmb.catalog.models import find_model
 from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import find_task
@@ -38,22 +36,6 @@ DROPS = (0, 3)
 AGREEMENT_POINTS = 1.0
 
 
-class Sentences(Dataset[dict[str, object]]):
-    """Tokenized sentences as Trainer wants them."""
-
-    def __init__(self, encoded: batches.Encoded) -> None:
-        """Wrap the lab's own tokens, so that both sides see the same."""
-        self.encoded = encoded
-
-    def __len__(self) -> int:
-        """How many sentences."""
-        return len(self.encoded)
-
-    def __getitem__(self, row: int) -> dict[str, object]:
-        """One sentence with its label."""
-        return {"input_ids": list(self.encoded.token_ids[row]), "labels": self.encoded.labels[row]}
-
-
 def trainer_score(plan: Plan, recipe: Recipe, seed: int, settings: Settings) -> float:
     """Accuracy on dev after Trainer's fine-tuning of the same cut with the same recipe."""
     model_row, task = find_model(MODEL), find_task(TASK)
@@ -64,35 +46,8 @@ def trainer_score(plan: Plan, recipe: Recipe, seed: int, settings: Settings) -> 
     dev = batches.encode(tokenizer, sentences.dev, recipe.max_length)
     torch.manual_seed(seed)
     model = surgery.cut(surgery.load_classifier(folder, task.labels), plan.kept_layers)
-    surgery.set_dropout(model, recipe.dropout)
-    with tempfile.TemporaryDirectory() as scratch:
-        arguments = TrainingArguments(
-            output_dir=scratch,
-            per_device_train_batch_size=recipe.batch_size,
-            per_device_eval_batch_size=64,
-            learning_rate=recipe.learning_rate,
-            num_train_epochs=recipe.epochs,
-            warmup_steps=recipe.warmup_fraction,  # below 1: a share of all steps
-            lr_scheduler_type="linear",
-            weight_decay=recipe.weight_decay,
-            max_grad_norm=recipe.max_grad_norm,
-            # Trainer's default. Its "group_by_length" goes through each stretch from the longest sentences to the
-            # shortest: another order of the data and so not the same recipe; the lab shuffles its batches.
-            train_sampling_strategy="random",
-            seed=seed,
-            use_cpu=True,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        trainer = Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=Sentences(train),
-            data_collator=DataCollatorWithPadding(tokenizer),
-        )
-        trainer.train()
+    set_dropout(model, recipe.dropout)
+    train_with_trainer(model, tokenizer, train, recipe, seed)
     return float(accuracy_score(dev.labels, predict(model, dev, torch.device("cpu"))))
 
 

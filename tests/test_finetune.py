@@ -11,7 +11,7 @@ from transformers import BertForSequenceClassification
 
 from pmb.engine import finetune
 from pmb.engine.batches import Encoded, shuffled_rows, sorted_rows
-from pmb.engine.finetune import Training, _train, fine_tune, linear_schedule, predict, total_steps
+from pmb.engine.finetune import Training, fine_tune, linear_schedule, predict, total_steps
 from pmb.errors import RunFailed
 from pmb.spec import Progress
 from tests.conftest import TINY
@@ -53,16 +53,6 @@ def test_it_learns_what_can_be_learned() -> None:
 def test_the_same_seed_gives_the_same_weights() -> None:
     first, second = train(fine_tune)[0], train(fine_tune)[0]
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-
-
-def test_training_on_the_words_that_occur_gives_the_weights_of_training_on_all() -> None:
-    plain_losses: list[float] = []
-    compact_losses: list[float] = []
-    plain, _ = train(_train, plain_losses)
-    compact, _ = train(fine_tune, compact_losses)
-    assert compact_losses == pytest.approx(plain_losses, abs=1e-5)
-    for (name, a), b in zip(plain.named_parameters(), compact.parameters(), strict=True):
-        assert torch.allclose(a, b, atol=1e-4), name
 
 
 def test_words_that_do_not_occur_keep_their_weights() -> None:

@@ -29,12 +29,16 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`input_ids` and `attention_mask`: (batch, tokens); `labels`: (batch,); `rows`: where its sentences stand."""
+    """`input_ids` and `attention_mask`: (batch, tokens); `labels`: (batch,); `rows`: where its sentences stand.
+
+    `is_padded`: whether some sentence is shorter than the longest, so that the mask says something.
+    """
 
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
     rows: tuple[int, ...]
+    is_padded: bool
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int) -> Encoded:
@@ -53,7 +57,9 @@ def batch_of(data: Encoded, rows: Sequence[int], device: torch.device) -> Batch:
         input_ids[i, :length] = torch.tensor(data.token_ids[row])
         attention_mask[i, :length] = 1
     labels = torch.tensor([data.labels[row] for row in rows])
-    return Batch(input_ids.to(device), attention_mask.to(device), labels.to(device), tuple(rows))
+    return Batch(
+        input_ids.to(device), attention_mask.to(device), labels.to(device), tuple(rows), min(lengths) < max(lengths)
+    )
 
 
 def shuffled_rows(data: Encoded, batch_size: int, rng: random.Random) -> Iterator[list[int]]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from pmb.engine.batches import Encoded, batch_of, shuffled_rows, sorted_rows
-from pmb.engine.surgery import set_dropout
+from pmb.engine.dropout import set_dropout
+from pmb.engine.forward import Forward, fast_forward
 from pmb.engine.vocabulary import compacted
 from pmb.errors import RunFailed
 from pmb.spec import Progress, Recipe
@@ -40,16 +43,21 @@ def fine_tune(
     AdamW with bias correction, linear warm-up and decay, clipped gradients. The order of the sentences comes from
     `seed`, dropout from torch's generator, which the caller has seeded.
     """
-    if recipe.weight_decay:  # would move the rows of tokens that never occur
-        return _train(model, train, recipe, seed, device, report)
-    with compacted(model, train) as renumbered:
-        return _train(model, renumbered, recipe, seed, device, report)
+    set_dropout(model, recipe.dropout, seed)
+    # Weight decay would move the rows of tokens that never occur.
+    with nullcontext(train) if recipe.weight_decay else compacted(model, train) as data:
+        return _train(model, fast_forward(model), data, recipe, seed, device, report)
 
 
 def _train(
-    model: PreTrainedModel, train: Encoded, recipe: Recipe, seed: int, device: torch.device, report: Report
+    model: PreTrainedModel,
+    forward: Forward,
+    train: Encoded,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    report: Report,
 ) -> Training:
-    set_dropout(model, recipe.dropout)
     model.train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
@@ -64,10 +72,10 @@ def _train(
         epoch_losses: list[float] = []
         for rows in shuffled_rows(train, recipe.batch_size, rng):
             batch = batch_of(train, rows, device)
-            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-            loss = functional.cross_entropy(logits, batch.labels)
+            with _precision(device):
+                loss = functional.cross_entropy(forward(batch).float(), batch.labels)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+            _clip(optimizer, list(model.parameters()), recipe.max_grad_norm)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
@@ -82,6 +90,20 @@ def _train(
             report(Progress("training", step, steps, epoch_losses[-1], seconds / step * (steps - step)))
         losses.append(sum(epoch_losses) / len(epoch_losses))
     return Training(time.perf_counter() - start, tuple(losses))
+
+
+def _precision(device: torch.device) -> torch.autocast:
+    """bfloat16 products where a GPU computes them, the weights staying float32; float32 elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and torch.cuda.is_bf16_supported())
+
+
+def _clip(optimizer: torch.optim.AdamW, parameters: Sequence[nn.Parameter], max_norm: float) -> None:
+    """Have the next step divide the gradients so that their norm is at most `max_norm`.
+
+    The fused step divides while it reads them, where `clip_grad_norm_` goes over all of them once more.
+    """
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    optimizer.grad_scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined] # as torch's GradScaler does
 
 
 def total_steps(num_sentences: int, recipe: Recipe) -> int:
@@ -101,10 +123,12 @@ def linear_schedule(step: int, steps: int, warmup_fraction: float) -> float:
 def predict(model: PreTrainedModel, data: Encoded, device: torch.device) -> tuple[int, ...]:
     """The model's label for each sentence, in the order of the data."""
     model.eval()
+    forward = fast_forward(model)
     predictions = [0] * len(data)
     for rows in sorted_rows(data, EVALUATION_BATCH):
         batch = batch_of(data, rows, device)
-        logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        with _precision(device):
+            logits = forward(batch)
         for row, label in zip(rows, logits.argmax(-1).tolist(), strict=True):
             predictions[row] = label
     return tuple(predictions)

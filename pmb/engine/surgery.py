@@ -79,13 +79,6 @@ def on_device(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     return model
 
 
-def set_dropout(model: nn.Module, probability: float) -> None:
-    """Set the probability of every dropout in the model."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = probability
-
-
 def num_parameters(model: nn.Module) -> int:
     """Parameters, shared ones once."""
     return sum(parameter.numel() for parameter in model.parameters())
