@@ -26,20 +26,19 @@ def main(model: str, task: str) -> None:
     settings = from_environment()
     store = open_store(settings)
     depth_of_all = find_model(model).num_hidden_layers
-    for depth in range(1, depth_of_all):
-        answer = ask({"kind": "latency", "model": model, "task": task, "depth": depth, "assets": str(settings.assets)})
-        measured = [Latency(**row) for row in answer["latencies"]]
-        spec = spec_of(Plan(model, depth_of_all, tuple(range(depth))), task, "quick", 0)
-        with store.connect() as connection:
-            same = (latencies.c.model == model, latencies.c.depth == depth, latencies.c.device == measured[0].device)
-            connection.execute(delete(latencies).where(*same))
-        save_latencies(store, spec, measured)
-        for row in measured:
-            share = row.ratio / (depth_of_all / depth)
-            click.echo(
-                f"depth {depth} of {depth_of_all}, batch {row.batch}: {row.ratio:.2f} times as fast "
-                f"({row.low:.2f} to {row.high:.2f}), {share:.2f} of what the depth allows"
-            )
+    depths = list(range(1, depth_of_all))
+    job = {"kind": "latency", "model": model, "task": task, "depths": depths, "assets": str(settings.assets)}
+    measured = [Latency(**row) for row in ask(job)["latencies"]]
+    with store.connect() as connection:
+        same = (latencies.c.model == model, latencies.c.device == measured[0].device)
+        connection.execute(delete(latencies).where(*same))
+    save_latencies(store, spec_of(Plan(model, depth_of_all, (0,)), task, "quick", 0), measured)
+    for row in measured:
+        share = row.ratio / (depth_of_all / row.depth)
+        click.echo(
+            f"depth {row.depth} of {depth_of_all}, batch {row.batch}: {row.ratio:.2f} times as fast "
+            f"({row.low:.2f} to {row.high:.2f}), {share:.2f} of what the depth allows"
+        )
     store.close()
 
 

@@ -59,7 +59,14 @@ def _libraries() -> str:
 
 
 def _device() -> str:
-    return str(executors.ask({"kind": "device", "assets": ""})["device"])
+    child = executors.Child()
+    try:
+        name = child.device_name()
+    finally:
+        child.end()
+    if name is None:
+        raise PmbError(f"torch cannot start: {(child.log().strip().splitlines() or ['no words'])[-1]}")
+    return name
 
 
 def _assets() -> str:

@@ -10,6 +10,7 @@ from pmb.errors import BadInput
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXECUTORS = ("local",)
+MOST_JOBS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Settings:
     database_url: str  # PMB_DATABASE_URL; empty: lab.sqlite in the home
     executor: str  # PMB_EXECUTOR
     shipped: Path  # PMB_SHIPPED: results that come with the repository
+    jobs: int | None  # PMB_JOBS: runs at a time; None: as many as suit the machine
 
     @property
     def assets(self) -> Path:
@@ -38,4 +40,16 @@ def from_environment() -> Settings:
         database_url=os.environ.get("PMB_DATABASE_URL", ""),
         executor=executor,
         shipped=Path(os.environ.get("PMB_SHIPPED") or REPOSITORY / "cache" / "shipped").resolve(),
+        jobs=_jobs(os.environ.get("PMB_JOBS", "")),
     )
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _jobs(given: str) -> int | None:
+    if given and not (given.isdecimal() and 1 <= int(given) <= MOST_JOBS):
+        raise BadInput(f"PMB_JOBS is {given!r}; a whole number from 1 to {MOST_JOBS} is allowed.")
+    return int(given) if given else None

@@ -44,7 +44,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("PMB_SHIPPED", str(tmp_path / "nothing-shipped"))
     monkeypatch.delenv("PMB_DATABASE_URL", raising=False)
     home = tmp_path / "home"
-    return Settings(home, "", "local", tmp_path / "nothing-shipped")
+    return Settings(home, "", "local", tmp_path / "nothing-shipped", None)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pmb.lab.executors import Child, ChildDied, ask
 from pmb.lab.plan import layer_scores, plan_strategy
 from pmb.lab.store import Store, get_run, list_latencies
 from pmb.lab.worker import work, worker_is_here
-from pmb.settings import REPOSITORY, Settings
+from pmb.settings import REPOSITORY, Settings, cores
 from pmb.spec import RunSpec
 from tests.conftest import TINY, spec
 
@@ -96,7 +96,8 @@ def undisturbed(assets_folder: Any, tmp_path_factory: pytest.TempPathFactory) ->
     from pmb.engine import run as engine
 
     engine.quieten()
-    job = {"kind": "run", "spec": SPEC.to_dict(), "assets": str(Path(assets_folder)), "timed_devices": []}
+    job = {"kind": "run", "spec": SPEC.to_dict(), "assets": str(Path(assets_folder)), "threads": cores()}
+    job |= {"alone": True, "timed_devices": []}
     answer = ask(job)
     assert answer["result"]["parameters"] < answer["result"]["whole_model_parameters"]
     return float(answer["result"]["score"])
@@ -218,7 +219,8 @@ def test_a_child_asked_for_something_impossible_answers_with_a_sentence(home_wit
 def test_a_child_ends_with_the_pipe_to_its_parent(home_with_assets: Settings) -> None:
     child = Child()
     long: RunSpec = spec((0,), 0, LONG)
-    child.send({"kind": "run", "spec": long.to_dict(), "assets": str(home_with_assets.assets), "timed_devices": []})
+    job = {"kind": "run", "spec": long.to_dict(), "assets": str(home_with_assets.assets), "threads": 1}
+    child.send(job | {"alone": True, "timed_devices": []})
     until(lambda: child.receive(0.1))
     assert child.process.stdin is not None
     child.process.stdin.close()

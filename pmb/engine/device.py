@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 import transformers
 
 import pmb
+from pmb.settings import cores
 
 
 def pick_device() -> torch.device:
@@ -17,16 +19,22 @@ def pick_device() -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """The device as people know it, with the threads that a CPU computes on."""
+    """The device as people know it, a CPU with its cores; the same whether a run uses all of them or not."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} thread{'' if threads == 1 else 's'}"
+    return f"{_processor()}, {_counted(cores(), 'core')}"
 
 
 def machine_name() -> str:
-    """Operating system, architecture and instruction set; no host name, since results are shared."""
-    return f"{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    """Operating system, architecture, instruction set and threads; no host name, since results are shared."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    threads = _counted(torch.get_num_threads(), "thread")
+    return f"{platform.system()} {platform.machine()}, {capability}, {threads}"
+
+
+def use_threads(count: int) -> None:
+    """Compute on so many threads; on fewer where OMP_NUM_THREADS says so."""
+    torch.set_num_threads(min(count, int(os.environ.get("OMP_NUM_THREADS") or count)))
 
 
 def versions() -> dict[str, str]:
@@ -37,6 +45,10 @@ def versions() -> dict[str, str]:
         "transformers": transformers.__version__,
         "pmb": pmb.__version__,
     }
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _processor() -> str:

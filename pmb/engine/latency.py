@@ -20,11 +20,14 @@ PAIRS = 9
 WARM_UP = 2
 
 
-def measure_latency(folder: Path, labels: Sequence[str], depth: int, device: torch.device) -> list[Latency]:
-    """Time the whole model and one cut to `depth` layers in turn, at each of SHAPES; logits of random tokens."""
+def measure_latency(folder: Path, labels: Sequence[str], depths: Sequence[int], device: torch.device) -> list[Latency]:
+    """Time the whole model and one cut to each depth in turn, at each of SHAPES; logits of random tokens."""
     whole = on_device(load_classifier(folder, labels).eval(), device)
-    shallow = on_device(cut(load_classifier(folder, labels), range(depth)).eval(), device)
-    return [_measure_shape(whole, shallow, depth, batch, length, device) for batch, length in SHAPES]
+    latencies = []
+    for depth in depths:
+        shallow = on_device(cut(load_classifier(folder, labels), range(depth)).eval(), device)
+        latencies += [_measure_shape(whole, shallow, depth, batch, length, device) for batch, length in SHAPES]
+    return latencies
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,8 +14,9 @@ from transformers.utils import logging
 from pmb.catalog.models import find_model
 from pmb.catalog.tasks import find_task
 from pmb.engine import assets, batches, data, finetune, latency, similarity, surgery
-from pmb.engine.device import device_name, machine_name, pick_device, versions
+from pmb.engine.device import device_name, machine_name, pick_device, use_threads, versions
 from pmb.engine.finetune import Report
+from pmb.settings import cores
 from pmb.spec import Latency, Progress, RunResult, RunSpec
 
 BYTES_A_MEGABYTE = 1_000_000
@@ -61,11 +63,12 @@ def run(spec: RunSpec, assets_folder: Path, report: Report) -> RunResult:
     )
 
 
-def measure_latency(model: str, task: str, depth: int, assets_folder: Path) -> list[Latency]:
-    """Time the base model cut to `depth` layers beside the whole one; raises PmbError."""
+def measure_latency(model: str, task: str, depths: Sequence[int], assets_folder: Path) -> list[Latency]:
+    """Time the base model cut to each depth beside the whole one, on all cores; raises PmbError."""
+    use_threads(cores())
     row = find_model(model)
     folder = assets.unpacked(assets_folder, row.wheel, row.folder)
-    return latency.measure_latency(folder, find_task(task).labels, depth, pick_device())
+    return latency.measure_latency(folder, find_task(task).labels, depths, pick_device())
 
 
 def measure_similarity(model: str, task: str, num_sentences: int, assets_folder: Path) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """The process in which torch lives: reads one job from stdin, writes JSON lines to stdout, ends with its parent.
 
-Started by pmb.lab.executors as `python -m pmb.lab.child`. It imports torch first and then waits, so that a child
-started ahead of time answers at once.
+Started by pmb.lab.executors as `python -m pmb.lab.child`. It imports torch first, says what it computes on and then
+waits, so that a child started ahead of time answers at once.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ def main() -> None:
     if hasattr(os, "nice"):  # not on Windows
         os.nice(NICENESS)
     send = _sender(_private_stdout())
+    from pmb.engine import device
     from pmb.engine import run as engine  # torch: seconds
 
     engine.quieten()
+    send({"device": device.device_name(device.pick_device())})
     job_line = sys.stdin.readline()
     if not job_line:
         return
@@ -55,24 +57,23 @@ def main() -> None:
 def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     """The answer to a job, a dict with "assets" and "kind".
 
-    Kinds: "device"; "run" with "spec", "timed_devices"; "latency" with "model", "task", "depth"; "similarity" with
-    "model", "task", "sentences".
+    Kinds: "run" with "spec", "threads", "alone", "timed_devices"; "latency" with "model", "task", "depths";
+    "similarity" with "model", "task", "sentences".
     """
-    if job["kind"] == "device":
-        return {"device": engine.device_name(engine.pick_device())}
     assets_folder = Path(job["assets"])
     if job["kind"] == "latency":
-        latencies = engine.measure_latency(job["model"], job["task"], job["depth"], assets_folder)
+        latencies = engine.measure_latency(job["model"], job["task"], job["depths"], assets_folder)
         return {"latencies": [asdict(latency) for latency in latencies]}
     if job["kind"] == "similarity":
         return {"scores": engine.measure_similarity(job["model"], job["task"], job["sentences"], assets_folder)}
     spec = RunSpec.from_dict(job["spec"])
+    engine.use_threads(job["threads"])
     result = engine.run(spec, assets_folder, _throttled(send))
     depth = len(spec.kept_layers)
     latencies = []
-    if depth < spec.num_hidden_layers and result.device not in job["timed_devices"]:
+    if job["alone"] and depth < spec.num_hidden_layers and result.device not in job["timed_devices"]:
         send({"progress": asdict(Progress("timing"))})
-        latencies = engine.measure_latency(spec.model, spec.task, depth, assets_folder)
+        latencies = engine.measure_latency(spec.model, spec.task, [depth], assets_folder)
     return {"result": asdict(result), "latencies": [asdict(latency) for latency in latencies]}
 
 

@@ -58,6 +58,8 @@ class Child:
             start_new_session=True,  # Ctrl-C reaches the parent alone, which gives the run back
         )
         self._messages: queue.Queue[Message | None] = queue.Queue()
+        self._device: str | None = None
+        self._ready = threading.Event()  # its imports are done, or it is dead
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self._listen, self._drain)]
         for thread in self._threads:
@@ -67,6 +69,11 @@ class Child:
     def alive(self) -> bool:
         """Whether the process still runs."""
         return self.process.poll() is None
+
+    def device_name(self) -> str | None:
+        """What it computes on, once its imports are done; None when it died before."""
+        self._ready.wait()
+        return self._device
 
     def send(self, job: Message) -> None:
         """Hand over the job; a child that is dead already shows it at the next `receive`."""
@@ -88,6 +95,19 @@ class Child:
             reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
             raise ChildDied(f"The process of this run died ({reason}); perhaps it ran out of memory.")
         return message
+
+    def ask(self, job: Message) -> Message:
+        """Do one job, wait for its answer and end; raises RunFailed with the child's sentence."""
+        try:
+            self.send(job)
+            while True:
+                message = self.receive(None)
+                if message is not None and "error" in message:
+                    raise RunFailed(message["error"])
+                if message is not None and "progress" not in message:
+                    return message
+        finally:
+            self.end()
 
     def log(self) -> str:
         """The last lines that the child wrote to stderr."""
@@ -113,8 +133,14 @@ class Child:
         # A child killed while it writes leaves half a line.
         with contextlib.suppress(json.JSONDecodeError):
             for line in self.process.stdout:
-                self._messages.put(json.loads(line))
+                message = json.loads(line)
+                if "device" in message:
+                    self._device = message["device"]
+                    self._ready.set()
+                else:
+                    self._messages.put(message)
         self._messages.put(None)
+        self._ready.set()
 
     def _drain(self) -> None:
         assert self.process.stderr is not None
@@ -122,16 +148,54 @@ class Child:
             self._log.append(line)
 
 
+class Spares:
+    """Children started ahead of their jobs, so that their imports (seconds) cost nobody anything."""
+
+    def __init__(self, most: int) -> None:
+        """Hold none yet, and never more than `most`."""
+        self._most = most
+        self._lock = threading.Lock()
+        self._children: list[Child] = []
+
+    def prepare(self) -> None:
+        """Start one more."""
+        with self._lock:
+            if len(self._children) < self._most:
+                self._children.append(Child())
+
+    def keep_one(self) -> None:
+        """Hold exactly one that is alive."""
+        with self._lock:
+            *others, one = [c for c in self._children if c.alive] or [Child()]
+            gone = [*others, *(c for c in self._children if not c.alive)]
+            self._children = [one]
+        for child in gone:
+            child.end()
+
+    def take(self) -> Child:
+        """One that is alive, now the caller's to end; a new one where there is none."""
+        with self._lock:
+            gone = [c for c in self._children if not c.alive]
+            living = [c for c in self._children if c.alive]
+            taken = living.pop(0) if living else Child()
+            self._children = living
+        for child in gone:
+            child.end()
+        return taken
+
+    def give(self, child: Child) -> None:
+        """Take back a child that got no job."""
+        with self._lock:
+            self._children.insert(0, child)
+
+    def end(self) -> None:
+        """End all of them."""
+        with self._lock:
+            gone, self._children = self._children, []
+        for child in gone:
+            child.end()
+
+
 def ask(job: Message) -> Message:
-    """Do one job in a child and wait for its answer; raises RunFailed with the child's sentence."""
-    child = Child()
-    try:
-        child.send(job)
-        while True:
-            message = child.receive(None)
-            if message is not None and "error" in message:
-                raise RunFailed(message["error"])
-            if message is not None and "progress" not in message:
-                return message
-    finally:
-        child.end()
+    """Do one job in a new child and wait for its answer; raises RunFailed with the child's sentence."""
+    return Child().ask(job)

@@ -88,6 +88,20 @@ def claim(store: Store, worker: str) -> Claim | None:
     return Claim(row["key"], spec_of_row(dict(row)), row["attempts"]) if row else None
 
 
+def count_waiting(store: Store) -> int:
+    """How many runs wait."""
+    query = select(func.count()).select_from(runs).where(runs.c.state == "queued")
+    with store.connect() as connection:
+        return connection.execute(query).scalar_one()
+
+
+def list_waiting(store: Store) -> list[RunSpec]:
+    """The waiting runs, the longest-waiting first."""
+    query = select(*runs.c).where(runs.c.state == "queued").order_by(runs.c.queued_at, runs.c.key)
+    with store.connect() as connection:
+        return [spec_of_row(dict(row)) for row in connection.execute(query).mappings()]
+
+
 def renew(store: Store, key: str, worker: str, progress: Progress) -> str:
     """Renew the lease and tell the progress; returns "go on", "cancel", or "lost" when another worker has it."""
     mine = and_(runs.c.key == key, runs.c.worker == worker, runs.c.state == "running")

@@ -1,4 +1,4 @@
-"""The worker: takes runs from the queue, one at a time, and lets a child process do them.
+"""The worker: takes runs from the queue and lets child processes do them, several at a time when several wait.
 
 Run: python -m pmb worker [--once]
 """
@@ -9,59 +9,82 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 from filelock import FileLock, Timeout
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from pmb.errors import StoreUnavailable, WorkerBusy
+from pmb.errors import RunFailed, StoreUnavailable, WorkerBusy
 from pmb.lab import queue
-from pmb.lab.executors import Child, ChildDied
+from pmb.lab.executors import Child, ChildDied, Spares
 from pmb.lab.queue import Claim
 from pmb.lab.store import Store, list_latencies, list_runs, save_latencies
-from pmb.settings import Settings
+from pmb.settings import MOST_JOBS, Settings, cores
 from pmb.spec import Latency, Progress, RunResult, RunSpec
 
 T = TypeVar("T")
 
-POLL_SECONDS = 0.3  # how soon a new run is seen
-BEAT_SECONDS = 2.0  # how often an idle worker says that it is alive
+POLL_SECONDS = 0.1  # how soon a new run is seen
+BEAT_SECONDS = 2.0  # how often a worker says that it is alive
 LISTEN_SECONDS = 0.25  # how soon a message of the child is seen
 RENEW_SECONDS = 0.5  # how often progress goes to the store and cancellation is looked for
 STORE_PATIENCE_SECONDS = 60.0  # how long a worker waits for a store that does not answer
+MEMORY_A_JOB = 4 * 2**30  # bytes; a run of a base-size model on a CPU stays below
+GPU_DRIVER = Path("/proc/driver/nvidia")  # asking torch would take seconds
 
 
 def work(store: Store, settings: Settings, stop: threading.Event, once: bool = False) -> None:
-    """Work the queue until `stop` is set; with `once`, until nothing waits. Raises WorkerBusy, StoreUnavailable."""
+    """Work the queue until `stop` is set; with `once`, until nothing waits. Raises WorkerBusy, StoreUnavailable.
+
+    A run that is alone computes on all cores; runs that wait together share them, which takes less time in all, since
+    matrix products on one thread wait for no other.
+    """
     with _only_worker(settings):
         worker = f"{socket.gethostname()}:{os.getpid()}"
         queue.release_lost(store, _dead_neighbours(store, worker))
-        spare: Child | None = None
+        jobs = settings.jobs or _suitable_jobs()
+        spares = Spares(jobs)
+        stopwatch = _Stopwatch(store, settings, spares)
+        active: set[Future[None]] = set()
         beaten = float("-inf")
         try:
-            while not stop.is_set():
-                spare = spare or Child()
-                if time.monotonic() - beaten >= BEAT_SECONDS:
-                    _patiently(lambda: queue.beat(store, worker))
-                    beaten = time.monotonic()
-                claim = _patiently(lambda: _next_claim(store, worker))
-                if claim is None and once:
-                    return
-                if claim is None:
-                    stop.wait(POLL_SECONDS)
-                    continue
-                child, spare = (spare if spare.alive else _replace(spare)), None
+            with ThreadPoolExecutor(jobs, "run") as pool:
                 try:
-                    spare = _run(store, settings, worker, claim, child, stop)
+                    while not stop.is_set():
+                        for future in [f for f in active if f.done()]:
+                            active.remove(future)
+                            future.result()
+                        if time.monotonic() - beaten >= BEAT_SECONDS:
+                            _patiently(lambda: queue.beat(store, worker))
+                            _patiently(lambda: queue.release_lost(store))
+                            beaten = time.monotonic()
+                        if not active:
+                            spares.keep_one()
+                        waiting = _patiently(lambda: queue.count_waiting(store)) if len(active) < jobs else 0
+                        if not active and waiting != 1:
+                            stopwatch.time_depths(_patiently(lambda: queue.list_waiting(store)) if waiting else [])
+                        claim = _patiently(lambda: queue.claim(store, worker)) if waiting else None
+                        if claim:
+                            together = min(jobs, len(active) + waiting)
+                            job = {"threads": max(1, cores() // together), "alone": together == 1}
+                            active.add(pool.submit(_run, store, settings, worker, claim, job, spares, stopwatch, stop))
+                        elif once and not active:
+                            return
+                        else:
+                            stop.wait(POLL_SECONDS)
                 finally:
-                    child.end()
+                    stop.set()  # whatever ended the loop, the runs are given back
+            for future in active:
+                future.result()
         finally:
-            if spare:
-                spare.end()
+            spares.end()
             queue.sign_off(store, worker)
 
 
@@ -90,61 +113,110 @@ def _dead_neighbours(store: Store, worker: str) -> list[str]:
     return [f"{name}:{pid}" for name, _, pid in holders if name == host and not psutil.pid_exists(int(pid))]
 
 
-def _next_claim(store: Store, worker: str) -> Claim | None:
-    queue.release_lost(store)
-    return queue.claim(store, worker)
-
-
-def _replace(dead: Child) -> Child:
-    dead.end()
-    return Child()
+def _suitable_jobs() -> int:
+    """One run a core on a CPU, as far as memory goes; one at a time on a GPU, whose memory is not known here."""
+    if GPU_DRIVER.exists():
+        return 1
+    return max(1, min(cores(), psutil.virtual_memory().total // MEMORY_A_JOB, MOST_JOBS))
 
 
 def _run(
-    store: Store, settings: Settings, worker: str, claim: Claim, child: Child, stop: threading.Event
-) -> Child | None:
-    """Do one run in the child and write down how it ended; returns the child for the next run, if it is started."""
-    job = _patiently(lambda: _job(store, settings, claim.spec))
-    child.send(job)
-    spare: Child | None = None
-    progress = Progress("starting")
-    renewed = 0.0
+    store: Store,
+    settings: Settings,
+    worker: str,
+    claim: Claim,
+    job: dict[str, Any],
+    spares: Spares,
+    stopwatch: _Stopwatch,
+    stop: threading.Event,
+) -> None:
+    """Do one run in a child and write down how it ended."""
+    child = spares.take()
     try:
+        timed = _patiently(lambda: timed_devices(store, claim.spec))
+        child.send(
+            job | {"kind": "run", "spec": claim.spec.to_dict(), "assets": str(settings.assets), "timed_devices": timed}
+        )
+        progress = Progress("starting")
+        renewed = 0.0
         while True:
             if stop.is_set():
                 _patiently(lambda: queue.give_back(store, claim.key, worker))
-                return spare
+                return
             message = child.receive(LISTEN_SECONDS)
             if message is not None and "progress" in message:
                 progress = Progress(**message["progress"])
-                if progress.phase == "evaluating" and spare is None and job["timed_devices"]:
-                    spare = Child()  # its imports cost the next run nothing; they must not disturb a timing
+                if progress.phase == "evaluating" and (timed or not job["alone"]):
+                    spares.prepare()  # its imports cost the next run nothing; they must not disturb a timing
             elif message is not None:
                 _write_down(store, worker, claim, message, child)
-                return spare
+                stopwatch.note(claim.spec)
+                return
             if time.monotonic() - renewed >= RENEW_SECONDS:
                 renewed = time.monotonic()
-                _patiently(lambda: queue.beat(store, worker))
                 order = _patiently(partial(queue.renew, store, claim.key, worker, progress))
                 if order == "cancel":
                     child.end()
                     _patiently(lambda: queue.end_cancelled(store, claim.key, worker))
                 if order != "go on":
-                    return spare
+                    return
     except ChildDied as error:
         sentence = str(error)
         _patiently(lambda: queue.lose(store, claim.key, worker, sentence, child.log()))
-        return spare
-    except BaseException:
-        if spare:
-            spare.end()
-        raise
+    finally:
+        child.end()
 
 
-def _job(store: Store, settings: Settings, spec: RunSpec) -> dict[str, Any]:
+def timed_devices(store: Store, spec: RunSpec) -> list[str]:
+    """The devices on which the depth of this run has been timed."""
     rows = list_latencies(store, spec.model, spec.model_revision)
-    timed = sorted({row["device"] for row in rows if row["depth"] == len(spec.kept_layers)})
-    return {"kind": "run", "spec": spec.to_dict(), "assets": str(settings.assets), "timed_devices": timed}
+    return sorted({row["device"] for row in rows if row["depth"] == len(spec.kept_layers)})
+
+
+class _Stopwatch:
+    """Times the depths that runs at a time left untimed, when nothing else computes.
+
+    A run that is alone times its depth itself. Of several that wait together the depths are timed before the first
+    starts; what is left is timed when the queue is empty.
+    """
+
+    def __init__(self, store: Store, settings: Settings, spares: Spares) -> None:
+        """Nothing is known to be untimed yet."""
+        self._store, self._settings, self._spares = store, settings, spares
+        self._noted: list[RunSpec] = []
+        self._tried: set[tuple[str, int]] = set()  # (model, depth): timed, or not possible
+
+    def note(self, spec: RunSpec) -> None:
+        """Remember that this depth may be untimed."""
+        self._noted.append(spec)
+
+    def time_depths(self, waiting: Sequence[RunSpec]) -> None:
+        """Time the untimed depths of the waiting runs, or of those noted when none waits.
+
+        What cannot be timed stays so: the run itself will say what is wrong.
+        """
+        specs = list(waiting) if waiting else [self._noted.pop() for _ in range(len(self._noted))]
+        of_model: dict[str, dict[int, RunSpec]] = defaultdict(dict)
+        for spec in specs:
+            depth = len(spec.kept_layers)
+            if depth < spec.num_hidden_layers and (spec.model, depth) not in self._tried:
+                of_model[spec.model][depth] = spec
+        for model, of_depth in of_model.items():
+            child = self._spares.take()
+            device = child.device_name()
+            untimed = [d for d, s in of_depth.items() if device not in timed_devices(self._store, s)]
+            self._tried |= {(model, depth) for depth in of_depth}
+            if not untimed:
+                self._spares.give(child)
+                continue
+            spec = of_depth[untimed[0]]
+            job = {"kind": "latency", "model": model, "task": spec.task, "depths": sorted(untimed)}
+            try:
+                answer = child.ask(job | {"assets": str(self._settings.assets)})
+            except RunFailed:
+                continue
+            latencies = [Latency(**row) for row in answer["latencies"]]
+            _patiently(partial(save_latencies, self._store, spec, latencies))
 
 
 def _write_down(store: Store, worker: str, claim: Claim, message: dict[str, Any], child: Child) -> None:
