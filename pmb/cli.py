@@ -19,15 +19,13 @@ from typing import Any
 
 import click
 
-from pmb import serve, settings
+from pmb import settings
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.errors import BadInput, PmbError
 from pmb.lab import queue
 from pmb.lab.answer import answer
 from pmb.lab.plan import Plan, plan_kept, plan_strategy, plan_sweep, plan_threshold, spec_of, strategies_of_plan
 from pmb.lab.store import Row, Store, list_runs, open_store, write_shipped
-from pmb.lab.waiting import wait_for
-from pmb.lab.worker import work
 from pmb.strategies import STRATEGIES, check_strategy
 
 DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_RECIPE = "minilm-l6", "rotten-tomatoes", "quick"
@@ -135,6 +133,8 @@ def run(recipe: str, seed: int, as_json: bool, **cut: Any) -> None:
         spec = spec_of(chosen_plan(store, found, Cut(**cut)), cut["task"], recipe, seed)
         submission = queue.submit(store, [spec])[0]
         if not submission.cached:
+            from pmb.lab.waiting import wait_for  # a cached answer needs no worker
+
             wait_for(store, found, [spec.key], show_progress)
         values = answer(store, spec.key, submission.cached)
     if as_json:
@@ -175,6 +175,8 @@ def sweep(
         cached = sum(submission.cached for submission in submissions)
         click.echo(f"{len(plans)} cuts, {len(specs)} runs, {cached} of them cached.", err=True)
         if not no_wait:
+            from pmb.lab.waiting import wait_for
+
             wait_for(store, found, [spec.key for spec in specs], show_progress)
         answers = [answer(store, s.key, s.cached) for s in submissions]
     if as_json:
@@ -221,7 +223,9 @@ def retry(keys: tuple[str, ...]) -> None:
 @cli.command()
 @click.option("--once", is_flag=True, help="End when nothing waits any more.")
 def worker(once: bool) -> None:
-    """Work the queue on this machine; Ctrl-C gives the current run back."""
+    """Work the queue on this machine; Ctrl-C gives the current runs back."""
+    from pmb.lab.worker import work
+
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -233,6 +237,8 @@ def worker(once: bool) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
 def dashboard(port: int) -> None:
     """Serve the dashboard on this machine, and one worker with it."""
+    from pmb import serve
+
     with opened_store() as (_, found):
         serve.check_port(port)
     serve.serve(found, port)

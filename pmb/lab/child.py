@@ -1,7 +1,8 @@
 """The process in which torch lives: reads one job from stdin, writes JSON lines to stdout, ends with its parent.
 
 Started by pmb.lab.executors as `python -m pmb.lab.child`. It imports torch first, says what it computes on and then
-waits, so that a child started ahead of time answers at once.
+waits, so that a child started ahead of time answers at once. A first job "warm up" (with "model", "task", "assets") is
+not answered.
 """
 
 from __future__ import annotations
@@ -36,11 +37,16 @@ def main() -> None:
 
     engine.quieten()
     send({"device": device.device_name(device.pick_device())})
-    job_line = sys.stdin.readline()
-    if not job_line:
+    job = _next_job()
+    if job and job["kind"] == "warm up":
+        try:
+            engine.warm_up(job["model"], job["task"], Path(job["assets"]))
+        except Exception:  # the run that comes will say what is wrong
+            traceback.print_exc()
+        job = _next_job()
+    if not job:
         return
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    job = json.loads(job_line)
     try:
         send(do(job, engine, send))
     except PmbError as error:
@@ -75,6 +81,12 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         send({"progress": asdict(Progress("timing"))})
         latencies = engine.measure_latency(spec.model, spec.task, [depth], assets_folder)
     return {"result": asdict(result), "latencies": [asdict(latency) for latency in latencies]}
+
+
+def _next_job() -> dict[str, Any] | None:
+    """The next line from the parent; None when it is gone."""
+    line = sys.stdin.readline()
+    return json.loads(line) if line else None
 
 
 def _private_stdout() -> TextIO:

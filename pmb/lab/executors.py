@@ -151,9 +151,9 @@ class Child:
 class Spares:
     """Children started ahead of their jobs, so that their imports (seconds) cost nobody anything."""
 
-    def __init__(self, most: int) -> None:
-        """Hold none yet, and never more than `most`."""
-        self._most = most
+    def __init__(self, most: int, warm_up: Message) -> None:
+        """Hold none yet, and never more than `most`; each is given the job `warm_up` first."""
+        self._most, self._warm_up = most, warm_up
         self._lock = threading.Lock()
         self._children: list[Child] = []
 
@@ -161,12 +161,12 @@ class Spares:
         """Start one more."""
         with self._lock:
             if len(self._children) < self._most:
-                self._children.append(Child())
+                self._children.append(self._start())
 
     def keep_one(self) -> None:
         """Hold exactly one that is alive."""
         with self._lock:
-            *others, one = [c for c in self._children if c.alive] or [Child()]
+            *others, one = [c for c in self._children if c.alive] or [self._start()]
             gone = [*others, *(c for c in self._children if not c.alive)]
             self._children = [one]
         for child in gone:
@@ -182,6 +182,15 @@ class Spares:
         for child in gone:
             child.end()
         return taken
+
+    def warm_up_for(self, job: Message) -> None:
+        """Warm up the children to come for this."""
+        self._warm_up = job
+
+    def _start(self) -> Child:
+        child = Child()
+        child.send(self._warm_up)
+        return child
 
     def give(self, child: Child) -> None:
         """Take back a child that got no job."""

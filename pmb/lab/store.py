@@ -25,7 +25,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from pmb.errors import PmbError, StoreUnavailable
@@ -59,8 +59,11 @@ class Store:
 
     def insert_new(self, table: Table) -> Insert:
         """An INSERT that leaves an existing row as it is."""
-        dialect = sqlite if self.engine.dialect.name == "sqlite" else postgresql
-        return dialect.insert(table).on_conflict_do_nothing()
+        if self.engine.dialect.name == "sqlite":
+            return sqlite.insert(table).on_conflict_do_nothing()
+        from sqlalchemy.dialects import postgresql  # time to import that a cached answer needs not take
+
+        return postgresql.insert(table).on_conflict_do_nothing()
 
     def close(self) -> None:
         """Give back the connections."""

@@ -21,9 +21,11 @@ import psutil
 from filelock import FileLock, Timeout
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from pmb.catalog.models import MODELS
+from pmb.catalog.tasks import TASKS
 from pmb.errors import RunFailed, StoreUnavailable, WorkerBusy
 from pmb.lab import queue
-from pmb.lab.executors import Child, ChildDied, Spares
+from pmb.lab.executors import Child, ChildDied, Message, Spares
 from pmb.lab.queue import Claim
 from pmb.lab.store import Store, list_latencies, list_runs, save_latencies
 from pmb.settings import MOST_JOBS, Settings, cores
@@ -50,7 +52,7 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
         worker = f"{socket.gethostname()}:{os.getpid()}"
         queue.release_lost(store, _dead_neighbours(store, worker))
         jobs = settings.jobs or _suitable_jobs()
-        spares = Spares(jobs)
+        spares = Spares(jobs, _warm_up(settings, next(iter(MODELS)), next(iter(TASKS))))
         stopwatch = _Stopwatch(store, settings, spares)
         active: set[Future[None]] = set()
         beaten = float("-inf")
@@ -132,6 +134,7 @@ def _run(
 ) -> None:
     """Do one run in a child and write down how it ended."""
     child = spares.take()
+    spares.warm_up_for(_warm_up(settings, claim.spec.model, claim.spec.task))  # the next will be like this one
     try:
         timed = _patiently(lambda: timed_devices(store, claim.spec))
         child.send(
@@ -145,7 +148,9 @@ def _run(
                 return
             message = child.receive(LISTEN_SECONDS)
             if message is not None and "progress" in message:
-                progress = Progress(**message["progress"])
+                before, progress = progress, Progress(**message["progress"])
+                if progress.phase != before.phase:
+                    renewed = 0.0  # a new phase is told at once
                 if progress.phase == "evaluating" and (timed or not job["alone"]):
                     spares.prepare()  # its imports cost the next run nothing; they must not disturb a timing
             elif message is not None:
@@ -165,6 +170,10 @@ def _run(
         _patiently(lambda: queue.lose(store, claim.key, worker, sentence, child.log()))
     finally:
         child.end()
+
+
+def _warm_up(settings: Settings, model: str, task: str) -> Message:
+    return {"kind": "warm up", "model": model, "task": task, "assets": str(settings.assets)}
 
 
 def timed_devices(store: Store, spec: RunSpec) -> list[str]:
