@@ -8,7 +8,6 @@ trained here. --write puts the table into benchmarks/RESULTS.md.
 from __future__ import annotations
 
 import statistics
-from datetime import UTC, datetime
 
 import click
 import torch
@@ -89,7 +88,7 @@ def main(recipe: str, write: bool) -> None:
             "",
             *lines,
             "",
-            f"{verdict} {machine_line()} {datetime.now(UTC).date().isoformat()}.",
+            f"{verdict} {machine_line()}",
         ]
     )
     click.echo(text)

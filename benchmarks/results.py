@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pmb.engine.device import device_name, machine_name, pick_device, versions
@@ -21,6 +22,6 @@ def write_section(title: str, text: str) -> None:
 
 
 def machine_line() -> str:
-    """Device, machine and versions in a sentence."""
+    """Device, machine, versions and today's date in a sentence."""
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"{device_name(pick_device())}; {machine_name()}; {found}."
+    return f"{device_name(pick_device())}; {machine_name()}; {found}. {datetime.now(UTC).date()}."
