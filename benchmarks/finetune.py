@@ -33,7 +33,7 @@ from pmb.catalog.models import find_model
 from pmb.catalog.tasks import find_task
 from pmb.engine import assets, batches, data, finetune, surgery
 from pmb.engine.batches import Encoded
-from pmb.engine.device import pick_device
+from pmb.engine.device import pick_device, product_type
 from pmb.engine.run import quieten
 from pmb.insight.intervals import difference_interval
 from pmb.lab.executors import CHILD_ENVIRONMENT
@@ -64,8 +64,8 @@ def recipe_of(sentences: int, dropout: float) -> Recipe:
 
 
 def native_bf16() -> bool:
-    """Whether this CPU has instructions for bfloat16 products; without them Trainer's bf16 is the slower choice."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    """Whether this machine has instructions for bfloat16 products; without them Trainer's bf16 is its slower choice."""
+    return product_type(pick_device()) == torch.bfloat16
 
 
 def measure(side: str, recipe: Recipe, seed: int) -> Side:
@@ -103,7 +103,8 @@ def matrix_product_seconds(model: PreTrainedModel, train: Encoded, recipe: Recip
     shapes = {"key": (width, width), "value": (width, width), "query": (width, width)}
     shapes |= {"output": (width, width), "up": (width, inner), "down": (inner, width)}
     layers = range(model.config.num_hidden_layers)
-    weights = {(i, name): torch.randn(out, into) for i in layers for name, (into, out) in shapes.items()}
+    dtype = product_type(pick_device())
+    weights = {(i, name): torch.randn(out, into, dtype=dtype) for i in layers for name, (into, out) in shapes.items()}
     gradients = {key: torch.empty_like(weight) for key, weight in weights.items()}
 
     def products(tokens: int, first_tokens: int) -> Iterator[tuple[tuple[int, str], int]]:
@@ -115,8 +116,16 @@ def matrix_product_seconds(model: PreTrainedModel, train: Encoded, recipe: Recip
     seconds = 0.0
     for rows in batches.shuffled_rows(train, recipe.batch_size, random.Random(seed)):
         tokens = len(rows) * max(len(train.token_ids[row]) for row in rows)
-        states = {(count, size): torch.randn(count, size) for count in (tokens, len(rows)) for size in (width, inner)}
-        results = {(count, size): torch.empty(count, size) for count in (tokens, len(rows)) for size in (width, inner)}
+        states = {
+            (count, size): torch.randn(count, size, dtype=dtype)
+            for count in (tokens, len(rows))
+            for size in (width, inner)
+        }
+        results = {
+            (count, size): torch.empty(count, size, dtype=dtype)
+            for count in (tokens, len(rows))
+            for size in (width, inner)
+        }
         work = list(products(tokens, len(rows)))
         start = time.perf_counter()
         for key, count in work:

@@ -26,7 +26,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 
 from benchmarks import trainer
-from benchmarks.finetune import recipe_of
+from benchmarks.finetune import native_bf16, recipe_of
 from benchmarks.results import machine_line, write_section
 from pmb.catalog.models import find_model
 from pmb.engine import assets, finetune
@@ -59,7 +59,7 @@ def seconds_of(side: str, tokenizer: PreTrainedTokenizerBase, train: Encoded, la
     if side == "lab":
         on_gpu = model.to(pick_device())  # type: ignore[arg-type]
         return finetune.fine_tune(on_gpu, train, recipe, 0, pick_device(), lambda _: None).seconds
-    options: dict[str, Any] = {"bf16": torch.cuda.is_available(), "torch_compile": side == "trainer_compiled"}
+    options: dict[str, Any] = {"bf16": native_bf16(), "torch_compile": side == "trainer_compiled"}
     return trainer.train_with_trainer(model, tokenizer, train, recipe, 0, group_by_length=True, **options)
 
 

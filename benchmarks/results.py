@@ -24,4 +24,4 @@ def write_section(title: str, text: str) -> None:
 def machine_line() -> str:
     """Device, machine, versions and today's date in a sentence."""
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"{device_name(pick_device())}; {machine_name()}; {found}. {datetime.now(UTC).date()}."
+    return f"{device_name(pick_device())}; {machine_name(pick_device())}; {found}. {datetime.now(UTC).date()}."

@@ -25,7 +25,7 @@ from transformers import (
 from benchmarks import trainer
 from pmb.catalog.models import find_model
 from pmb.catalog.tasks import find_task
-from pmb.engine import assets, batches, data, surgery
+from pmb.engine import assets, batches, data, finetune, surgery
 from pmb.engine.batches import Encoded, batch_of, shuffled_rows
 from pmb.engine.dropout import QuickDropout, set_dropout
 from pmb.engine.finetune import fine_tune, linear_schedule, predict, total_steps
@@ -95,6 +95,12 @@ def fast_losses(model: PreTrainedModel, train: Encoded, recipe: Recipe, seed: in
     return losses
 
 
+@pytest.fixture(autouse=True)
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparisons are of float32, also on a machine that would train in bfloat16."""
+    monkeypatch.setattr(finetune, "product_type", lambda _: torch.float32)
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("build", [*MODELS, small_distilbert])
 @pytest.mark.parametrize("rows", [[1, 2, 3, 4], [0, 7, 14], [5]], ids=["padded", "one length", "one sentence"])
@@ -115,6 +121,17 @@ def test_the_loss_of_fifty_steps_is_the_plain_ones(build: Callable[[], PreTraine
     assert fast[-1] < 0.9 * fast[0]  # it did train
     for (name, a), b in zip(fast_model.named_parameters(), plain_model.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-3), name
+
+
+def test_bfloat16_products_learn_what_float32_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = fast_losses(small_bert(), sentences(), replace(RECIPE, dropout=0.1), 0)
+    monkeypatch.setattr(finetune, "product_type", lambda _: torch.bfloat16)
+    model = small_bert()
+    rounded = fast_losses(model, sentences(), replace(RECIPE, dropout=0.1), 0)
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, abs=0.02)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert len(predict(model, sentences(), CPU)) == len(sentences())
 
 
 def embedded(assets_folder: Path, kept: Sequence[int]) -> tuple[Callable[[], PreTrainedModel], Encoded, Encoded]:

@@ -25,11 +25,25 @@ def device_name(device: torch.device) -> str:
     return f"{_processor()}, {_counted(cores(), 'core')}"
 
 
-def machine_name() -> str:
-    """Operating system, architecture, instruction set and threads; no host name, since results are shared."""
-    capability = torch.backends.cpu.get_cpu_capability()
-    threads = _counted(torch.get_num_threads(), "thread")
-    return f"{platform.system()} {platform.machine()}, {capability}, {threads}"
+def product_type(device: torch.device) -> torch.dtype:
+    """In what training and scoring compute matrix products: bfloat16 where there are instructions for it, else float32.
+
+    Weights, their gradients' sums and the optimizer stay in float32 (Micikevicius et al., 2018).
+    """
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:  # a CPU without these instructions computes bfloat16 more slowly than float32
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def machine_name(device: torch.device) -> str:
+    """Operating system, architecture, instruction set, threads and product type; no host name: results are shared."""
+    parts = [f"{platform.system()} {platform.machine()}", torch.backends.cpu.get_cpu_capability()]
+    parts.append(_counted(torch.get_num_threads(), "thread"))
+    if product_type(device) == torch.bfloat16:
+        parts.append("bfloat16")
+    return ", ".join(parts)
 
 
 def use_threads(count: int) -> None:

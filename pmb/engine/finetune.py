@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from pmb.engine.batches import Encoded, batch_of, shuffled_rows, sorted_rows
+from pmb.engine.device import product_type
 from pmb.engine.dropout import set_dropout
 from pmb.engine.forward import Forward, fast_forward
 from pmb.engine.vocabulary import compacted
@@ -93,8 +94,9 @@ def _train(
 
 
 def _precision(device: torch.device) -> torch.autocast:
-    """bfloat16 products where a GPU computes them, the weights staying float32; float32 elsewhere."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and torch.cuda.is_bf16_supported())
+    """Matrix products in the device's `product_type`; nothing changes where that is float32."""
+    dtype = product_type(device)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def _clip(optimizer: torch.optim.AdamW, parameters: Sequence[nn.Parameter], max_norm: float) -> None:

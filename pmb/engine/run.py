@@ -59,7 +59,7 @@ def run(spec: RunSpec, assets_folder: Path, report: Report) -> RunResult:
         total_seconds=time.perf_counter() - start,
         losses=training.losses,
         device=device_name(device),
-        machine=machine_name(),
+        machine=machine_name(device),
         versions=versions(),
     )
 
