@@ -105,6 +105,13 @@ def test_an_executor_that_is_not_there_is_refused(settings: Settings) -> None:
     assert "PMB_EXECUTOR is 'cloud'" in ended.stderr
 
 
+@pytest.mark.parametrize("jobs", ["0", "-1", "two", "65"])
+def test_a_number_of_jobs_that_cannot_be_is_refused(settings: Settings, jobs: str) -> None:
+    ended = pmb(settings, "runs", PMB_JOBS=jobs)
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1)
+    assert f"PMB_JOBS is {jobs!r}; a whole number from 1 to 64 is allowed." in ended.stderr
+
+
 def test_a_port_in_use_is_named_with_the_command_that_avoids_it(settings: Settings) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -88,6 +89,28 @@ print(sorted({"torch", "transformers", "datasets"} & set(sys.modules)))
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_cached_answer_by_command_imports_only_what_it_needs(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.argv = "pmb run --strategy top --drop 3 --recipe standard --json".split()
+import pmb.cli
+pmb.cli.main()
+print(sorted({"numpy", "scipy", "pandas", "psutil", "alembic", "streamlit", "torch"} & set(sys.modules)))
+"""
+    for expected in ("['alembic']", "[]"):  # the first time makes the store
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=REPOSITORY,
+            env={"PMB_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        answer, imported = done.stdout.splitlines()
+        assert json.loads(answer)["cached"] is True
+        assert imported == expected
 
 
 def test_no_page_has_the_url_of_a_file_in_pages() -> None:

@@ -151,6 +151,40 @@ def test_kill_minus_nine_of_the_worker_loses_nothing_and_doubles_nothing(
     assert (row["score"], row["attempts"]) == (undisturbed, 2)
 
 
+def test_runs_that_wait_together_run_at_a_time_and_their_depths_are_timed_first(
+    store: Store, home_with_assets: Settings
+) -> None:
+    specs = [spec((0,), seed, SHORT) for seed in range(2)] + [spec((0, 1), 0, SHORT)]
+    queue.submit(store, specs)
+    together = 0
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(store, replace(home_with_assets, jobs=2), stop))
+    thread.start()
+    try:
+        states = [""]
+        while not set(states) <= set(queue.ENDED):
+            states = [row_of(store, s.key)["state"] for s in specs]
+            together = max(together, states.count("running"))
+            if "running" in states:
+                assert (
+                    len(list_latencies(store, specs[0].model, specs[0].model_revision)) == 4
+                )  # two depths, two shapes
+            time.sleep(0.2)
+    finally:
+        stop.set()
+        thread.join()
+    rows = [row_of(store, s.key) for s in specs]
+    assert [row["state"] for row in rows] == ["done"] * 3
+    assert together == 2
+    threads = max(1, cores() // 2)
+    assert f", {threads} thread" in rows[0]["machine"]
+    assert {row["device"] for row in rows} == {row["device"] for row in list_latencies(store, *_model(rows[0]))}
+
+
+def _model(row: dict[str, Any]) -> tuple[str, str]:
+    return row["model"], row["model_revision"]
+
+
 def test_a_child_that_dies_within_a_line_of_its_answer_is_noticed() -> None:
     half = "import os; os.write(2, b'\\xff log'); print('{\"progress\": 1}\\n{\"resu', end='', flush=True); os._exit(3)"
     child = Child((sys.executable, "-c", half))
