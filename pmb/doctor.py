@@ -61,10 +61,10 @@ def _libraries() -> str:
 def _device() -> str:
     child = executors.Child()
     try:
-        name = child.device_name()
+        child.ready(None)
     finally:
         child.end()
-    if name is None:
+    if (name := child.device) is None:
         raise PmbError(f"torch cannot start: {(child.log().strip().splitlines() or ['no words'])[-1]}")
     return name
 

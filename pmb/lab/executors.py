@@ -70,9 +70,13 @@ class Child:
         """Whether the process still runs."""
         return self.process.poll() is None
 
-    def device_name(self) -> str | None:
-        """What it computes on, once its imports are done; None when it died before."""
-        self._ready.wait()
+    def ready(self, timeout_seconds: float | None) -> bool:
+        """Whether its imports are done, or it is dead, within that time."""
+        return self._ready.wait(timeout_seconds)
+
+    @property
+    def device(self) -> str | None:
+        """What it computes on, once it is ready; None when it died before."""
         return self._device
 
     def send(self, job: Message) -> None:
@@ -163,14 +167,15 @@ class Spares:
             if len(self._children) < self._most:
                 self._children.append(self._start())
 
-    def keep_one(self) -> None:
-        """Hold exactly one that is alive."""
+    def keep_one(self) -> Child:
+        """Hold exactly one that is alive, and show it."""
         with self._lock:
             *others, one = [c for c in self._children if c.alive] or [self._start()]
             gone = [*others, *(c for c in self._children if not c.alive)]
             self._children = [one]
         for child in gone:
             child.end()
+        return one
 
     def take(self) -> Child:
         """One that is alive, now the caller's to end; a new one where there is none."""
@@ -191,11 +196,6 @@ class Spares:
         child = Child()
         child.send(self._warm_up)
         return child
-
-    def give(self, child: Child) -> None:
-        """Take back a child that got no job."""
-        with self._lock:
-            self._children.insert(0, child)
 
     def end(self) -> None:
         """End all of them."""

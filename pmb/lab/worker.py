@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -23,7 +23,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
-from pmb.errors import RunFailed, StoreUnavailable, WorkerBusy
+from pmb.errors import StoreUnavailable, WorkerBusy
 from pmb.lab import queue
 from pmb.lab.executors import Child, ChildDied, Message, Spares
 from pmb.lab.queue import Claim
@@ -53,9 +53,9 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
         queue.release_lost(store, _dead_neighbours(store, worker))
         jobs = settings.jobs or _suitable_jobs()
         spares = Spares(jobs, _warm_up(settings, next(iter(MODELS)), next(iter(TASKS))))
-        stopwatch = _Stopwatch(store, settings, spares)
+        heart = _Heart(store, worker)
+        stopwatch = _Stopwatch(store, settings, spares, heart, stop)
         active: set[Future[None]] = set()
-        beaten = float("-inf")
         try:
             with ThreadPoolExecutor(jobs, "run") as pool:
                 try:
@@ -63,10 +63,7 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
                         for future in [f for f in active if f.done()]:
                             active.remove(future)
                             future.result()
-                        if time.monotonic() - beaten >= BEAT_SECONDS:
-                            _patiently(lambda: queue.beat(store, worker))
-                            _patiently(lambda: queue.release_lost(store))
-                            beaten = time.monotonic()
+                        heart.beat()
                         if not active:
                             spares.keep_one()
                         waiting = _patiently(lambda: queue.count_waiting(store)) if len(active) < jobs else 0
@@ -155,7 +152,8 @@ def _run(
                     spares.prepare()  # its imports cost the next run nothing; they must not disturb a timing
             elif message is not None:
                 _write_down(store, worker, claim, message, child)
-                stopwatch.note(claim.spec)
+                if not (timed or message.get("latencies")):
+                    stopwatch.note(claim.spec)
                 return
             if time.monotonic() - renewed >= RENEW_SECONDS:
                 renewed = time.monotonic()
@@ -182,6 +180,22 @@ def timed_devices(store: Store, spec: RunSpec) -> list[str]:
     return sorted({row["device"] for row in rows if row["depth"] == len(spec.kept_layers)})
 
 
+class _Heart:
+    """Says that the worker is alive, and looks for runs whose worker is not."""
+
+    def __init__(self, store: Store, worker: str) -> None:
+        """The first beat is due at once."""
+        self._store, self._worker = store, worker
+        self._last = float("-inf")
+
+    def beat(self) -> None:
+        """Beat when it is time."""
+        if time.monotonic() - self._last >= BEAT_SECONDS:
+            _patiently(lambda: queue.beat(self._store, self._worker))
+            _patiently(lambda: queue.release_lost(self._store))
+            self._last = time.monotonic()
+
+
 class _Stopwatch:
     """Times the depths that runs at a time left untimed, when nothing else computes.
 
@@ -189,14 +203,14 @@ class _Stopwatch:
     starts; what is left is timed when the queue is empty.
     """
 
-    def __init__(self, store: Store, settings: Settings, spares: Spares) -> None:
+    def __init__(self, store: Store, settings: Settings, spares: Spares, heart: _Heart, stop: threading.Event) -> None:
         """Nothing is known to be untimed yet."""
-        self._store, self._settings, self._spares = store, settings, spares
+        self._store, self._settings, self._spares, self._heart, self._stop = store, settings, spares, heart, stop
         self._noted: list[RunSpec] = []
         self._tried: set[tuple[str, int]] = set()  # (model, depth): timed, or not possible
 
     def note(self, spec: RunSpec) -> None:
-        """Remember that this depth may be untimed."""
+        """Remember that the depth of this run is not timed yet."""
         self._noted.append(spec)
 
     def time_depths(self, waiting: Sequence[RunSpec]) -> None:
@@ -210,22 +224,37 @@ class _Stopwatch:
             depth = len(spec.kept_layers)
             if depth < spec.num_hidden_layers and (spec.model, depth) not in self._tried:
                 of_model[spec.model][depth] = spec
-        for model, of_depth in of_model.items():
-            child = self._spares.take()
-            device = child.device_name()
-            untimed = [d for d, s in of_depth.items() if device not in timed_devices(self._store, s)]
-            self._tried |= {(model, depth) for depth in of_depth}
-            if not untimed:
-                self._spares.give(child)
-                continue
-            spec = of_depth[untimed[0]]
-            job = {"kind": "latency", "model": model, "task": spec.task, "depths": sorted(untimed)}
+        for of_depth in of_model.values():
             try:
-                answer = child.ask(job | {"assets": str(self._settings.assets)})
-            except RunFailed:
+                self._time(of_depth)
+            except ChildDied:
                 continue
-            latencies = [Latency(**row) for row in answer["latencies"]]
-            _patiently(partial(save_latencies, self._store, spec, latencies))
+
+    def _time(self, of_depth: Mapping[int, RunSpec]) -> None:
+        spare = self._spares.keep_one()
+        while not spare.ready(LISTEN_SECONDS):
+            if not self._going_on():
+                return
+        self._tried |= {(spec.model, depth) for depth, spec in of_depth.items()}
+        untimed = [d for d, spec in sorted(of_depth.items()) if spare.device not in timed_devices(self._store, spec)]
+        if not untimed:
+            return
+        spec = of_depth[untimed[0]]
+        job = {"kind": "latency", "model": spec.model, "task": spec.task, "depths": untimed}
+        child = self._spares.take()
+        try:
+            child.send(job | {"assets": str(self._settings.assets)})
+            while (message := child.receive(LISTEN_SECONDS)) is None:
+                if not self._going_on():
+                    return
+        finally:
+            child.end()
+        latencies = [Latency(**row) for row in message.get("latencies", [])]
+        _patiently(partial(save_latencies, self._store, spec, latencies))
+
+    def _going_on(self) -> bool:
+        self._heart.beat()
+        return not self._stop.is_set()
 
 
 def _write_down(store: Store, worker: str, claim: Claim, message: dict[str, Any], child: Child) -> None:
