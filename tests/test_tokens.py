@@ -34,8 +34,8 @@ def test_the_second_time_the_tokens_come_from_the_file(tmp_path: Path) -> None:
 
 def test_another_identity_has_tokens_of_its_own(tmp_path: Path) -> None:
     encode = Counted()
-    identities: list[dict[str, object]] = [{"model": "a", "max_length": n} for n in (64, 128)]
-    for identity in [*identities, {"model": "b"}]:
+    identities: list[dict[str, object]] = [{"model": "a", "max_length": 64}, {"model": "a", "max_length": 128}, {}]
+    for identity in identities:
         remembered(tmp_path, identity, encode)
     assert encode.times == 3
     assert len(list(tmp_path.iterdir())) == 3

@@ -152,7 +152,8 @@ def _run(
                     spares.prepare()  # its imports cost the next run nothing; they must not disturb a timing
             elif message is not None:
                 _write_down(store, worker, claim, message, child)
-                if not (timed or message.get("latencies")):
+                result = message.get("result")
+                if result and not message["latencies"] and result["device"] not in timed:
                     stopwatch.note(claim.spec)
                 return
             if time.monotonic() - renewed >= RENEW_SECONDS:
