@@ -25,7 +25,7 @@ from pmb.lab.plan import plan_kept, spec_of
 from pmb.lab.store import Store, get_run, open_store
 from pmb.settings import REPOSITORY, Settings, from_environment
 
-WARM_SECONDS = 12.0  # after which an idle worker's next child is ready on any machine here
+WARM_SECONDS = 10.0  # after which an idle worker's next child is ready
 LOOK_SECONDS = 0.01
 ANSWER = "run --strategy top --drop 3 --recipe standard --json"  # it comes with the repository
 
