@@ -208,8 +208,8 @@ def table(result: dict[str, Any]) -> str:
         [
             f"`python benchmarks/finetune.py --pairs {result['pairs']} --dropout {result['dropout']:g}"
             f"{f' --defaults-steps {steps}' if steps else ''} --write`: {MODEL}, "
-            f"{result['sentences']:,} sentences of {TASK}, one epoch, batch 32, seeds 0 to {result['pairs'] - 1}, one a "
-            "pair.",
+            f"{result['sentences']:,} sentences of {TASK}, one epoch, batch 32, seeds 0 to {result['pairs'] - 1}, "
+            "one a pair.",
             "",
             *lines,
             "",
