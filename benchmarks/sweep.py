@@ -32,7 +32,7 @@ from pmb.strategies import STRATEGIES, drop_counts
 
 MODEL, TASK, RECIPE = "minilm-l6", "rotten-tomatoes", "standard"
 SEEDS = 3
-STEPS = 20
+STEPS = 10
 PADDED_LENGTH = 128  # run_glue's --max_seq_length
 EVALUATION_BATCH = 8  # Trainer's default
 

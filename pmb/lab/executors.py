@@ -27,7 +27,7 @@ CHILD_ENVIRONMENT = {
     "MALLOC_TOP_PAD_": str(2**28),
     # OpenMP's threads spin while they wait; with other work on the cores, long spins take the
     # time that the thread they wait for needs.
-    "GOMP_SPINCOUNT": "3000",
+    "GOMP_SPINCOUNT": "30000",
     "TOKENIZERS_PARALLELISM": "false",
 }
 
