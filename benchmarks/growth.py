@@ -41,7 +41,7 @@ from pmb.strategies import STRATEGIES
 
 MODEL, TASK = "minilm-l6", "rotten-tomatoes"
 DRAWING = Path(__file__).parent / "growth.svg"
-REPEATS = 1
+REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,19 @@ def test_only_pages_and_ui_import_streamlit() -> None:
             assert allowed, path
 
 
+def printed_lines(code: str, home: Path) -> list[str]:
+    """What a fresh Python prints that runs the code with an environment of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env={"PMB_HOME": str(home), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
 def test_opening_every_page_and_the_command_line_loads_no_torch(tmp_path: Path) -> None:
     code = """
 import sys
@@ -80,15 +93,7 @@ for page in ("explore", "runs"):
     assert not app.exception, app.exception
 print(sorted({"torch", "transformers", "datasets"} & set(sys.modules)))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=REPOSITORY,
-        env={"PMB_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert printed_lines(code, tmp_path)[-1] == "[]"
 
 
 def test_a_cached_answer_by_command_imports_only_what_it_needs(tmp_path: Path) -> None:
@@ -100,15 +105,7 @@ pmb.cli.main()
 print(sorted({"numpy", "scipy", "pandas", "psutil", "alembic", "streamlit", "torch"} & set(sys.modules)))
 """
     for expected in ("['alembic']", "[]"):  # the first time makes the store
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=REPOSITORY,
-            env={"PMB_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        answer, imported = done.stdout.splitlines()
+        answer, imported = printed_lines(code, tmp_path)
         assert json.loads(answer)["cached"] is True
         assert imported == expected
 

@@ -41,8 +41,9 @@ def fine_tune(
 ) -> Training:
     """Fine-tune the model in place; raises RunFailed when the loss is not a number.
 
-    AdamW with bias correction, linear warm-up and decay, clipped gradients. The order of the sentences comes from
-    `seed`, dropout from torch's generator, which the caller has seeded.
+    AdamW with bias correction, linear warm-up and decay, clipped gradients. The order of the sentences and,
+    on a CPU, the dropout masks come from `seed`; on a GPU the masks come from torch's generator, which the caller has
+    seeded.
     """
     set_dropout(model, recipe.dropout, seed)
     # Weight decay would move the rows of tokens that never occur.
