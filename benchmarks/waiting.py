@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.results import machine_line, write_section
+from benchmarks.results import publish
 from pmb.lab import queue
 from pmb.lab.plan import plan_kept, spec_of
 from pmb.lab.store import Store, get_run, open_store
@@ -90,18 +90,8 @@ def main(times: int, write: bool) -> None:
         (f"`python -m pmb {ANSWER}`, whole process, cached", cached_answers(times)),
     ):
         lines.append(f"| {name} | {statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f}) |")
-    text = "\n".join(
-        [
-            f"`python -m benchmarks.waiting --times {times} --write`: {times} times each.",
-            "",
-            *lines,
-            "",
-            machine_line(),
-        ]
-    )
-    click.echo(text)
-    if write:
-        write_section("Waiting", text)
+    command = f"`python -m benchmarks.waiting --times {times} --write`: {times} times each."
+    publish("Waiting", [command, "", *lines], write)
 
 
 if __name__ == "__main__":

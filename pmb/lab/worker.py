@@ -133,7 +133,7 @@ def _run(
     child = spares.take()
     spares.warm_up_for(_warm_up(settings, claim.spec.model, claim.spec.task))  # the next will be like this one
     try:
-        timed = _patiently(lambda: timed_devices(store, claim.spec))
+        timed = _patiently(lambda: timed_devices(store, claim.spec))[len(claim.spec.kept_layers)]
         child.send(
             job | {"kind": "run", "spec": claim.spec.to_dict(), "assets": str(settings.assets), "timed_devices": timed}
         )
@@ -175,10 +175,13 @@ def _warm_up(settings: Settings, model: str, task: str) -> Message:
     return {"kind": "warm up", "model": model, "task": task, "assets": str(settings.assets)}
 
 
-def timed_devices(store: Store, spec: RunSpec) -> list[str]:
-    """The devices on which the depth of this run has been timed."""
-    rows = list_latencies(store, spec.model, spec.model_revision)
-    return sorted({row["device"] for row in rows if row["depth"] == len(spec.kept_layers)})
+def timed_devices(store: Store, spec: RunSpec) -> dict[int, list[str]]:
+    """The devices on which each depth of this run's base model has been timed."""
+    devices: dict[int, list[str]] = {depth: [] for depth in range(1, spec.num_hidden_layers + 1)}
+    for row in list_latencies(store, spec.model, spec.model_revision):
+        if row["device"] not in devices[row["depth"]]:
+            devices[row["depth"]].append(row["device"])
+    return devices
 
 
 class _Heart:
@@ -237,10 +240,11 @@ class _Stopwatch:
             if not self._going_on():
                 return
         self._tried |= {(spec.model, depth) for depth, spec in of_depth.items()}
-        untimed = [d for d, spec in sorted(of_depth.items()) if spare.device not in timed_devices(self._store, spec)]
+        spec = next(iter(of_depth.values()))
+        timed = _patiently(lambda: timed_devices(self._store, spec))
+        untimed = sorted(depth for depth in of_depth if spare.device not in timed[depth])
         if not untimed:
             return
-        spec = of_depth[untimed[0]]
         job = {"kind": "latency", "model": spec.model, "task": spec.task, "depths": untimed}
         child = self._spares.take()
         try:
