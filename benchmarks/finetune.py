@@ -104,8 +104,8 @@ def matrix_product_seconds(model: PreTrainedModel, train: Encoded, recipe: Recip
     layer has weights of its own; no attention scores, no activations, no optimizer.
     """
     width, inner = model.config.hidden_size, model.config.intermediate_size
-    shapes = {"key": (width, width), "value": (width, width), "query": (width, width)}
-    shapes |= {"output": (width, width), "up": (width, inner), "down": (inner, width)}
+    shapes = {"query, key, value": (width, 3 * width), "output": (width, width)}
+    shapes |= {"up": (width, inner), "down": (inner, width)}
     layers = range(model.config.num_hidden_layers)
     dtype = product_type(pick_device())
     weights = {(i, name): torch.randn(out, into, dtype=dtype) for i in layers for name, (into, out) in shapes.items()}
@@ -122,12 +122,12 @@ def matrix_product_seconds(model: PreTrainedModel, train: Encoded, recipe: Recip
         states = {
             (count, size): torch.randn(count, size, dtype=dtype)
             for count in (tokens, len(rows))
-            for size in (width, inner)
+            for size in (width, 3 * width, inner)
         }
         results = {
             (count, size): torch.empty(count, size, dtype=dtype)
             for count in (tokens, len(rows))
-            for size in (width, inner)
+            for size in (width, 3 * width, inner)
         }
         work = list(products(tokens, len(rows)))
         start = time.perf_counter()

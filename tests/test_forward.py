@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from pmb.engine.batches import Encoded, batch_of, shuffled_rows
 from pmb.engine.dropout import QuickDropout, set_dropout
 from pmb.engine.finetune import fine_tune, linear_schedule, predict, total_steps
 from pmb.engine.forward import fast_forward, plain_forward
+from pmb.engine.layer import Layer, apply
 from pmb.spec import Recipe
 from tests.conftest import TINY
 from tests.test_finetune import sentences
@@ -121,6 +123,54 @@ def test_the_loss_of_fifty_steps_is_the_plain_ones(build: Callable[[], PreTraine
     assert fast[-1] < 0.9 * fast[0]  # it did train
     for (name, a), b in zip(fast_model.named_parameters(), plain_model.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-3), name
+
+
+def a_layer_and_its_input() -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """A module, hidden states and the bias of their attention mask."""
+    hidden = torch.randn(3, 7, 16, generator=torch.Generator().manual_seed(1))
+    there = torch.arange(7) < torch.tensor([[7], [4], [5]])
+    return small_bert().bert.encoder.layer[0], hidden, torch.where(there[:, None], 0.0, torch.finfo(torch.float32).min)
+
+
+def test_a_layers_output_and_gradients_are_transformers_own() -> None:
+    found = []
+    for by_hand in (True, False):
+        module, hidden, bias = a_layer_and_its_input()
+        set_dropout(module, 0.3, 5)  # the same masks for both, since both draw in the same order
+        module.attention.self.dropout.p = 0.0  # transformers has torch draw these
+        module.train()
+        hidden.requires_grad_()
+        output = apply(Layer(module, torch.float32), hidden, bias) if by_hand else module(hidden, bias[:, None])
+        output.square().sum().backward()
+        found.append({"output": output, "hidden": hidden.grad} | {n: p.grad for n, p in module.named_parameters()})
+    for name, theirs in found[1].items():
+        assert theirs is not None
+        assert torch.allclose(found[0][name], theirs, atol=1e-4), name
+
+
+def test_a_layers_gradients_are_its_slopes_with_dropout_in_attention() -> None:
+    module, hidden, bias = a_layer_and_its_input()
+    module.train()
+    inputs = [hidden, *module.parameters()]
+    directions = [torch.randn(t.shape, generator=torch.Generator().manual_seed(i)) for i, t in enumerate(inputs)]
+
+    def loss() -> torch.Tensor:
+        set_dropout(module, 0.3, 5)
+        return apply(Layer(module, torch.float32), hidden, bias).sin().sum()
+
+    def at(step: float) -> float:
+        with torch.no_grad():
+            for tensor, direction in zip(inputs, directions, strict=True):
+                tensor += step * direction
+            value = loss().item()
+            for tensor, direction in zip(inputs, directions, strict=True):
+                tensor -= step * direction
+        return value
+
+    hidden.requires_grad_()
+    gradients = torch.autograd.grad(loss(), inputs)
+    slope = sum((g * d).sum().item() for g, d in zip(gradients, directions, strict=True))
+    assert slope == pytest.approx((at(1e-3) - at(-1e-3)) / 2e-3, rel=0.01)
 
 
 def test_bfloat16_products_learn_what_float32_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 DRAWS = 2**16  # a mask's element is a 16-bit number compared with a threshold
+BITS = {2: torch.int16, 4: torch.int32}  # by bytes of an element
 
 
 class QuickDropout(nn.Dropout):
@@ -19,15 +20,36 @@ class QuickDropout(nn.Dropout):
         super().__init__(probability)
         self.generator = generator
 
+    @property
+    def scale(self) -> float:
+        """By how much the elements that stay grow in training."""
+        return DRAWS / (DRAWS - round(self.p * DRAWS)) if self.training else 1.0
+
     def forward(self, input: Tensor) -> Tensor:
-        """The input in evaluation; in training elements fall to 0 and the others grow by 1 / (1 - p)."""
+        """The input in evaluation; in training elements fall to 0 and the others grow by `scale`."""
         if not (self.training and self.p) or input.device.type != "cpu":
             return super().forward(input)
-        count = input.numel()
+        return input * torch.where(self._kept(input), self.scale, 0.0).to(input.dtype)
+
+    def kept_bits(self, like: Tensor) -> Tensor | None:
+        """A new mask for `masked`: all bits of an element that stays, none of one that falls; None: all stay."""
+        if not (self.training and self.p):
+            return None
+        if like.device.type == "cpu":
+            kept = self._kept(like)
+        else:
+            kept = torch.rand(like.shape, device=like.device) >= 1 - 1 / self.scale
+        return kept.to(BITS[like.element_size()]).neg_()
+
+    def _kept(self, like: Tensor) -> Tensor:
+        count = like.numel()
         numbers = torch.from_numpy(self.generator.random_raw(math.ceil(count / 4))).view(torch.int16)[:count]
-        dropped = round(self.p * DRAWS)
-        kept = numbers.view(input.shape) >= dropped - DRAWS // 2
-        return input * torch.where(kept, DRAWS / (DRAWS - dropped), 0.0).to(input.dtype)
+        return numbers.view(like.shape) >= round(self.p * DRAWS) - DRAWS // 2
+
+
+def masked(states: Tensor, bits: Tensor | None) -> Tensor:
+    """The states, 0 where the mask of `kept_bits` has no bits; not scaled."""
+    return states if bits is None else (states.view(bits.dtype) & bits).view(states.dtype)
 
 
 def set_dropout(model: nn.Module, probability: float, seed: int) -> None:

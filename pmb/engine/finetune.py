@@ -48,7 +48,7 @@ def fine_tune(
     set_dropout(model, recipe.dropout, seed)
     # Weight decay would move the rows of tokens that never occur.
     with nullcontext(train) if recipe.weight_decay else compacted(model, train) as data:
-        return _train(model, fast_forward(model), data, recipe, seed, device, report)
+        return _train(model, fast_forward(model, product_type(device)), data, recipe, seed, device, report)
 
 
 def _train(
@@ -74,8 +74,7 @@ def _train(
         epoch_losses: list[float] = []
         for rows in shuffled_rows(train, recipe.batch_size, rng):
             batch = batch_of(train, rows, device)
-            with _precision(device):
-                loss = functional.cross_entropy(forward(batch).float(), batch.labels)
+            loss = functional.cross_entropy(forward(batch).float(), batch.labels)
             loss.backward()
             _clip(optimizer, list(model.parameters()), recipe.max_grad_norm)
             optimizer.step()
@@ -92,12 +91,6 @@ def _train(
             report(Progress("training", step, steps, epoch_losses[-1], seconds / step * (steps - step)))
         losses.append(sum(epoch_losses) / len(epoch_losses))
     return Training(time.perf_counter() - start, tuple(losses))
-
-
-def _precision(device: torch.device) -> torch.autocast:
-    """Matrix products in the device's `product_type`; nothing changes where that is float32."""
-    dtype = product_type(device)
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def _clip(optimizer: torch.optim.AdamW, parameters: Sequence[nn.Parameter], max_norm: float) -> None:
@@ -126,12 +119,10 @@ def linear_schedule(step: int, steps: int, warmup_fraction: float) -> float:
 def predict(model: PreTrainedModel, data: Encoded, device: torch.device) -> tuple[int, ...]:
     """The model's label for each sentence, in the order of the data."""
     model.eval()
-    forward = fast_forward(model)
+    forward = fast_forward(model, product_type(device))
     predictions = [0] * len(data)
     for rows in sorted_rows(data, EVALUATION_BATCH):
         batch = batch_of(data, rows, device)
-        with _precision(device):
-            logits = forward(batch)
-        for row, label in zip(rows, logits.argmax(-1).tolist(), strict=True):
+        for row, label in zip(rows, forward(batch).argmax(-1).tolist(), strict=True):
             predictions[row] = label
     return tuple(predictions)
