@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 DRAWS = 2**16  # a mask's element is a 16-bit number compared with a threshold
-BITS = {2: torch.int16, 4: torch.int32}  # by bytes of an element
+BITS = {2: torch.int16, 4: torch.int32}  # whole numbers as wide as an element of so many bytes
 
 
 class QuickDropout(nn.Dropout):
@@ -31,15 +31,15 @@ class QuickDropout(nn.Dropout):
             return super().forward(input)
         return input * torch.where(self._kept(input), self.scale, 0.0).to(input.dtype)
 
-    def kept_bits(self, like: Tensor) -> Tensor | None:
-        """A new mask for `masked`: all bits of an element that stays, none of one that falls; None: all stay."""
+    def mask(self, like: Tensor) -> Tensor | None:
+        """A new mask for `masked`: 1 for an element that stays, 0 for one that falls; None: all stay."""
         if not (self.training and self.p):
             return None
         if like.device.type == "cpu":
             kept = self._kept(like)
         else:
             kept = torch.rand(like.shape, device=like.device) >= 1 - 1 / self.scale
-        return kept.to(BITS[like.element_size()]).neg_()
+        return kept.to(BITS[like.element_size()])
 
     def _kept(self, like: Tensor) -> Tensor:
         count = like.numel()
@@ -47,9 +47,9 @@ class QuickDropout(nn.Dropout):
         return numbers.view(like.shape) >= round(self.p * DRAWS) - DRAWS // 2
 
 
-def masked(states: Tensor, bits: Tensor | None) -> Tensor:
-    """The states, 0 where the mask of `kept_bits` has no bits; not scaled."""
-    return states if bits is None else (states.view(bits.dtype) & bits).view(states.dtype)
+def masked(states: Tensor, mask: Tensor | None) -> Tensor:
+    """The states, 0 where a mask of `QuickDropout.mask` is 0, not scaled: their bits as whole numbers times 1 or 0."""
+    return states if mask is None else (states.view(mask.dtype) * mask).view(states.dtype)
 
 
 def set_dropout(model: nn.Module, probability: float, seed: int) -> None:

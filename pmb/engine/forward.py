@@ -49,9 +49,10 @@ def fast_forward(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> 
         for layer in layers:
             layer.refresh()
             hidden = apply(layer, hidden, bias)
-        first = _first_attention(last.attention.self, hidden, mask)
-        attended = last.attention.output(first, hidden[:, :1])
-        return _head(model, last.output(last.intermediate(attended), attended))
+        with torch.autocast(hidden.device.type, dtype, enabled=dtype != torch.float32):
+            first = _first_attention(last.attention.self, hidden, mask)
+            attended = last.attention.output(first, hidden[:, :1])
+            return _head(model, last.output(last.intermediate(attended), attended))
 
     return forward
 

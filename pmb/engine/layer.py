@@ -2,7 +2,7 @@
 
 Products are computed in the device's product type (bfloat16 where there are instructions for it), from copies of the
 weights that are made once a step; sums, normalisation and softmax in float32, as are the weights that are trained
-(Micikevicius et al., 2018). Dropped elements are cleared by bits, and the scale of those that stay is folded into an
+(Micikevicius et al., 2018). Dropped elements are cleared in their bits, and the scale of those that stay is folded into an
 operation that is there anyway. tests/test_forward.py holds it against transformers' own layer.
 """
 
@@ -78,9 +78,9 @@ class _LayerFunction(torch.autograd.Function):
         (w_qkv, w_out, w_up, w_down), (b_qkv, b_out, b_up, b_down) = layer.weights, layer.biases
         scales = [drop.scale if isinstance(drop, QuickDropout) else 1.0 for drop in layer.dropouts]
 
-        def bits(which: int, like: Tensor) -> Tensor | None:
+        def mask(which: int, like: Tensor) -> Tensor | None:
             drop = layer.dropouts[which]
-            return drop.kept_bits(like) if isinstance(drop, QuickDropout) else None
+            return drop.mask(like) if isinstance(drop, QuickDropout) else None
 
         rows = hidden.reshape(-1, width)
         rows_low = rows.to(layer.dtype)
@@ -94,19 +94,19 @@ class _LayerFunction(torch.autograd.Function):
             scores = torch.baddbmm(bias.repeat_interleave(heads, 0), query, key.transpose(1, 2))
         weights = scores.softmax(-1, dtype=torch.float32)
         weights_low = weights.to(layer.dtype)
-        kept_weights = bits(0, weights_low)
+        kept_weights = mask(0, weights_low)
         dropped = masked(weights_low, kept_weights)
         context = torch.bmm(dropped, value).view(batch, heads, tokens, size).transpose(1, 2).reshape(-1, width)
 
         attended = torch.addmm(b_out, context, w_out.t())
-        kept_attended = bits(1, attended)
+        kept_attended = mask(1, attended)
         first_sum = torch.add(rows, masked(attended, kept_attended).float(), alpha=scales[1])
         first, first_mean, first_rstd = _norm(first_sum, layer.first_norm)
         first_low = first.to(layer.dtype)
         inner = torch.addmm(b_up, first_low, w_up.t())
         activated = functional.gelu(inner)
         output = torch.addmm(b_down, activated, w_down.t())
-        kept_output = bits(2, output)
+        kept_output = mask(2, output)
         second_sum = torch.add(first, masked(output, kept_output).float(), alpha=scales[2])
         second, second_mean, second_rstd = _norm(second_sum, layer.second_norm)
 
