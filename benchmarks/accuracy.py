@@ -16,7 +16,9 @@ from sklearn.metrics import accuracy_score
 from benchmarks.embedded import MODEL, TASK, open_embedded
 from benchmarks.results import publish
 from benchmarks.trainer import set_dropout, train_with_trainer
+from pmb.catalog.models import find_model
 from pmb.catalog.recipes import find_recipe
+from pmb.catalog.tasks import find_task
 from pmb.engine import batches, surgery
 from pmb.engine.finetune import predict
 from pmb.insight.intervals import difference_interval
@@ -46,7 +48,7 @@ def trainer_score(plan: Plan, recipe: Recipe, seed: int) -> float:
 
 def lab_scores(store: Store, settings: Settings, plan: Plan, recipe: str) -> list[float]:
     """Scores of the lab's own runs, one a seed."""
-    specs = [spec_of(plan, TASK, recipe, seed) for seed in SEEDS]
+    specs = [spec_of(plan, find_task(TASK), recipe, seed) for seed in SEEDS]
     keys = [submission.key for submission in queue.submit(store, specs)]
     wait_for(store, settings, keys, lambda line: None)
     rows = [get_run(store, key) for key in keys]
@@ -63,7 +65,7 @@ def main(recipe: str, write: bool) -> None:
     lines = ["| model | this lab | Trainer | difference of the means (95 % interval) |", "| --- | --- | --- | --- |"]
     agreed = True
     for drop in DROPS:
-        plan = plan_strategy(store, settings, MODEL, TASK, "top", drop)
+        plan = plan_strategy(store, settings, find_model(MODEL), find_task(TASK), "top", drop)
         ours = lab_scores(store, settings, plan, recipe)
         theirs = [trainer_score(plan, find_recipe(recipe), seed) for seed in SEEDS]
         gap = difference_interval(ours, theirs)

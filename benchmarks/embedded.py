@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from pmb.catalog.models import find_model
 from pmb.catalog.tasks import find_task
 from pmb.engine import assets, data, surgery
-from pmb.engine.data import TaskData
+from pmb.engine.examples import TaskData
 from pmb.engine.run import quieten
 from pmb.settings import from_environment
 

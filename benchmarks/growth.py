@@ -29,6 +29,7 @@ from sqlalchemy import update
 from benchmarks.results import publish
 from pmb.catalog.models import find_model
 from pmb.catalog.recipes import find_recipe
+from pmb.catalog.tasks import find_task
 from pmb.insight.summary import configurations
 from pmb.lab.executors import CHILD_ENVIRONMENT
 from pmb.lab.plan import plan_sweep, spec_of
@@ -104,13 +105,15 @@ def stored_runs(counts: Sequence[int]) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(Path(home), "", "local", from_environment().shipped, None)
         store = open_store(settings)
-        plans = plan_sweep(store, settings, MODEL, TASK, STRATEGIES, None)
-        result = RunResult("accuracy", 0.75, (0, 1) * 1000, 1, 1, 1.0, 1.0, 1.0, 1.0, (0.5,), "cpu", "machine", {})
+        plans = plan_sweep(store, settings, find_model(MODEL), find_task(TASK), STRATEGIES, None)
+        result = RunResult(
+            "accuracy", 0.75, (), (0, 1) * 1000, 1, 1, 1.0, 1.0, 1.0, 1.0, (0.5,), True, "cpu", "machine", {}
+        )
         seed = 0
         for count in counts:
             while (present := len(list_runs(store, "done"))) < count:
                 seed += 1
-                submit(store, [spec_of(plan, TASK, "quick", seed) for plan in plans][: count - present])
+                submit(store, [spec_of(plan, find_task(TASK), "quick", seed) for plan in plans][: count - present])
                 values = asdict(replace(result, score=0.7 + (seed % 7) / 100)) | {"state": "done"}
                 with store.connect() as connection:
                     connection.execute(update(runs).where(runs.c.state == "queued").values(values))

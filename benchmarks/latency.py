@@ -6,12 +6,15 @@ The lab times a depth with its first run; this is for results that are to be shi
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 import numpy as np
 from sqlalchemy import delete
 
 from benchmarks.results import publish
 from pmb.catalog.models import find_model
+from pmb.catalog.tasks import find_task
 from pmb.lab.executors import ask
 from pmb.lab.plan import Plan, spec_of
 from pmb.lab.schema import latencies
@@ -54,14 +57,16 @@ def main(model: str, task: str, write: bool) -> None:
     """Time depth 1 to L-1 and print the ratios."""
     settings = from_environment()
     store = open_store(settings)
-    depth_of_all = find_model(model).num_hidden_layers
+    row = find_model(model)
+    depth_of_all = row.num_hidden_layers
     depths = list(range(1, depth_of_all))
-    job = {"kind": "latency", "model": model, "task": task, "depths": depths, "assets": str(settings.assets)}
-    measured = [Latency(**row) for row in ask(job)["latencies"]]
+    rows = {"model": asdict(row), "task": asdict(find_task(task))}
+    job = {"kind": "latency", "depths": depths, "assets": str(settings.assets)} | rows
+    measured = [Latency(**found) for found in ask(job)["latencies"]]
     with store.connect() as connection:
         same = (latencies.c.model == model, latencies.c.device == measured[0].device)
         connection.execute(delete(latencies).where(*same))
-    save_latencies(store, spec_of(Plan(model, depth_of_all, (0,)), task, "quick", 0), measured)
+    save_latencies(store, spec_of(Plan(row, (0,)), find_task(task), "quick", 0), measured)
     command = (
         "`python -m benchmarks.latency --write`: inference, whole and cut model in turn, 32 tokens a sentence, "
         "median of the pairs (10th to 90th percentile)."

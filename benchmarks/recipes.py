@@ -81,8 +81,8 @@ def bag_of_words_accuracy(train_sentences: int) -> float:
     sentences = open_embedded().sentences.train
     train, held_out = sentences[:-HELD_OUT][:train_sentences], sentences[-HELD_OUT:]
     model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=3, max_iter=1000))
-    model.fit([e.text for e in train], [e.label for e in train])
-    return float(model.score([e.text for e in held_out], [e.label for e in held_out]))
+    model.fit([e.texts[0] for e in train], [e.label for e in train])
+    return float(model.score([e.texts[0] for e in held_out], [e.label for e in held_out]))
 
 
 def print_tables(rows: list[dict[str, Any]]) -> None:

@@ -63,7 +63,7 @@ def loop_run_seconds(depth: int) -> float:
     recipe = find_recipe(RECIPE)
     assert recipe.train_sentences is not None
     train_steps = recipe.train_sentences * recipe.epochs / recipe.batch_size
-    evaluation_steps = find_task(TASK).dev_sentences / EVALUATION_BATCH
+    evaluation_steps = (find_task(TASK).dev_examples or 0) / EVALUATION_BATCH
     start_up = whole - measured["train_seconds"] - measured["evaluation_seconds"]
     train = train_steps * measured["train_seconds"] / STEPS
     return float(start_up + train + evaluation_steps * measured["evaluation_seconds"] / STEPS)

@@ -20,6 +20,8 @@ from pathlib import Path
 import click
 
 from benchmarks.results import publish
+from pmb.catalog.models import find_model
+from pmb.catalog.tasks import find_task
 from pmb.lab import queue
 from pmb.lab.plan import plan_kept, spec_of
 from pmb.lab.store import Store, get_run, open_store
@@ -32,7 +34,7 @@ ANSWER = "run --strategy top --drop 3 --recipe standard --json"  # it comes with
 
 def click_seconds(store: Store, seed: int) -> float:
     """From the submission of a new run to its first training step; the run is cancelled then."""
-    spec = spec_of(plan_kept("minilm-l6", [0, 1, 2]), "rotten-tomatoes", "quick", seed)
+    spec = spec_of(plan_kept(find_model("minilm-l6"), [0, 1, 2]), find_task("rotten-tomatoes"), "quick", seed)
     start = time.perf_counter()
     queue.submit(store, [spec])
     while True:

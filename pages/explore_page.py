@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,16 +12,18 @@ import pandas as pd
 import streamlit as st
 
 from pmb import settings, ui
-from pmb.catalog.models import MODELS
+from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.recipes import RECIPES
-from pmb.catalog.tasks import TASKS
+from pmb.catalog.tasks import Task
 from pmb.charts import accuracy, strip
 from pmb.insight import summary
+from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab import queue
 from pmb.lab.answer import HEADLINE_SHAPE
-from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, spec_of
+from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, plan_whole, spec_of
+from pmb.lab.sources import find_model, find_task, known_tasks, notes_on
 from pmb.lab.store import Row, change_mark, list_latencies, list_runs
-from pmb.spec import RunSpec
+from pmb.spec import PROCEDURES, RunSpec
 from pmb.strategies import STRATEGIES, drop_counts
 
 # =============================================================================
@@ -33,9 +36,10 @@ MORE_SEEDS = 2
 CONTROL_PIXELS = 170  # two fit beside each other on a phone
 ROW_PIXELS = 64  # of the buttons or the progress: nothing below jumps
 METHOD = """\
-**Score**: accuracy on {dev:,} dev sentences that no choice was made on; the last epoch counts. \
-**Interval**: 95 %; over seeds Student's t, of a single seed Wilson's binomial interval. It speaks for other seeds, \
-not for other sentences. **Speed-up**: time of the whole model by time of the cut one, batch {batch} of {length} \
+**Score**: {metric} on {dev} dev examples that no choice was made on; the last epoch counts. \
+**Interval**: 95 %; over seeds Student's t, which speaks for other seeds and not for other sentences; of a single seed \
+over the dev examples, Wilson's of accuracy, else a bootstrap. **Speed-up**: time of the whole model by time of the \
+cut one, batch {batch} of {length} \
 tokens, median of pairs timed in turn{device}. **Recipe** {recipe}, the same for every \
 depth. **Source**: {sources}."""
 
@@ -46,27 +50,35 @@ depth. **Source**: {sources}."""
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def load_points(model: str, task: str, recipe: str, mark: tuple[Any, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Configurations and the strategies' curves, with speed-up; `mark` changes when the store does."""
-    store, row = ui.the_store(), MODELS[model]
+def load_points(
+    model: BaseModel, task: Task, recipe: str, procedure: str, mark: tuple[Any, ...]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Configurations and the strategies' curves, with speed-up; `mark` changes when the store does.
+
+    The whole model stands beside the cuts of every procedure.
+    """
+    store = ui.the_store()
     wanted = {
-        "model": model,
-        "model_revision": row.revision,
-        "task": task,
-        "task_revision": TASKS[task].revision,
+        "model": model.id,
+        "model_revision": model.revision,
+        "task": task.id,
+        "task_revision": task.revision,
         "recipe_values": asdict(RECIPES[recipe]),
     }
     runs = [run for run in list_runs(store, "done") if {name: run[name] for name in wanted} == wanted]
+    runs = [run for run in runs if run["procedure"] == procedure or len(run["kept_layers"]) == model.num_hidden_layers]
     scores = known_layer_scores(store, model, task)
     table = summary.configurations(runs)
-    speed = summary.speed_by_depth(list_latencies(store, model, row.revision), row.num_hidden_layers, *HEADLINE_SHAPE)
+    speed = summary.speed_by_depth(
+        list_latencies(store, model.id, model.revision), model.num_hidden_layers, *HEADLINE_SHAPE
+    )
     table = table.merge(speed, on="depth", how="left")
-    curves = summary.curves(table, row.num_hidden_layers, scores)
+    curves = summary.curves(table, model.num_hidden_layers, scores)
     curves = curves.merge(speed, on="depth", how="left")
     return table, curves
 
 
-def cut_of(model: str, task: str, strategy: str, drop_count: int) -> Plan:
+def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan:
     """The chosen cut; contribution scores are measured now where they are not known yet."""
     store = ui.the_store()
     measures = strategy == "contribution" and known_layer_scores(store, model, task) is None
@@ -75,10 +87,11 @@ def cut_of(model: str, task: str, strategy: str, drop_count: int) -> Plan:
         return plan_strategy(store, settings.from_environment(), model, task, strategy, drop_count)
 
 
-def specs_of(plan: Plan, task: str, recipe: str, seeds: list[int]) -> list[RunSpec]:
+def specs_of(plan: Plan, task: Task, seeds: list[int]) -> list[RunSpec]:
     """The runs of a cut with these seeds, each with the whole model beside it."""
-    whole = Plan(plan.model, plan.num_hidden_layers, tuple(range(plan.num_hidden_layers)))
-    return [spec_of(cut, task, recipe, seed) for seed in seeds for cut in (plan, whole)]
+    choice = st.session_state
+    cuts = (plan, plan_whole(plan.model))
+    return [spec_of(cut, task, choice.recipe, seed, choice.procedure) for seed in seeds for cut in cuts]
 
 
 # =============================================================================
@@ -86,22 +99,23 @@ def specs_of(plan: Plan, task: str, recipe: str, seeds: list[int]) -> list[RunSp
 # =============================================================================
 
 
-def cards(row: Row | None, plan: Plan, whole: Row | None) -> None:
+def cards(row: Row | None, plan: Plan, whole: Row | None, task: Task) -> None:
     """Four large numbers, each beside the whole model's."""
+    score = sentence_case(metric_of(task.metric).name)
     with st.grid(4, min_column_width=150):
         if row is None:
-            for label in ("Accuracy", "Speed-up", "Parameters", "File size"):
+            for label in (score, "Speed-up", "Parameters", "File size"):
                 card(label, "–", "not measured yet")
             return
         timed = pd.notna(row["speedup"])
         beside = {
-            "Accuracy": f"{100 * (row['mean'] - whole['mean']):+.1f} points" if whole else None,
+            score: f"{100 * (row['mean'] - whole['mean']):+.1f} points" if whole else None,
             "Speed-up": f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}" if timed else "not timed yet",
             "Parameters": f"{100 * (row['parameters'] / whole['parameters'] - 1):+.0f} %" if whole else None,
             "File size": f"{row['megabytes'] - whole['megabytes']:+.0f} MB" if whole else None,
         }
         values = {
-            "Accuracy": f"{100 * row['mean']:.1f} %",
+            score: shown(row["metric"], row["mean"]),
             "Speed-up": f"{row['speedup']:.2f} ×" if timed else "–",
             "Parameters": f"{row['parameters'] / 1e6:.1f} M",
             "File size": f"{row['megabytes']:.0f} MB",
@@ -116,23 +130,23 @@ def card(label: str, value: str, beside: str) -> None:
     st.metric(label, value, border=True, delta=beside, delta_color="off", delta_arrow="off")
 
 
-def buttons(plan: Plan, row: Row | None) -> None:
+def buttons(plan: Plan, row: Row | None, task: Task) -> None:
     """Run, or what is happening to the runs that were asked for; looks again every second while they go on."""
     seeds = list(row["seeds"]) if row is not None else []
     watched = [run["key"] for run in live_runs_of(plan)]
-    ui.live(lambda: _live(plan, seeds, watched), ui.LIVE_SECONDS if watched else None)
+    ui.live(lambda: _live(plan, seeds, watched, task), ui.LIVE_SECONDS if watched else None)
 
 
 def live_runs_of(plan: Plan) -> list[Row]:
     """Runs of this cut, or of the whole model beside it, that wait or go on; those of the cut first."""
-    choice, whole = st.session_state, list(range(plan.num_hidden_layers))
-    wanted = (plan.model, choice.task, asdict(RECIPES[choice.recipe]))
+    choice, whole = st.session_state, list(range(plan.model.num_hidden_layers))
+    wanted = (plan.model.id, choice.task, asdict(RECIPES[choice.recipe]))
     found = [run for run in ui.live_runs() if (run["model"], run["task"], run["recipe_values"]) == wanted]
     cut = [run for run in found if run["kept_layers"] == list(plan.kept_layers)]
     return cut + [run for run in found if run["kept_layers"] == whole and run not in cut]
 
 
-def _live(plan: Plan, seeds: list[int], watched: list[str]) -> None:
+def _live(plan: Plan, seeds: list[int], watched: list[str], task: Task) -> None:
     """The row of buttons or of progress, in a place of constant height."""
     active = [run for run in live_runs_of(plan) if run["key"] in watched]
     if watched and not active:
@@ -141,32 +155,40 @@ def _live(plan: Plan, seeds: list[int], watched: list[str]) -> None:
         if active:
             progress_row(active)
         else:
-            run_row(plan, seeds)
+            run_row(plan, seeds, task)
 
 
-def run_row(plan: Plan, seeds: list[int]) -> None:
+def run_row(plan: Plan, seeds: list[int], task: Task) -> None:
     """Run and its like."""
     choice = st.session_state
     free = [seed for seed in range(len(seeds) + MORE_SEEDS + 1) if seed not in seeds]
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Run", type="primary", icon=":material/play_arrow:", key="run"):
-            ask_for(plan, [seeds[0] if seeds else 0])
-        if st.button("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval."):
-            ask_for(plan, free[:MORE_SEEDS])
+        if st.button("Run", type="primary", icon=":material/play_arrow:", key="run", disabled=bool(task.missing)):
+            ask_for(plan, [seeds[0] if seeds else 0], task)
+        if st.button(
+            "Add two seeds",
+            icon=":material/add:",
+            key="more_seeds",
+            help="Narrows the interval.",
+            disabled=bool(task.missing),
+        ):
+            ask_for(plan, free[:MORE_SEEDS], task)
         if choice.pop("told_cached", False):
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
         with st.popover("Command", icon=":material/terminal:", type="tertiary"):
             kept = ",".join(map(str, plan.kept_layers))
             st.code(
-                f"python -m pmb run --model {plan.model} --task {choice.task} --keep {kept} --recipe {choice.recipe}",
+                f"python -m pmb run --model {shlex.quote(plan.model.id)} --task {shlex.quote(choice.task)} "
+                f"--keep {kept} --recipe {choice.recipe}"
+                + (f" --procedure {choice.procedure}" if choice.procedure != PROCEDURES[0] else ""),
                 language="bash",
             )
 
 
-def ask_for(plan: Plan, seeds: list[int]) -> None:
+def ask_for(plan: Plan, seeds: list[int], task: Task) -> None:
     """Queue the runs; a cached answer is marked as such."""
     choice = st.session_state
-    submissions = queue.submit(ui.the_store(), specs_of(plan, choice.task, choice.recipe, seeds))
+    submissions = queue.submit(ui.the_store(), specs_of(plan, task, seeds))
     choice["told_cached"] = all(submission.cached for submission in submissions)
     st.rerun()
 
@@ -188,7 +210,7 @@ def progress_row(active: list[Row]) -> None:
 
 
 def charts(points: pd.DataFrame, strategy: str, drop_count: int) -> None:
-    """Accuracy against depth and against speed, or the same as a table."""
+    """The score against depth and against speed, or the same as a table."""
     view = st.segmented_control(
         "View",
         ["Chart", "Table"],
@@ -201,9 +223,10 @@ def charts(points: pd.DataFrame, strategy: str, drop_count: int) -> None:
     if view == "Table":
         configuration_table(points)
         return
+    name = sentence_case(metric_of(points["metric"].iloc[0]).name)
     left, right = st.columns(2, gap="large")
     with left:
-        st.markdown("**Accuracy against layers kept**")
+        st.markdown(f"**{name} against layers kept**")
         st.altair_chart(
             accuracy.accuracy_by_depth(points, strategy, drop_count, ui.theme()),
             theme=None,
@@ -211,7 +234,7 @@ def charts(points: pd.DataFrame, strategy: str, drop_count: int) -> None:
         )
     timed = points[points["speedup"].notna()].copy()
     with right:
-        st.markdown("**Accuracy against speed-up**")
+        st.markdown(f"**{name} against speed-up**")
         if timed.empty:
             st.info("Speed is measured with the first run of each depth on this machine.")
             return
@@ -230,9 +253,9 @@ def configuration_table(points: pd.DataFrame) -> None:
             "strategy": points["strategy"].str.replace("-", " "),
             "dropped": points["drop_count"],
             "layers kept": points["kept_layers"].map(ui.layers),
-            "accuracy %": 100 * points["mean"],
-            "from %": 100 * points["low"],
-            "to %": 100 * points["high"],
+            metric_of(points["metric"].iloc[0]).name: 100 * points["mean"],
+            "from": 100 * points["low"],
+            "to": 100 * points["high"],
             "loss, points": -100 * points["difference"],
             "seeds": points["seeds"].map(len),
             "speed-up": points["speedup"],
@@ -244,7 +267,8 @@ def configuration_table(points: pd.DataFrame) -> None:
     decimals: dict[str, Any] = {
         str(name): st.column_config.NumberColumn(format="%.1f")
         for name in shown
-        if str(name).endswith(("%", "points", "M", "s"))
+        if str(name) in ("from", "to", metric_of(points["metric"].iloc[0]).name)
+        or str(name).endswith(("points", ", M", ", s"))
     }
     decimals |= {
         "speed-up": st.column_config.NumberColumn(format="%.2f"),
@@ -265,7 +289,7 @@ def recipe_line(name: str) -> str:
     )
 
 
-def method(table: pd.DataFrame, model: str, task: str, recipe: str) -> None:
+def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> None:
     """How the numbers came about."""
     timed = table["speed_device"].dropna()
     devices = ", ".join(sorted(set(table["device"])))
@@ -276,7 +300,8 @@ def method(table: pd.DataFrame, model: str, task: str, recipe: str) -> None:
     with st.expander("How this was measured", icon=":material/info:"):
         st.markdown(
             METHOD.format(
-                dev=TASKS[task].dev_sentences,
+                metric=metric_of(task.metric).name,
+                dev=f"{task.dev_examples:,}" if task.dev_examples else "the",
                 batch=batch,
                 length=length,
                 device=f" ({timed.iloc[0]})" if len(timed) else "",
@@ -284,8 +309,8 @@ def method(table: pd.DataFrame, model: str, task: str, recipe: str) -> None:
                 sources=f"{', '.join(sources)}, on {devices}, {min(dates)} to {max(dates)}" if dates else "none yet",
             )
         )
-        st.caption(f"**{MODELS[model].title}**: {MODELS[model].about} Licence {MODELS[model].licence}.")
-        st.caption(f"**{TASKS[task].title}**: {TASKS[task].about} Licence {TASKS[task].licence}.")
+        st.caption(f"**{ui.plain(model.title)}**: {ui.plain(model.about)} Licence {model.licence}.")
+        st.caption(f"**{ui.plain(task.title)}**: {ui.plain(task.about)} Licence {task.licence}.")
         st.caption("The address bar holds the whole view: copy it to share it.")
 
 
@@ -297,8 +322,10 @@ st.title("How many layers can I drop?", anchor=False)
 
 # The names are those of the command line and of the address: `format_func` would put its own words into the link.
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    model = st.selectbox("Model", list(MODELS), key="model", bind="query-params", width=CONTROL_PIXELS)
-    task = st.selectbox("Task", list(TASKS), key="task", bind="query-params", width=CONTROL_PIXELS)
+    store, found = ui.the_store(), settings.from_environment()
+    model_name = st.selectbox("Model", list(MODELS), key="model", bind="query-params", width=CONTROL_PIXELS)
+    task_name = st.selectbox("Task", known_tasks(store), key="task", bind="query-params", width=CONTROL_PIXELS)
+    model, task = find_model(store, found, model_name), find_task(store, found, task_name)
     strategy = st.selectbox(
         "Strategy",
         list(STRATEGIES),
@@ -307,7 +334,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         width=CONTROL_PIXELS,
         help="The rule that says which layers go; layers are counted from the bottom.",
     )
-    allowed = list(drop_counts(strategy, MODELS[model].num_hidden_layers))
+    allowed = list(drop_counts(strategy, model.num_hidden_layers))
     drop_count = st.segmented_control(
         "Drop count",
         allowed,
@@ -328,32 +355,50 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             help="How the cut model is fine-tuned; the same for every depth.",
         )
         st.caption(recipe_line(recipe))
+        procedure = st.selectbox(
+            "Procedure",
+            list(PROCEDURES),
+            key="procedure",
+            bind="query-params",
+            help="Cut and fine-tune; or fine-tune the whole model, cut it and fine-tune again.",
+        )
 
 plan = cut_of(model, task, strategy, drop_count)
-table, points = load_points(model, task, recipe, change_mark(ui.the_store()))
+table, points = load_points(model, task, recipe, procedure, change_mark(store))
 rows: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.records(table)}
-chosen, whole = rows.get(plan.kept_layers), rows.get(tuple(range(plan.num_hidden_layers)))
+chosen, whole = rows.get(plan.kept_layers), rows.get(plan_whole(model).kept_layers)
 
 if chosen is None:
-    st.markdown(f"##### This cut has not been measured with recipe {recipe} yet. Press Run.")
+    st.markdown(
+        f"##### This cut has not been measured with recipe {recipe} yet.{'' if task.missing else ' Press Run.'}"
+    )
 else:
     st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
 
-scores = known_layer_scores(ui.the_store(), model, task)
+scores = known_layer_scores(store, model, task)
 st.caption(
     f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. "
     "A darker layer changes the sentence token more."
 )
 st.altair_chart(
-    strip.layer_strip(plan.kept_layers, plan.num_hidden_layers, scores, ui.theme()),
+    strip.layer_strip(plan.kept_layers, model.num_hidden_layers, scores, ui.theme()),
     width="content",
     theme=None,
-    alt=strip.strip_alt_text(plan.kept_layers, plan.num_hidden_layers),
+    alt=strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
 )
-cards(chosen, plan, whole)
-buttons(plan, chosen)
+if model.shared:
+    st.caption("All layers of this model are the same weights: dropping some saves time, but no parameters.")
+if task.missing:
+    st.info(task.missing, icon=":material/folder_off:")
+if task.warning:
+    st.warning(task.warning, icon=":material/warning:")
+for note in notes_on(store, task.id):
+    st.caption(ui.plain(note))
+cards(chosen, plan, whole, task)
+buttons(plan, chosen, task)
 if points.empty:
-    st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")
+    if not task.missing:
+        st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")
 else:
     charts(points, strategy, drop_count)
     method(table, model, task, recipe)

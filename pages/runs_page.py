@@ -42,7 +42,8 @@ def _run_row(row: Row) -> dict[str, Any]:
         "layers kept": ui.layers(row["kept_layers"]),
         "seed": row["seed"],
         "recipe": row["recipe"],
-        "accuracy %": 100 * row["score"] if row["score"] is not None else None,
+        "metric": row["metric"],
+        "score × 100": 100 * row["score"] if row["score"] is not None else None,
         "took, s": took,
         "ended (UTC)": ended,
         "source": row["source"],
@@ -132,7 +133,7 @@ def results_part(rows: list[Row]) -> None:
         hide_index=True,
         column_config={
             "run": st.column_config.TextColumn(pinned=True),
-            "accuracy %": st.column_config.NumberColumn(format="%.1f"),
+            "score × 100": st.column_config.NumberColumn(format="%.1f"),
             "took, s": st.column_config.NumberColumn(format="%.0f"),
             "ended (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
         },

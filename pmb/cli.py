@@ -21,11 +21,24 @@ import click
 
 from pmb import settings
 from pmb.catalog.recipes import RECIPES, find_recipe
+from pmb.catalog.tasks import TASKS, Task
 from pmb.errors import BadInput, PmbError
+from pmb.insight.metrics import shown
 from pmb.lab import queue
 from pmb.lab.answer import answer
-from pmb.lab.plan import Plan, plan_kept, plan_strategy, plan_sweep, plan_threshold, spec_of, strategies_of_plan
+from pmb.lab.plan import (
+    Plan,
+    check_data,
+    plan_kept,
+    plan_strategy,
+    plan_sweep,
+    plan_threshold,
+    spec_of,
+    strategies_of_plan,
+)
+from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, list_runs, open_store, write_shipped
+from pmb.spec import PROCEDURES
 from pmb.strategies import STRATEGIES, check_strategy
 
 DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_RECIPE = "minilm-l6", "rotten-tomatoes", "quick"
@@ -67,9 +80,16 @@ def options(*chosen: Callable[..., Any]) -> Callable[..., Any]:
     return decorate
 
 
-model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Base model.")
-task_option = click.option("--task", default=DEFAULT_TASK, show_default=True, help="Task.")
+model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Of the catalog, or a folder.")
+task_option = click.option("--task", default=DEFAULT_TASK, show_default=True, help=f"{', '.join(TASKS)}, or csv:PATH.")
 recipe_option = click.option("--recipe", default=DEFAULT_RECIPE, show_default=True, help=f"{', '.join(RECIPES)}.")
+procedure_option = click.option(
+    "--procedure",
+    type=click.Choice(PROCEDURES),
+    default=PROCEDURES[0],
+    show_default=True,
+    help="Cut and fine-tune; or fine-tune the whole model, cut it and fine-tune again.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 cut_options = options(
     model_option,
@@ -104,11 +124,12 @@ def cli() -> None:
 def plan(as_json: bool, **cut: Any) -> None:
     """Print which layers stay and which go; trains nothing."""
     with opened_store() as (store, found):
-        chosen = chosen_plan(store, found, Cut(**cut))
-        names = strategies_of_plan(store, chosen, cut["task"])
+        task = find_task(store, found, cut["task"])
+        chosen = chosen_plan(store, found, Cut(**cut), task)
+        names = strategies_of_plan(store, chosen, task)
     values = {
-        "model": chosen.model,
-        "num_hidden_layers": chosen.num_hidden_layers,
+        "model": chosen.model.id,
+        "num_hidden_layers": chosen.model.num_hidden_layers,
         "kept_layers": list(chosen.kept_layers),
         "dropped_layers": list(chosen.dropped_layers),
         "strategy": list(names),
@@ -125,12 +146,15 @@ def plan(as_json: bool, **cut: Any) -> None:
 @cut_options
 @recipe_option
 @click.option("--seed", type=int, default=0, show_default=True)
+@procedure_option
 @json_option
-def run(recipe: str, seed: int, as_json: bool, **cut: Any) -> None:
+def run(recipe: str, seed: int, procedure: str, as_json: bool, **cut: Any) -> None:
     """Queue one fine-tuning, wait for it and print its result; a cached result prints at once."""
     find_recipe(recipe)
     with opened_store() as (store, found):
-        spec = spec_of(chosen_plan(store, found, Cut(**cut)), cut["task"], recipe, seed)
+        task = find_task(store, found, cut["task"])
+        spec = spec_of(chosen_plan(store, found, Cut(**cut), task), task, recipe, seed, procedure)
+        check_data(store, task, [spec])
         submission = queue.submit(store, [spec])[0]
         if not submission.cached:
             from pmb.lab.waiting import wait_for  # a cached answer needs no worker
@@ -152,6 +176,7 @@ def run(recipe: str, seed: int, as_json: bool, **cut: Any) -> None:
 @click.option("--drops", type=Numbers(), help="Drop counts; every possible one by default.")
 @click.option("--seeds", type=Numbers(), default="0,1,2", show_default=True)
 @recipe_option
+@procedure_option
 @click.option("--no-wait", is_flag=True, help="Queue the runs and return.")
 @json_option
 def sweep(
@@ -161,6 +186,7 @@ def sweep(
     drops: list[int] | None,
     seeds: list[int],
     recipe: str,
+    procedure: str,
     no_wait: bool,
     as_json: bool,
 ) -> None:
@@ -169,8 +195,10 @@ def sweep(
     for strategy in strategies:
         check_strategy(strategy)
     with opened_store() as (store, found):
-        plans = plan_sweep(store, found, model, task, strategies, drops)
-        specs = [spec_of(plan, task, recipe, seed) for seed in seeds for plan in plans]
+        model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        plans = plan_sweep(store, found, model_row, task_row, strategies, drops)
+        specs = [spec_of(plan, task_row, recipe, seed, procedure) for seed in seeds for plan in plans]
+        check_data(store, task_row, specs)
         submissions = queue.submit(store, specs)
         cached = sum(submission.cached for submission in submissions)
         click.echo(f"{len(plans)} cuts, {len(specs)} runs, {cached} of them cached.", err=True)
@@ -182,7 +210,7 @@ def sweep(
     if as_json:
         click.echo(json.dumps({"runs": answers}))
     for values in [] if as_json else answers:
-        score = f"{100 * values['score']:.1f} %" if values["score"] is not None else values["state"]
+        score = shown(values["metric"], values["score"]) if values["score"] is not None else values["state"]
         click.echo(f"{values['run']}  kept {numbers(values['kept_layers']):<12}  seed {values['seed']}  {score}")
     if failed := sum(values["state"] in ("failed", "cancelled") for values in answers):
         raise BadInput(f"{failed} of {len(answers)} runs have no result; `python -m pmb runs --state failed` says why.")
@@ -312,21 +340,22 @@ def opened_store() -> Iterator[tuple[Store, settings.Settings]]:
         store.close()
 
 
-def chosen_plan(store: Store, found: settings.Settings, cut: Cut) -> Plan:
+def chosen_plan(store: Store, found: settings.Settings, cut: Cut, task: Task) -> Plan:
     """The layers that the options choose; raises BadInput for too many or too few of them."""
+    model = find_model(store, found, cut.model)
     if cut.keep is not None:
         if (cut.strategy, cut.drop, cut.threshold) != (None, None, None):
             raise BadInput("--keep names the layers itself; leave out --strategy and --drop, or leave out --keep.")
-        return plan_kept(cut.model, cut.keep)
+        return plan_kept(model, cut.keep)
     if cut.threshold is not None:
         if cut.strategy != "contribution" or cut.drop is not None:
             raise BadInput(f"--threshold {cut.threshold} goes with --strategy contribution and without --drop.")
-        return plan_threshold(store, found, cut.model, cut.task, cut.threshold)
+        return plan_threshold(store, found, model, task, cut.threshold)
     if cut.drop is None:
         raise BadInput("Say what to cut: --strategy S --drop K, --drop 0 for the whole model, or --keep 0,1,2.")
     if cut.strategy is None and cut.drop != 0:
         raise BadInput(f"--drop {cut.drop} needs a --strategy: {', '.join(STRATEGIES)}.")
-    return plan_strategy(store, found, cut.model, cut.task, cut.strategy or "top", cut.drop)
+    return plan_strategy(store, found, model, task, cut.strategy or "top", cut.drop)
 
 
 def change_runs(prefixes: Sequence[str], change: Callable[[Store, Sequence[str]], None]) -> None:
@@ -348,10 +377,13 @@ def show_progress(line: str) -> None:
 def print_answer(values: Row) -> None:
     """A result for people."""
     low, high = values["score_interval"]
-    whole = values["whole_model_score"]
-    beside = f"whole model {100 * whole:.1f} %" if whole is not None else "whole model not measured: run --drop 0"
+    metric, whole = values["metric"], values["whole_model_score"]
+    beside = f"whole model {shown(metric, whole)}" if whole is not None else "whole model not measured: run --drop 0"
     click.echo(f"kept {numbers(values['kept_layers'])}  ({', '.join(values['strategy']) or 'custom'})")
-    click.echo(f"{values['metric']}  {100 * values['score']:.1f} %  ({100 * low:.1f} to {100 * high:.1f}; {beside})")
+    click.echo(f"{metric}  {shown(metric, values['score'])}  ({100 * low:.1f} to {100 * high:.1f}; {beside})")
+    for more in (values["scores"] or [])[1:]:
+        ends = f"{100 * more['low']:.1f} to {100 * more['high']:.1f}"
+        click.echo(f"{more['metric']}  {shown(more['metric'], more['value'])}  ({ends})")
     click.echo(f"parameters  {values['parameters']:,} of {values['whole_model_parameters']:,}")
     if speedup := values["speedup"]:
         spread = f"{speedup['low']:.2f} to {speedup['high']:.2f}; {speedup['device']}"
@@ -362,7 +394,7 @@ def print_answer(values: Row) -> None:
 def run_line(row: Row) -> str:
     """A run as one line."""
     when = datetime.fromtimestamp(row["finished_at"] or row["queued_at"], UTC).strftime("%Y-%m-%d %H:%M")
-    outcome = f"{100 * row['score']:.1f} %" if row["score"] is not None else (row["error"] or "")
+    outcome = shown(row["metric"], row["score"]) if row["score"] is not None else (row["error"] or "")
     cut = f"{row['model']} {row['task']} {row['recipe']} kept {numbers(row['kept_layers'])} seed {row['seed']}"
     return f"{row['key'][:12]}  {row['state']:<9}  {when}  {cut}  {outcome}".rstrip()
 

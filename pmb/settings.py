@@ -22,6 +22,7 @@ class Settings:
     executor: str  # PMB_EXECUTOR
     shipped: Path  # PMB_SHIPPED: results that come with the repository
     jobs: int | None  # PMB_JOBS: runs at a time; None: as many as suit the machine
+    glue: Path | None = None  # PMB_GLUE_DIR: a folder in the official GLUE layout
 
     @property
     def assets(self) -> Path:
@@ -41,12 +42,20 @@ def from_environment() -> Settings:
         executor=executor,
         shipped=Path(os.environ.get("PMB_SHIPPED") or REPOSITORY / "cache" / "shipped").resolve(),
         jobs=_jobs(os.environ.get("PMB_JOBS", "")),
+        glue=_folder("PMB_GLUE_DIR"),
     )
 
 
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _folder(variable: str) -> Path | None:
+    given = os.environ.get(variable, "")
+    if given and not Path(given).expanduser().is_dir():
+        raise BadInput(f"{variable} is {given!r}, which is no folder.")
+    return Path(given).expanduser().resolve() if given else None
 
 
 def _jobs(given: str) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Self
 
-from pmb.errors import BadInput
+from pmb.errors import BadInput, unknown_name
 from pmb.strategies import check_kept_layers
 
 SCHEMA = 1  # raise it when the same spec would give another score
@@ -30,6 +30,9 @@ class Recipe:
     dropout: float  # of hidden states and of attention, in training
 
 
+PROCEDURES = ("cut-tune", "tune-cut-tune")  # the paper's default; and its "fine-tune, drop, fine-tune again"
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """One fine-tuning of one kept-layer tuple with one seed."""
@@ -42,9 +45,12 @@ class RunSpec:
     kept_layers: tuple[int, ...]
     recipe: Recipe
     seed: int
+    procedure: str = PROCEDURES[0]
 
     def __post_init__(self) -> None:
         check_kept_layers(self.kept_layers, self.num_hidden_layers)
+        if self.procedure not in PROCEDURES:
+            raise unknown_name("procedure", self.procedure, PROCEDURES)
         if not 0 <= self.seed < 2**31:
             raise BadInput(f"Seed {self.seed} is not allowed: from 0 to {2**31 - 1}.")
 
@@ -52,9 +58,12 @@ class RunSpec:
     def key(self) -> str:
         """The run key: SHA-256 (hex) of the canonical JSON of the spec and the schema number.
 
-        A recipe's name is a label and does not count; its values do.
+        A recipe's name is a label and does not count; its values do. The usual procedure is left out, so that the
+        keys are those of before there was another.
         """
         content = self.to_dict() | {"schema": SCHEMA}
+        if self.procedure == PROCEDURES[0]:
+            del content["procedure"]
         content["recipe"] = {k: v for k, v in content["recipe"].items() if k != "name"}
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -92,12 +101,23 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Score:
+    """A metric on dev examples with its 95 % interval over them."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class RunResult:
     """What a finished run measured."""
 
-    metric: str
-    score: float  # on the dev sentences, 0 to 1
-    predictions: tuple[int, ...]  # one label a dev sentence, in the task's order
+    metric: str  # the task's first
+    score: float  # on the dev examples; shares and correlations, at most 1
+    scores: tuple[Score, ...]  # all metrics of the task, the first of them `metric`
+    predictions: tuple[int | float, ...]  # a label or a number for each dev example, in the task's order
     parameters: int
     whole_model_parameters: int
     megabytes: float  # of the float32 weights
@@ -105,6 +125,7 @@ class RunResult:
     train_seconds: float  # first to last training step
     total_seconds: float  # from the spec's arrival to this result
     losses: tuple[float, ...]  # mean training loss of each epoch
+    fast: bool  # whether by the lab's quicker forward pass; else by transformers' own
     device: str
     machine: str
     versions: dict[str, str]
@@ -113,7 +134,9 @@ class RunResult:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Read what `dataclasses.asdict` wrote, ignoring fields of a later version."""
         known = {f.name: values[f.name] for f in fields(cls)}
-        return cls(**known | {"predictions": tuple(known["predictions"]), "losses": tuple(known["losses"])})
+        scores = tuple(Score(**score) for score in known["scores"])
+        tuples = {name: tuple(known[name]) for name in ("predictions", "losses")}
+        return cls(**known | tuples | {"scores": scores})
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ import streamlit as st
 from pmb import settings
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import PmbError
+from pmb.insight.metrics import shown
 from pmb.lab import queue
 from pmb.lab.store import Row, Store, get_run, list_runs, open_store
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits
+MARKDOWN = "\\`*_{}[]()<>#+!|~$:"
 IDLE_SECONDS = 5.0  # otherwise: somebody else may have asked for a run
 
 
@@ -34,6 +36,11 @@ def guarded(show: Callable[[], object]) -> bool:
         st.caption("`python -m pmb doctor` in a terminal looks at every part. Then reload this page.")
         return False
     return True
+
+
+def plain(text: str) -> str:
+    """A user's text with the characters that Markdown would read taken as they are."""
+    return "".join(f"\\{c}" if c in MARKDOWN else c for c in text)
 
 
 def live(show: Callable[[], object], seconds: float | None) -> None:
@@ -71,7 +78,11 @@ def tell_ended() -> None:
     for key in set(st.session_state.get("live_keys", [])) - set(live):
         run = get_run(the_store(), key)
         if run and run["state"] == "done":
-            st.toast(f"Run {key[:12]} is done: {100 * run['score']:.1f} %", icon=":material/check:", duration="long")
+            st.toast(
+                f"Run {key[:12]} is done: {shown(run['metric'], run['score'])}",
+                icon=":material/check:",
+                duration="long",
+            )
         elif run and run["state"] == "failed":
             st.toast(f"Run {key[:12]} failed; Runs says why.", icon=":material/error:", duration="long")
     st.session_state.live_keys = live

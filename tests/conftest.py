@@ -15,7 +15,7 @@ from pmb.catalog.tasks import TASKS
 from pmb.engine import assets
 from pmb.lab.store import Store, open_store
 from pmb.settings import REPOSITORY, Settings, from_environment
-from pmb.spec import Recipe, RunResult, RunSpec
+from pmb.spec import Recipe, RunResult, RunSpec, Score
 
 SHARED = REPOSITORY.parent / "shared"
 ASSETS = from_environment().assets  # read before a fixture changes the environment
@@ -74,6 +74,7 @@ def result(score: float = 0.8) -> RunResult:
     return RunResult(
         metric="accuracy",
         score=score,
+        scores=(Score("accuracy", score, score - 0.02, score + 0.02),),
         predictions=(0, 1) * 1000,
         parameters=12_000_000,
         whole_model_parameters=22_000_000,
@@ -82,6 +83,7 @@ def result(score: float = 0.8) -> RunResult:
         train_seconds=10.0,
         total_seconds=12.0,
         losses=(0.7, 0.4),
+        fast=True,
         device="test device",
         machine="test machine",
         versions={"torch": "2.13.0"},

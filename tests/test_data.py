@@ -13,7 +13,8 @@ import pytest
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.engine import assets
-from pmb.engine.data import Example, load_task, split_by_group
+from pmb.engine.data import load_task, split_by_group
+from pmb.engine.examples import Example
 from pmb.errors import AssetsUnavailable
 
 TASK, MODEL = TASKS["rotten-tomatoes"], MODELS["minilm-l6"]
@@ -21,20 +22,20 @@ TASK, MODEL = TASKS["rotten-tomatoes"], MODELS["minilm-l6"]
 
 def test_the_embedded_task_is_balanced_without_duplicates_and_fixed(assets_folder: Path) -> None:
     data = load_task(TASK, assets_folder)
-    assert len(data.dev) == TASK.dev_sentences == 2000
+    assert len(data.dev) == TASK.dev_examples == 2000
     assert len(data.train) == 8760
     for part in (data.train, data.dev):
         assert sum(example.label for example in part) * 2 == len(part)
-    texts = [example.text for example in (*data.train, *data.dev)]
+    texts = [example.texts[0] for example in (*data.train, *data.dev)]
     assert len(texts) == len(set(texts))
     assert data == load_task(TASK, assets_folder)
 
 
 def test_no_group_has_sentences_in_train_and_in_dev() -> None:
-    groups = {f"film {g}": [Example(f"{g}-{i}", i % 2) for i in range(10)] for g in range(40)}
+    groups = {f"film {g}": [Example((f"{g}-{i}",), i % 2) for i in range(10)] for g in range(40)}
     data = split_by_group(groups, 60, 2)
-    film_of = {example.text: name for name, examples in groups.items() for example in examples}
-    films = [{film_of[example.text] for example in part} for part in (data.train, data.dev)]
+    film_of = {example.texts[0]: name for name, examples in groups.items() for example in examples}
+    films = [{film_of[example.texts[0]] for example in part} for part in (data.train, data.dev)]
     assert not films[0] & films[1]
     assert len(data.dev) == 60
 

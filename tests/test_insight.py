@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from pmb import ui
 from pmb.insight import summary
 from pmb.insight.intervals import binomial_interval, difference_interval, seed_interval
 
@@ -21,7 +22,9 @@ def run(kept: tuple[int, ...], seed: int, score: float) -> dict[str, Any]:
         "kept_layers": list(kept),
         "num_hidden_layers": 6,
         "seed": seed,
+        "metric": "accuracy",
         "score": score,
+        "scores": None,
         "num_dev": 2000,
         "parameters": 1_000_000 * len(kept),
         "megabytes": 4.0 * len(kept),
@@ -159,3 +162,23 @@ def test_the_whole_model_is_named_as_such() -> None:
     table = summary.configurations([run(WHOLE, 0, 0.8)])
     row: Any = table.to_dict("records")[0]
     assert summary.answer_sentence(row, row, "top", 1.0).startswith("The whole model of 6 layers scores 80.0")
+
+
+def test_one_seed_has_the_interval_that_was_measured_with_it() -> None:
+    scores = [{"metric": "pearson", "value": 0.8, "low": 0.7, "high": 0.88}]
+    row = summary.configurations([run(WHOLE, 0, 0.8) | {"metric": "pearson", "scores": scores}]).iloc[0]
+    assert (row["low"], row["high"], row["metric"]) == (0.7, 0.88, "pearson")
+
+
+def test_correlations_are_written_a_hundredfold_and_without_a_per_cent_sign() -> None:
+    runs = [run(WHOLE, s, 0.80 + s / 100) | {"metric": "pearson"} for s in range(3)]
+    runs += [run((0, 1, 2), s, 0.60 + s / 100) | {"metric": "pearson"} for s in range(3)]
+    whole, cut = ui.records(summary.configurations(runs))
+    sentence = summary.answer_sentence(cut, whole, "top", 2.0)
+    assert "keeps 75.3 % of Pearson's correlation (61.0 ± 2.5 of 81.0 ± 2.5, 3 seeds)" in sentence
+
+
+def test_nothing_is_a_share_of_a_whole_model_that_has_learned_nothing() -> None:
+    runs = [run(kept, s, s / 100) | {"metric": "matthews"} for kept in (WHOLE, (0, 1)) for s in (-1, 0, 1)]
+    whole, cut = ui.records(summary.configurations(runs))
+    assert "scores 0.0 ± 2.5 of 0.0 ± 2.5, 3 seeds" in summary.answer_sentence(cut, whole, "top", None)

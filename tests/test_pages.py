@@ -12,13 +12,15 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from pmb import ui
+from pmb.catalog.models import MODELS
 from pmb.catalog.recipes import RECIPES
+from pmb.catalog.tasks import TASKS
 from pmb.errors import StoreUnavailable
 from pmb.lab import queue
-from pmb.lab.plan import _scores_identity
+from pmb.lab.plan import plan_kept, scores_identity, spec_of
 from pmb.lab.store import Row, Store, list_runs, save_latencies, save_layer_scores
 from pmb.settings import REPOSITORY, Settings
-from pmb.spec import Latency, Progress, RunSpec
+from pmb.spec import Latency, Progress, RunSpec, Score
 from tests.conftest import result, spec
 
 pytestmark = pytest.mark.slow  # some 40 seconds together
@@ -60,7 +62,7 @@ def _streamlit_is_content(settings: Settings) -> Iterator[None]:
 @pytest.fixture
 def scored(store: Store) -> Store:
     """A store that knows the contribution scores, so that no page needs a child process."""
-    save_layer_scores(store, _scores_identity("minilm-l6", "rotten-tomatoes"), [0.2, 0.9, 0.8, 0.7, 0.6, 0.3])
+    save_layer_scores(store, scores_identity(spec()), [0.2, 0.9, 0.8, 0.7, 0.6, 0.3])
     return store
 
 
@@ -322,3 +324,30 @@ def test_a_date_as_a_seed_does_not_slow_the_page(scored: Store) -> None:
     app = opened()
     click(app, "more_seeds")
     assert {row["seed"] for row in _rows(scored) if row["state"] == "queued"} == {0, 1}
+
+
+def test_a_task_whose_data_are_not_here_says_what_to_set_and_cannot_be_run(scored: Store) -> None:
+    app = opened(task="mrpc")
+    assert "The data of MRPC are not here; set PMB_GLUE_DIR" in words(app)
+    assert app.button(key="run").disabled
+    assert app.button(key="more_seeds").disabled
+
+
+def test_a_task_with_a_trap_is_shown_with_its_warning(scored: Store) -> None:
+    assert [warning.value for warning in opened(task="wnli").warning] == [TASKS["wnli"].warning]
+
+
+def test_a_correlation_is_shown_a_hundredfold_under_its_name(scored: Store) -> None:
+    task = TASKS["stsb"]
+    for kept in ((0, 1, 2, 3), WHOLE):
+        one = spec_of(plan_kept(MODELS["minilm-l6"], kept), task, "standard", 0)
+        queue.submit(scored, [one])
+        claim = queue.claim(scored, "worker")
+        assert claim is not None
+        scores = (Score("pearson", 0.81, 0.79, 0.83), Score("spearman", 0.80, 0.78, 0.82))
+        values = replace(result(0.81), metric="pearson", scores=scores, predictions=(0.5,) * 1500)
+        queue.finish(scored, claim.key, "worker", values)
+    app = opened(task="stsb")
+    assert "of Pearson's correlation (81.0 ± 2.0 of 81.0 ± 2.0, 1 seed)" in words(app)
+    assert next((card.label, card.value) for card in app.metric) == ("Pearson's correlation × 100", "81.0")
+    assert "Pearson's correlation against layers kept" in words(app)

@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from pmb.errors import PmbError, StoreUnavailable
 from pmb.lab import queue, schema
 from pmb.lab import store as store_module
+from pmb.lab.schema import REVISION
 from pmb.lab.store import (
     Store,
     change_mark,
@@ -60,7 +61,7 @@ def test_a_store_of_a_newer_schema_is_left_alone(settings: Settings, store: Stor
     with sqlite3.connect(settings.home / "lab.sqlite") as raw:
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
     raw.close()
-    with pytest.raises(StoreUnavailable, match="schema 9999.*knows up to 0001"):
+    with pytest.raises(StoreUnavailable, match=f"schema 9999.*knows up to {REVISION}"):
         open_store(settings)
 
 

@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import psutil
 import pytest
 
+from pmb.catalog.models import find_model
 from pmb.catalog.recipes import RECIPES
+from pmb.catalog.tasks import find_task
 from pmb.errors import RunFailed, WorkerBusy
 from pmb.lab import queue
 from pmb.lab.executors import Child, ChildDied, ask
@@ -32,6 +34,8 @@ pytestmark = pytest.mark.slow
 SHORT = replace(RECIPES["quick"], name="short", train_sentences=640, epochs=1)  # some seconds of training
 LONG = replace(RECIPES["quick"], name="long", train_sentences=4000, epochs=5)
 SPEC = spec(recipe=SHORT)
+MODEL, TASK = find_model("minilm-l6"), find_task("rotten-tomatoes")
+ROWS = {"model": asdict(MODEL), "task": asdict(TASK)}
 
 
 @contextmanager
@@ -97,7 +101,7 @@ def undisturbed(assets_folder: Any, tmp_path_factory: pytest.TempPathFactory) ->
 
     engine.quieten()
     job = {"kind": "run", "spec": SPEC.to_dict(), "assets": str(Path(assets_folder)), "threads": cores()}
-    job |= {"alone": True, "timed_devices": []}
+    job |= ROWS | {"alone": True, "timed_devices": []}
     answer = ask(job)
     assert answer["result"]["parameters"] < answer["result"]["whole_model_parameters"]
     return float(answer["result"]["score"])
@@ -246,15 +250,16 @@ def test_a_run_that_fails_says_why_and_keeps_its_log(store: Store, home_with_ass
 
 
 def test_a_child_asked_for_something_impossible_answers_with_a_sentence(home_with_assets: Settings) -> None:
-    with pytest.raises(RunFailed, match="Unknown model 'nothing'"):
-        ask({"kind": "similarity", "model": "nothing", "task": "t", "sentences": 1, "assets": "."})
+    nowhere = {"model": asdict(replace(MODEL, wheel="", folder="/nothing"))}
+    with pytest.raises(RunFailed, match="/nothing"):
+        ask({"kind": "similarity", "sentences": 1, "assets": str(home_with_assets.assets)} | ROWS | nowhere)
 
 
 def test_a_child_ends_with_the_pipe_to_its_parent(home_with_assets: Settings) -> None:
     child = Child()
     long: RunSpec = spec((0,), 0, LONG)
     job = {"kind": "run", "spec": long.to_dict(), "assets": str(home_with_assets.assets), "threads": 1}
-    child.send(job | {"alone": True, "timed_devices": []})
+    child.send(job | ROWS | {"alone": True, "timed_devices": []})
     until(lambda: child.receive(0.1))
     assert child.process.stdin is not None
     child.process.stdin.close()
@@ -263,11 +268,11 @@ def test_a_child_ends_with_the_pipe_to_its_parent(home_with_assets: Settings) ->
 
 
 def test_contribution_is_measured_on_the_real_model_and_remembered(store: Store, home_with_assets: Settings) -> None:
-    scores = layer_scores(store, home_with_assets, "minilm-l6", "rotten-tomatoes")
+    scores = layer_scores(store, home_with_assets, MODEL, TASK)
     assert len(scores) == 6
     assert all(0 < score < 1 for score in scores)
     start = time.monotonic()
-    plan = plan_strategy(store, home_with_assets, "minilm-l6", "rotten-tomatoes", "contribution", 1)
+    plan = plan_strategy(store, home_with_assets, MODEL, TASK, "contribution", 1)
     assert time.monotonic() - start < 0.5
     assert plan.dropped_layers == (scores.index(max(scores)),)
 

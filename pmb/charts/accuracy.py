@@ -1,4 +1,4 @@
-"""Accuracy against depth and against speed-up, as Altair charts."""
+"""The score against depth and against speed-up, as Altair charts; values a hundredfold, as GLUE writes them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import altair as alt
 import pandas as pd
 
 from pmb.charts.style import DASHES, NAMES, SHAPES, Theme
+from pmb.insight.metrics import metric_of, sentence_case, shown
 
 HEIGHT = 340
 FADED = 0.45
@@ -25,9 +26,7 @@ def accuracy_by_depth(points: pd.DataFrame, strategy: str, drop_count: int, them
     x = alt.X("depth:Q", title="layers kept", axis=_axis(values=list(range(1, total + 1)), format="d")).scale(
         domain=[0.5, total + 0.3], nice=False, zero=False
     )
-    y = alt.Y("mean:Q", title="accuracy on dev", axis=_axis(format="%")).scale(
-        domain=_padded(span), nice=False, zero=False
-    )
+    y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=_padded(span), nice=False, zero=False)
     marks = {"color": _colour(theme), "detail": "strategy:N"}
     lines = (
         alt.Chart(data)
@@ -61,9 +60,7 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         domain=[0.8, float(data["speedup"].max()) * 1.08], nice=False, zero=False
     )
     span = (float(data["low"].min()), float(data["high"].max()))
-    y = alt.Y("mean:Q", title="accuracy on dev", axis=_axis(format="%")).scale(
-        domain=_padded(span), nice=False, zero=False
-    )
+    y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=_padded(span), nice=False, zero=False)
     front = unique[unique["front"]].sort_values("speedup")
     line = alt.Chart(front).mark_line(color=theme.muted, strokeWidth=1.5).encode(x=x, y=y, order="speedup:Q")
     opacity = alt.condition(alt.datum.front, alt.value(1.0), alt.value(FADED))
@@ -83,18 +80,28 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
     return _finished(_layered(_whole_rule(data, theme, "right"), line, dots, *_picked(chosen, x, theme)))
 
 
+def _score_title(points: pd.DataFrame) -> str:
+    """Such as "accuracy on dev, %"."""
+    metric = metric_of(points["metric"].iloc[0])
+    name = metric.name.replace(" × 100", " on dev × 100") if "×" in metric.name else f"{metric.name} on dev"
+    return name + (f", {metric.unit.strip()}" if metric.unit else "")
+
+
 def depth_alt_text(points: pd.DataFrame) -> str:
     """The chart of `accuracy_by_depth` in a sentence."""
     whole = points[points["drop_count"] == 0]["mean"]
     best = points[points["drop_count"] > 0].sort_values("mean")
-    parts = [f"Accuracy against layers kept for {points['strategy'].nunique()} strategies."]
+    metric = str(points["metric"].iloc[0])
+    parts = [
+        f"{sentence_case(metric_of(metric).name)} against layers kept for {points['strategy'].nunique()} strategies."
+    ]
     if not whole.empty:
-        parts.append(f"The whole model has {100 * whole.iloc[0]:.1f} %.")
+        parts.append(f"The whole model has {shown(metric, whole.iloc[0])}.")
     if not best.empty:
         low, high = best.iloc[0], best.iloc[-1]
         parts.append(
-            f"Cut models go from {100 * low['mean']:.1f} % ({low['depth']} layers, {low['strategy']}) to "
-            f"{100 * high['mean']:.1f} % ({high['depth']} layers, {high['strategy']})."
+            f"Cut models go from {shown(metric, low['mean'])} ({low['depth']} layers, {low['strategy']}) to "
+            f"{shown(metric, high['mean'])} ({high['depth']} layers, {high['strategy']})."
         )
     return " ".join(parts)
 
@@ -103,9 +110,11 @@ def speed_alt_text(points: pd.DataFrame) -> str:
     """The chart of `accuracy_by_speed` in a sentence."""
     fastest = points.sort_values("speedup").iloc[-1]
     front = points[points["front"]].drop_duplicates("kept_layers")
+    metric = str(points["metric"].iloc[0])
     return (
-        f"Accuracy against speed-up: {len(front)} configurations on the front; the fastest answers "
-        f"{fastest['speedup']:.1f} times as fast as the whole model at {100 * fastest['mean']:.1f} %."
+        f"{sentence_case(metric_of(metric).name)} against speed-up: {len(front)} configurations on the front; the "
+        f"fastest answers {fastest['speedup']:.1f} times as fast as the whole model at "
+        f"{shown(metric, fastest['mean'])}."
     )
 
 
@@ -115,13 +124,28 @@ def _plain(points: pd.DataFrame) -> pd.DataFrame:
     data["name"] = data["strategy"].str.replace("-", " ")
     data["kept"] = data["kept_layers"].map(lambda kept: " ".join(map(str, kept)))
     data["n"] = data["seeds"].map(len)
-    columns = ["strategy", "name", "kept", "n", "depth", "drop_count", "num_hidden_layers", "mean", "low", "high"]
+    for name in ("mean", "low", "high"):
+        data[name] = 100 * data[name]
+    data["metric"] = data["metric"].map(lambda metric: metric_of(metric).name)
+    columns = [
+        "strategy",
+        "name",
+        "kept",
+        "n",
+        "metric",
+        "depth",
+        "drop_count",
+        "num_hidden_layers",
+        "mean",
+        "low",
+        "high",
+    ]
     more = [c for c in ("speedup", "speedup_low", "speedup_high", "front") if c in data]
     return data[columns + more]
 
 
 def _padded(span: tuple[float, float]) -> list[float]:
-    room = 0.06 * (span[1] - span[0] or 0.1)
+    room = 0.06 * (span[1] - span[0] or 10)
     return [span[0] - room, span[1] + room]
 
 
@@ -180,9 +204,9 @@ def _tooltip(data: pd.DataFrame) -> list[alt.Tooltip]:
     fields = [
         alt.Tooltip("name:N", title="strategy"),
         alt.Tooltip("kept:N", title="layers kept"),
-        alt.Tooltip("mean:Q", title="accuracy", format=".1%"),
-        alt.Tooltip("low:Q", title="interval from", format=".1%"),
-        alt.Tooltip("high:Q", title="interval to", format=".1%"),
+        alt.Tooltip("mean:Q", title=str(data["metric"].iloc[0]), format=".1f"),
+        alt.Tooltip("low:Q", title="interval from", format=".1f"),
+        alt.Tooltip("high:Q", title="interval to", format=".1f"),
         alt.Tooltip("n:Q", title="seeds"),
     ]
     if "speedup" in data:

@@ -10,18 +10,24 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from pmb.engine.data import Example
+from pmb.engine.examples import Example
 
 CHUNK_BATCHES = 50  # lengths are sorted within so many batches' worth of shuffled sentences
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token ids of each sentence, ragged, and its label."""
+    """Token ids of each example, ragged, with its label; and how the model wants them filled up.
+
+    `token_type_ids`: which sentence each token is of; None where all are of the first.
+    """
 
     token_ids: tuple[tuple[int, ...], ...]
-    labels: tuple[int, ...]
+    labels: tuple[int | float, ...]
     pad_token_id: int
+    token_type_ids: tuple[tuple[int, ...], ...] | None = None
+    pad_token_type_id: int = 0
+    pad_left: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -29,36 +35,59 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`input_ids` and `attention_mask`: (batch, tokens); `labels`: (batch,); `rows`: where its sentences stand.
+    """`input_ids`, `attention_mask`, `token_type_ids`: (batch, tokens); `labels`: (batch,), float32 in a regression.
 
-    `is_padded`: whether some sentence is shorter than the longest, so that the mask says something.
+    `rows`: where its examples stand; `is_padded`: whether one is shorter than the longest, so that the mask says
+    something.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
+    token_type_ids: Tensor | None
     labels: Tensor
     rows: tuple[int, ...]
     is_padded: bool
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int) -> Encoded:
-    """Tokenize once, cut to `max_length` tokens, without padding."""
-    ids = tokenizer([e.text for e in examples], truncation=True, max_length=max_length)["input_ids"]
+    """Tokenize once, cut to `max_length` tokens (of a pair the longer sentence first), without padding."""
+    columns = [list(column) for column in zip(*(e.texts for e in examples), strict=True)]
+    found = tokenizer(*columns, truncation=True, max_length=max_length)
+    types = tuple(map(tuple, found.get("token_type_ids", ())))
     pad = tokenizer.pad_token_id
-    return Encoded(tuple(map(tuple, ids)), tuple(e.label for e in examples), 0 if pad is None else int(pad))
+    return Encoded(
+        token_ids=tuple(map(tuple, found["input_ids"])),
+        labels=tuple(e.label for e in examples),
+        pad_token_id=0 if pad is None else int(pad),
+        token_type_ids=types if any(any(row) for row in types) else None,
+        pad_token_type_id=int(tokenizer.pad_token_type_id),
+        pad_left=tokenizer.padding_side == "left",
+    )
 
 
 def batch_of(data: Encoded, rows: Sequence[int], device: torch.device) -> Batch:
-    """Pad the given rows to the longest of them."""
+    """Fill up the given rows to the longest of them."""
     lengths = [len(data.token_ids[row]) for row in rows]
-    input_ids = torch.full((len(rows), max(lengths)), data.pad_token_id, dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
-    for i, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-        input_ids[i, :length] = torch.tensor(data.token_ids[row])
-        attention_mask[i, :length] = 1
-    labels = torch.tensor([data.labels[row] for row in rows])
+    longest = max(lengths)
+
+    def filled(values: Sequence[Sequence[int]], filler: int) -> Tensor:
+        tensor = torch.full((len(rows), longest), filler, dtype=torch.long)
+        for i, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            start = longest - length if data.pad_left else 0
+            tensor[i, start : start + length] = torch.tensor(values[row])
+        return tensor.to(device)
+
+    places = torch.arange(longest)
+    length_of = torch.tensor(lengths)[:, None]
+    there = places >= longest - length_of if data.pad_left else places < length_of
+    types = data.token_type_ids
     return Batch(
-        input_ids.to(device), attention_mask.to(device), labels.to(device), tuple(rows), min(lengths) < max(lengths)
+        input_ids=filled(data.token_ids, data.pad_token_id),
+        attention_mask=there.long().to(device),
+        token_type_ids=None if types is None else filled(types, data.pad_token_type_id),
+        labels=torch.tensor([data.labels[row] for row in rows]).to(device),
+        rows=tuple(rows),
+        is_padded=min(lengths) < longest,
     )
 
 

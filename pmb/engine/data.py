@@ -1,4 +1,4 @@
-"""Sentences and labels of a task: (train, dev), split once and for all."""
+"""A task's examples, from wherever its row says that they are."""
 
 from __future__ import annotations
 
@@ -7,31 +7,45 @@ import csv
 import hashlib
 import io
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from pmb.catalog.tasks import Task
 from pmb.engine import assets
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One sentence and the index of its label."""
-
-    text: str
-    label: int
-
-
-@dataclass(frozen=True, slots=True)
-class TaskData:
-    """The train sentences in a fixed order, of which a recipe takes the first so many, and the dev sentences."""
-
-    train: tuple[Example, ...]
-    dev: tuple[Example, ...]
+from pmb.engine.examples import Example, TaskData, revision_of
+from pmb.engine.glue import load_glue
+from pmb.errors import BadInput
 
 
 def load_task(task: Task, assets_folder: Path) -> TaskData:
-    """Read a task's sentences; raises AssetsUnavailable."""
+    """Read a task's examples; raises AssetsUnavailable, BadInput."""
+    if task.table:
+        from pmb.engine.tables import load_table  # pandas: time that no other task needs
+
+        return load_table(task.table).data
+    if task.glue:
+        if task.missing:
+            raise BadInput(task.missing)
+        return load_glue(task.id, Path(task.folder))
+    return _embedded(task, assets_folder)
+
+
+def inspect_task(task: Task, assets_folder: Path) -> tuple[Task, tuple[str, ...]]:
+    """The task with everything filled in that its data say, and notes on them; raises AssetsUnavailable, BadInput."""
+    if task.table:
+        from pmb.engine.tables import load_table
+
+        chosen = load_table(task.table)
+        found = chosen.data
+        metrics = ("accuracy", "macro f1") if chosen.labels else ("pearson", "spearman")
+        task = replace(task, table=chosen.table, labels=chosen.labels, metrics=metrics, pair=bool(chosen.table.pair))
+    else:
+        found = load_task(task, assets_folder)
+    revision = task.revision if task.wheel else revision_of(found)
+    return replace(task, revision=revision, train_examples=len(found.train), dev_examples=len(found.dev)), found.notes
+
+
+def _embedded(task: Task, assets_folder: Path) -> TaskData:
     packed = assets.wheel_bytes(assets_folder, task.wheel, task.file)
     rows = csv.DictReader(io.StringIO(bz2.decompress(packed).decode("utf-8"), newline=""))
     by_movie: dict[str, list[Example]] = defaultdict(list)
@@ -40,8 +54,8 @@ def load_task(task: Task, assets_folder: Path) -> TaskData:
         text = row["text"].strip()
         if row["category"] in task.labels and text and text not in seen:
             seen.add(text)
-            by_movie[row["movie_name"]].append(Example(text, task.labels.index(row["category"])))
-    return split_by_group(by_movie, task.dev_sentences, len(task.labels))
+            by_movie[row["movie_name"]].append(Example((text,), task.labels.index(row["category"])))
+    return split_by_group(by_movie, task.dev_examples or 0, len(task.labels))
 
 
 def split_by_group(groups: dict[str, list[Example]], dev_sentences: int, num_labels: int) -> TaskData:
@@ -61,7 +75,7 @@ def split_by_group(groups: dict[str, list[Example]], dev_sentences: int, num_lab
 
 def _balanced(pool: list[Example], num_labels: int, per_label: int | None) -> tuple[Example, ...]:
     """Equally many of each label, in turn, each label's sentences in the order of their hashes."""
-    by_label = [sorted((e for e in pool if e.label == i), key=lambda e: _digest(e.text)) for i in range(num_labels)]
+    by_label = [sorted((e for e in pool if e.label == i), key=lambda e: _digest(e.texts[0])) for i in range(num_labels)]
     count = min([len(examples) for examples in by_label] + ([per_label] if per_label is not None else []))
     return tuple(example for turn in zip(*(examples[:count] for examples in by_label), strict=True) for example in turn)
 

@@ -53,9 +53,15 @@ def masked(states: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def set_dropout(model: nn.Module, probability: float, seed: int) -> None:
-    """Give every dropout of the model this probability and quick masks that follow from the seed."""
+    """Give every dropout of the model this probability and quick masks that follow from the seed.
+
+    Attention that calls torch's dropout itself has the probability as a number of its own.
+    """
     generator = np.random.SFC64(seed)
     for module in list(model.modules()):
+        for name, value in list(vars(module).items()):
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, probability)
         for name, child in module.named_children():
             if isinstance(child, nn.Dropout):
                 setattr(module, name, QuickDropout(probability, generator).train(child.training))

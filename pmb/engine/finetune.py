@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
@@ -18,12 +18,13 @@ from transformers import PreTrainedModel
 from pmb.engine.batches import Encoded, batch_of, shuffled_rows, sorted_rows
 from pmb.engine.device import product_type
 from pmb.engine.dropout import set_dropout
-from pmb.engine.forward import Forward, fast_forward
+from pmb.engine.forward import Forward, evaluated, pick_forward, plain_forward, same_logits
 from pmb.engine.vocabulary import compacted
 from pmb.errors import RunFailed
 from pmb.spec import Progress, Recipe
 
 EVALUATION_BATCH = 64
+PROBE_EXAMPLES = 4  # by which a shortcut shows that it is exact
 
 Report = Callable[[Progress], None]
 
@@ -34,6 +35,7 @@ class Training:
 
     seconds: float
     losses: tuple[float, ...]  # mean of each epoch
+    fast: bool  # whether by the quicker forward pass
 
 
 def fine_tune(
@@ -46,9 +48,28 @@ def fine_tune(
     seeded.
     """
     set_dropout(model, recipe.dropout, seed)
-    # Weight decay would move the rows of tokens that never occur.
-    with nullcontext(train) if recipe.weight_decay else compacted(model, train) as data:
-        return _train(model, fast_forward(model, product_type(device)), data, recipe, seed, device, report)
+    probe = range(min(PROBE_EXAMPLES, len(train)))
+    reference = evaluated(model, plain_forward(model), batch_of(train, probe, device))
+    with _vocabulary(model, train, recipe, device, reference) as data:
+        forward, fast = pick_forward(model, product_type(device), batch_of(data, probe, device), reference)
+        seconds, losses = _train(model, forward, data, recipe, seed, device, report)
+    return Training(seconds, losses, fast)
+
+
+@contextmanager
+def _vocabulary(
+    model: PreTrainedModel, train: Encoded, recipe: Recipe, device: torch.device, reference: Tensor
+) -> Iterator[Encoded]:
+    """The data renumbered for a table of the words that occur, where that is exact; else as they are."""
+    if recipe.weight_decay:  # it moves the rows of words that never occur
+        yield train
+        return
+    with compacted(model, train) as data:
+        probe = batch_of(data, range(len(reference)), device)
+        if exact := same_logits(evaluated(model, plain_forward(model), probe), reference):
+            yield data
+    if not exact:
+        yield train
 
 
 def _train(
@@ -59,7 +80,8 @@ def _train(
     seed: int,
     device: torch.device,
     report: Report,
-) -> Training:
+) -> tuple[float, tuple[float, ...]]:
+    """Seconds, and the mean loss of each epoch."""
     model.train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
@@ -74,7 +96,7 @@ def _train(
         epoch_losses: list[float] = []
         for rows in shuffled_rows(train, recipe.batch_size, rng):
             batch = batch_of(train, rows, device)
-            loss = functional.cross_entropy(forward(batch).float(), batch.labels)
+            loss = _loss(forward(batch).float(), batch.labels)
             loss.backward()
             _clip(optimizer, list(model.parameters()), recipe.max_grad_norm)
             optimizer.step()
@@ -90,7 +112,13 @@ def _train(
             seconds = time.perf_counter() - start
             report(Progress("training", step, steps, epoch_losses[-1], seconds / step * (steps - step)))
         losses.append(sum(epoch_losses) / len(epoch_losses))
-    return Training(time.perf_counter() - start, tuple(losses))
+    return time.perf_counter() - start, tuple(losses)
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    if labels.is_floating_point():
+        return functional.mse_loss(logits.squeeze(-1), labels)
+    return functional.cross_entropy(logits, labels)
 
 
 def _clip(optimizer: torch.optim.AdamW, parameters: Sequence[nn.Parameter], max_norm: float) -> None:
@@ -116,13 +144,16 @@ def linear_schedule(step: int, steps: int, warmup_fraction: float) -> float:
 
 
 @torch.inference_mode()
-def predict(model: PreTrainedModel, data: Encoded, device: torch.device) -> tuple[int, ...]:
-    """The model's label for each sentence, in the order of the data."""
+def predict(model: PreTrainedModel, data: Encoded, device: torch.device) -> tuple[int | float, ...]:
+    """The model's label for each example, or its number in a regression, in the order of the data."""
     model.eval()
-    forward = fast_forward(model, product_type(device))
-    predictions = [0] * len(data)
+    probe = batch_of(data, range(min(PROBE_EXAMPLES, len(data))), device)
+    forward, _ = pick_forward(model, product_type(device), probe, plain_forward(model)(probe))
+    predictions: list[int | float] = [0] * len(data)
     for rows in sorted_rows(data, EVALUATION_BATCH):
         batch = batch_of(data, rows, device)
-        for row, label in zip(rows, forward(batch).argmax(-1).tolist(), strict=True):
-            predictions[row] = label
+        logits = forward(batch)
+        found = logits.squeeze(-1) if batch.labels.is_floating_point() else logits.argmax(-1)
+        for row, prediction in zip(rows, found.tolist(), strict=True):
+            predictions[row] = prediction
     return tuple(predictions)

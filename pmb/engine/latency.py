@@ -35,7 +35,8 @@ def _measure_shape(
     whole: PreTrainedModel, shallow: PreTrainedModel, depth: int, batch: int, length: int, device: torch.device
 ) -> Latency:
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(1000, whole.config.vocab_size, (batch, length), generator=generator).to(device)
+    vocabulary = whole.config.vocab_size
+    tokens = torch.randint(min(1000, vocabulary // 2), vocabulary, (batch, length), generator=generator).to(device)
     mask = torch.ones_like(tokens)
 
     def seconds(model: Callable[..., object]) -> float:

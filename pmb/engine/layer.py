@@ -2,8 +2,8 @@
 
 Products are computed in the device's product type (bfloat16 where there are instructions for it), from copies of the
 weights that are made once a step; sums, normalisation and softmax in float32, as are the weights that are trained
-(Micikevicius et al., 2018). Dropped elements are cleared in their bits, and the scale of those that stay is folded into an
-operation that is there anyway. tests/test_forward.py holds it against transformers' own layer.
+(Micikevicius et al., 2018). Dropped elements are cleared in their bits, and the scale of those that stay is folded into
+an operation that is there anyway. tests/test_forward.py holds it against transformers' own layer.
 """
 
 from __future__ import annotations

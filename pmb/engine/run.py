@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from sklearn.metrics import accuracy_score
 from transformers.utils import logging
 
-from pmb.catalog.models import find_model
+from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
-from pmb.catalog.tasks import find_task
-from pmb.engine import assets, batches, data, finetune, latency, similarity, surgery, tokens
+from pmb.catalog.tasks import Task
+from pmb.engine import assets, batches, data, finetune, latency, metrics, similarity, surgery, tokens
 from pmb.engine.batches import Encoded
 from pmb.engine.device import device_name, machine_name, pick_device, use_threads, versions
 from pmb.engine.finetune import Report
@@ -27,29 +26,37 @@ BYTES_A_PARAMETER = 4  # float32
 WARM_UP_SENTENCES = 8
 
 
-def run(spec: RunSpec, assets_folder: Path, report: Report) -> RunResult:
+def run(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, report: Report) -> RunResult:
     """Fine-tune the cut model and score it on dev; raises PmbError.
 
     The same spec gives the same result to the last digit on the same kind of CPU.
     """
     start = time.perf_counter()
     report(Progress("loading"))
-    model_row, task = find_model(spec.model), find_task(spec.task)
-    folder = assets.unpacked(assets_folder, model_row.wheel, model_row.folder)
-    train, dev = encoded(spec, folder, assets_folder)
+    folder = model_folder(model_row, assets_folder)
+    parts = encoded(spec, task, folder, assets_folder)
+    train, dev = parts.pop("train"), parts.pop("dev")
     device = pick_device()
     torch.manual_seed(spec.seed)
     model = surgery.load_classifier(folder, task.labels)
     whole_parameters = surgery.num_parameters(model)
+    if spec.procedure == "tune-cut-tune":
+        model = surgery.on_device(model, device)
+        finetune.fine_tune(model, train, spec.recipe, spec.seed, device, report)
     model = surgery.on_device(surgery.cut(model, spec.kept_layers), device)
     training = finetune.fine_tune(model, train, spec.recipe, spec.seed, device, report)
     steps = finetune.total_steps(len(train), spec.recipe)
     report(Progress("evaluating", steps, steps, training.losses[-1]))
     predictions = finetune.predict(model, dev, device)
+    scores = [metrics.score(metric, dev.labels, predictions) for metric in task.metrics]
+    for name, other in parts.items():
+        found = metrics.score(task.metric, other.labels, finetune.predict(model, other, device))
+        scores.append(replace(found, metric=f"{found.metric}, {name}"))
     parameters = surgery.num_parameters(model)
     return RunResult(
         metric=task.metric,
-        score=float(accuracy_score(dev.labels, predictions)),
+        score=scores[0].value,
+        scores=tuple(scores),
         predictions=predictions,
         parameters=parameters,
         whole_model_parameters=whole_parameters,
@@ -58,23 +65,27 @@ def run(spec: RunSpec, assets_folder: Path, report: Report) -> RunResult:
         train_seconds=training.seconds,
         total_seconds=time.perf_counter() - start,
         losses=training.losses,
+        fast=training.fast,
         device=device_name(device),
         machine=machine_name(device),
         versions=versions(),
     )
 
 
-def encoded(spec: RunSpec, model_folder: Path, assets_folder: Path) -> tuple[Encoded, Encoded]:
-    """The tokens of a run's train and dev sentences; raises PmbError."""
-    task, recipe = find_task(spec.task), spec.recipe
+def model_folder(row: BaseModel, assets_folder: Path) -> Path:
+    """Where the model's files lie, unpacked where they come with the lab; raises AssetsUnavailable."""
+    return assets.unpacked(assets_folder, row.wheel, row.folder) if row.wheel else Path(row.folder)
+
+
+def encoded(spec: RunSpec, task: Task, folder: Path, assets_folder: Path) -> dict[str, Encoded]:
+    """The tokens of a run's "train", "dev" and other dev examples; raises PmbError."""
+    recipe = spec.recipe
 
     def encode() -> dict[str, Encoded]:
-        sentences = data.load_task(task, assets_folder)
-        tokenizer = surgery.load_tokenizer(model_folder)
-        return {
-            "train": batches.encode(tokenizer, sentences.train[: recipe.train_sentences], recipe.max_length),
-            "dev": batches.encode(tokenizer, sentences.dev, recipe.max_length),
-        }
+        found = data.load_task(task, assets_folder)
+        tokenizer = surgery.load_tokenizer(folder)
+        parts = {"train": found.train[: recipe.train_sentences], "dev": found.dev, **found.more_dev}
+        return {name: batches.encode(tokenizer, examples, recipe.max_length) for name, examples in parts.items()}
 
     identity: dict[str, object] = {
         "model": spec.model_revision,
@@ -82,40 +93,41 @@ def encoded(spec: RunSpec, model_folder: Path, assets_folder: Path) -> tuple[Enc
         "train_sentences": recipe.train_sentences,
         "max_length": recipe.max_length,
     }
-    parts = tokens.remembered(assets_folder / "tokens", identity, encode)
-    return parts["train"], parts["dev"]
+    return tokens.remembered(assets_folder / "tokens", identity, encode)
 
 
-def warm_up(model: str, task: str, assets_folder: Path) -> None:
+def warm_up(model: BaseModel, task: Task, assets_folder: Path) -> None:
     """Do what the first training step of a process costs once: modules are imported, threads started, files read.
 
     Downloads nothing: does nothing where the model is not there.
     """
-    row = find_model(model)
-    if not assets.is_unpacked(assets_folder, row.wheel):
+    if model.wheel and not assets.is_unpacked(assets_folder, model.wheel):
         return
-    folder = assets.unpacked(assets_folder, row.wheel, row.folder)
-    classifier = surgery.cut(surgery.load_classifier(folder, find_task(task).labels), [0])
+    loaded = surgery.load_classifier(model_folder(model, assets_folder), task.labels)
+    classifier = surgery.cut(loaded, [0])
     sentence = tuple(range(1, 9))
-    few = Encoded(token_ids=(sentence,) * WARM_UP_SENTENCES, labels=(0,) * WARM_UP_SENTENCES, pad_token_id=0)
+    label: int | float = 0 if task.labels else 0.0
+    few = Encoded(token_ids=(sentence,) * WARM_UP_SENTENCES, labels=(label,) * WARM_UP_SENTENCES, pad_token_id=0)
     recipe = replace(RECIPES["quick"], epochs=1)
     finetune.fine_tune(surgery.on_device(classifier, pick_device()), few, recipe, 0, pick_device(), lambda _: None)
 
 
-def measure_latency(model: str, task: str, depths: Sequence[int], assets_folder: Path) -> list[Latency]:
+def measure_latency(model: BaseModel, task: Task, depths: Sequence[int], assets_folder: Path) -> list[Latency]:
     """Time the base model cut to each depth beside the whole one, on all cores; raises PmbError."""
     use_threads(cores())
-    row = find_model(model)
-    folder = assets.unpacked(assets_folder, row.wheel, row.folder)
-    return latency.measure_latency(folder, find_task(task).labels, depths, pick_device())
+    return latency.measure_latency(model_folder(model, assets_folder), task.labels, depths, pick_device())
 
 
-def measure_similarity(model: str, task: str, num_sentences: int, assets_folder: Path) -> tuple[float, ...]:
-    """Contribution scores of the pre-trained model's layers over the first TRAIN sentences; raises PmbError."""
-    row = find_model(model)
-    folder = assets.unpacked(assets_folder, row.wheel, row.folder)
-    sentences = data.load_task(find_task(task), assets_folder).train[:num_sentences]
-    return similarity.layer_similarity(folder, sentences, pick_device())
+def measure_similarity(model: BaseModel, task: Task, num_sentences: int, assets_folder: Path) -> tuple[float, ...]:
+    """Contribution scores of the pre-trained model's layers over the first TRAIN examples; raises PmbError."""
+    examples = data.load_task(task, assets_folder).train[:num_sentences]
+    return similarity.layer_similarity(model_folder(model, assets_folder), examples, pick_device())
+
+
+def inspect_model(row: BaseModel, assets_folder: Path) -> BaseModel:
+    """The model with everything filled in that its files say; raises PmbError."""
+    folder = model_folder(row, assets_folder)
+    return replace(row, **surgery.describe(folder))
 
 
 def quieten() -> None:

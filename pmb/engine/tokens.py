@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pmb.engine.batches import Encoded
 
-FORMAT = 1  # raise it when the same identity would give other tokens
+FORMAT = 2  # raise it when the same identity would give other tokens
 
 
 def remembered(
@@ -38,22 +38,36 @@ def remembered(
 def _packed(parts: dict[str, Encoded]) -> dict[str, Tensor]:
     tensors = {}
     for name, data in parts.items():
-        ids = [token for sentence in data.token_ids for token in sentence]
-        tensors[f"{name}.token_ids"] = torch.tensor(ids, dtype=torch.int32)
-        tensors[f"{name}.lengths"] = torch.tensor([len(sentence) for sentence in data.token_ids], dtype=torch.int32)
-        tensors[f"{name}.labels"] = torch.tensor(data.labels, dtype=torch.int32)
-        tensors[f"{name}.pad_token_id"] = torch.tensor(data.pad_token_id, dtype=torch.int32)
+        tensors[f"{name}.token_ids"] = _flat(data.token_ids)
+        tensors[f"{name}.lengths"] = torch.tensor([len(row) for row in data.token_ids], dtype=torch.int32)
+        tensors[f"{name}.labels"] = torch.tensor(data.labels)  # float32 in a regression
+        filling = [data.pad_token_id, data.pad_token_type_id, int(data.pad_left)]
+        tensors[f"{name}.filling"] = torch.tensor(filling, dtype=torch.int32)
+        if data.token_type_ids is not None:
+            tensors[f"{name}.token_type_ids"] = _flat(data.token_type_ids)
     return tensors
+
+
+def _flat(rows: Sequence[Sequence[int]]) -> Tensor:
+    return torch.tensor([value for row in rows for value in row], dtype=torch.int32)
 
 
 def _unpacked(tensors: dict[str, Tensor]) -> dict[str, Encoded]:
     parts = {}
     for name in sorted({key.partition(".")[0] for key in tensors}):
-        sentences = tensors[f"{name}.token_ids"].split(tensors[f"{name}.lengths"].tolist())
+        lengths = tensors[f"{name}.lengths"].tolist()
+
+        def rows(which: str, name: str = name, lengths: list[int] = lengths) -> tuple[tuple[int, ...], ...]:
+            return tuple(tuple(row.tolist()) for row in tensors[f"{name}.{which}"].split(lengths))
+
+        pad_token_id, pad_token_type_id, pad_left = tensors[f"{name}.filling"].tolist()
         parts[name] = Encoded(
-            token_ids=tuple(tuple(sentence.tolist()) for sentence in sentences),
+            token_ids=rows("token_ids"),
             labels=tuple(tensors[f"{name}.labels"].tolist()),
-            pad_token_id=int(tensors[f"{name}.pad_token_id"]),
+            pad_token_id=pad_token_id,
+            token_type_ids=rows("token_type_ids") if f"{name}.token_type_ids" in tensors else None,
+            pad_token_type_id=pad_token_type_id,
+            pad_left=bool(pad_left),
         )
     return parts
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from pmb.insight.intervals import binomial_interval, difference_interval, seed_interval
+from pmb.insight.intervals import Interval, binomial_interval, difference_interval, seed_interval
+from pmb.insight.metrics import metric_of
 from pmb.strategies import STRATEGIES, drop_counts, kept_layers
 
 Row = Mapping[str, Any]
@@ -18,6 +19,7 @@ CONFIGURATION_COLUMNS = (
     "depth",
     "drop_count",
     "seeds",
+    "metric",
     "scores",
     "mean",
     "low",
@@ -37,8 +39,8 @@ CONFIGURATION_COLUMNS = (
 def configurations(runs: Sequence[Row]) -> pd.DataFrame:
     """One row for each kept-layer tuple of finished runs of ONE model, task and recipe.
 
-    `mean`, `low`, `high`: the mean over seeds with its t-interval; of a single run its score with the binomial
-    interval. `difference…`: from the whole model, with Welch's interval; NaN where either has a single seed.
+    `mean`, `low`, `high`: the mean over seeds with its t-interval; of a single run its score with the interval over
+    the dev examples. `difference…`: from the whole model, with Welch's interval; NaN where either has a single seed.
     """
     frame = pd.DataFrame(list(runs))
     if frame.empty:
@@ -106,13 +108,17 @@ def answer_sentence(row: Row, whole: Row | None, strategy: str, speedup: float |
     faster = f" and answers {speedup:.2f} times as fast" if speedup is not None and pd.notna(speedup) else ""
     if whole is None:
         return f"{what} scores {_score(row)}{faster}; the whole model has not been measured with this recipe yet."
+    if whole["mean"] <= 0:  # a share of nothing says nothing
+        return f"{what} scores {_both(row, whole)}{faster}. {_verdict(row)}"
+    name = metric_of(row["metric"]).name.removesuffix(" × 100")
+    article = "" if "correlation" in name else "the "
     kept = 100 * row["mean"] / whole["mean"]
-    return f"{what} keeps {kept:.1f} % of the accuracy ({_both(row, whole)}){faster}. {_verdict(row)}"
+    return f"{what} keeps {kept:.1f} % of {article}{name} ({_both(row, whole)}){faster}. {_verdict(row)}"
 
 
 def _both(row: Row, whole: Row) -> str:
     if len(row["seeds"]) == len(whole["seeds"]):
-        return f"{_plus_minus(row)} of {_plus_minus(whole)} %, {_seeds(row)}"
+        return f"{_plus_minus(row)} of {_plus_minus(whole)}{metric_of(row['metric']).unit}, {_seeds(row)}"
     return f"{_score(row)}, of {_score(whole)}"
 
 
@@ -129,7 +135,7 @@ def _verdict(row: Row) -> str:
 
 
 def _score(row: Row) -> str:
-    return f"{_plus_minus(row)} % with {_seeds(row)}"
+    return f"{_plus_minus(row)}{metric_of(row['metric']).unit} with {_seeds(row)}"
 
 
 def _plus_minus(row: Row) -> str:
@@ -146,7 +152,7 @@ def _configuration(group: pd.DataFrame) -> dict[str, Any]:
     kept = first["kept_layers"]
     scores = tuple(float(score) for score in group["score"])
     varied = len(set(scores)) > 1  # equal scores have no spread to speak from
-    interval = seed_interval(scores) if varied else binomial_interval(scores[0], int(first["num_dev"]))
+    interval = seed_interval(scores) if varied else _interval_of_run(first)
     total = int(first["num_hidden_layers"])
     return {
         "kept_layers": kept,
@@ -154,6 +160,7 @@ def _configuration(group: pd.DataFrame) -> dict[str, Any]:
         "depth": len(kept),
         "drop_count": total - len(kept),
         "seeds": tuple(int(seed) for seed in group["seed"]),
+        "metric": str(first["metric"]),
         "scores": scores,
         "mean": interval.mean,
         "low": interval.low,
@@ -165,6 +172,14 @@ def _configuration(group: pd.DataFrame) -> dict[str, Any]:
         "device": ", ".join(sorted(set(group["device"]))),
         "finished_at": float(group["finished_at"].max()),
     }
+
+
+def _interval_of_run(run: Any) -> Interval:
+    """Over the dev examples; a run of schema 0001 has no interval with it, and its score is an accuracy."""
+    value = float(run["score"])
+    if isinstance(run.get("scores"), list):
+        return Interval(value, run["scores"][0]["low"], run["scores"][0]["high"])
+    return binomial_interval(value, int(run["num_dev"]))
 
 
 def _difference(row: Row, whole_scores: Sequence[float]) -> dict[str, float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pmb.insight.intervals import binomial_interval
-from pmb.lab.plan import known_layer_scores
+from pmb.lab.plan import scores_identity
 from pmb.lab.queue import spec_of_row
-from pmb.lab.store import Row, Store, get_run, list_latencies
-from pmb.spec import RunSpec
+from pmb.lab.store import Row, Store, get_layer_scores, get_run, list_latencies
+from pmb.spec import PROCEDURES, RunSpec
 from pmb.strategies import strategies_of
 
 HEADLINE_SHAPE = (32, 32)  # (batch, tokens) of the speed-up that is shown
@@ -19,8 +19,7 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
     row = get_run(store, key)
     assert row is not None, key
     spec = spec_of_row(row)
-    scores = known_layer_scores(store, spec.model, spec.task)
-    interval = binomial_interval(row["score"], row["num_dev"]) if row["state"] == "done" else None
+    scores = get_layer_scores(store, scores_identity(spec))
     return {
         "run": key[:12],
         "state": row["state"],
@@ -33,20 +32,34 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
         "seed": spec.seed,
         "metric": row["metric"],
         "score": row["score"],
-        "score_interval": [interval.low, interval.high] if interval else None,
+        "score_interval": score_interval(row),
+        "scores": row["scores"],
         "whole_model_score": _whole_model_score(store, spec),
         "parameters": row["parameters"],
         "whole_model_parameters": row["whole_model_parameters"],
         "speedup": _speedup(store, row),
         "train_seconds": row["train_seconds"],
+        "procedure": spec.procedure,
+        "fast": row["fast"],
         "cached": cached,
         "error": row["error"],
     }
 
 
+def score_interval(row: Row) -> list[float] | None:
+    """The 95 % interval of a finished run's score over the dev examples."""
+    if row["state"] != "done":
+        return None
+    if row["scores"]:
+        return [row["scores"][0]["low"], row["scores"][0]["high"]]
+    interval = binomial_interval(row["score"], row["num_dev"])  # a run of schema 0001: its score is an accuracy
+    return [interval.low, interval.high]
+
+
 def _whole_model_score(store: Store, spec: RunSpec) -> float | None:
     """The whole model's score with the same recipe and seed."""
-    values = spec.to_dict() | {"kept_layers": list(range(spec.num_hidden_layers))}
+    whole = {"kept_layers": list(range(spec.num_hidden_layers)), "procedure": PROCEDURES[0]}
+    values = spec.to_dict() | whole
     row = get_run(store, RunSpec.from_dict(values).key)
     return row["score"] if row else None
 

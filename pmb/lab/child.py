@@ -18,6 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from pmb.catalog.models import BaseModel
+from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.spec import Progress, RunSpec
 
@@ -40,7 +42,7 @@ def main() -> None:
     job = _next_job()
     if job and job["kind"] == "warm up":
         try:
-            engine.warm_up(job["model"], job["task"], Path(job["assets"]))
+            engine.warm_up(*_rows(job), Path(job["assets"]))
         except Exception:  # the run that comes will say what is wrong
             traceback.print_exc()
         job = _next_job()
@@ -63,24 +65,34 @@ def main() -> None:
 def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     """The answer to a job, a dict with "assets" and "kind".
 
-    Kinds: "run" with "spec", "threads", "alone", "timed_devices"; "latency" with "model", "task", "depths";
-    "similarity" with "model", "task", "sentences".
+    Kinds: "run" with "spec", "threads", "alone", "timed_devices"; "latency" with "depths"; "similarity" with
+    "sentences"; all of these with the rows "model" and "task". "inspect model" and "inspect task" with a "row".
     """
     assets_folder = Path(job["assets"])
+    if job["kind"] == "inspect model":
+        return {"row": asdict(engine.inspect_model(BaseModel.from_dict(job["row"]), assets_folder)), "notes": []}
+    if job["kind"] == "inspect task":
+        row, notes = engine.data.inspect_task(Task.from_dict(job["row"]), assets_folder)
+        return {"row": asdict(row), "notes": list(notes)}
+    model, task = _rows(job)
     if job["kind"] == "latency":
-        latencies = engine.measure_latency(job["model"], job["task"], job["depths"], assets_folder)
+        latencies = engine.measure_latency(model, task, job["depths"], assets_folder)
         return {"latencies": [asdict(latency) for latency in latencies]}
     if job["kind"] == "similarity":
-        return {"scores": engine.measure_similarity(job["model"], job["task"], job["sentences"], assets_folder)}
+        return {"scores": engine.measure_similarity(model, task, job["sentences"], assets_folder)}
     spec = RunSpec.from_dict(job["spec"])
     engine.use_threads(job["threads"])
-    result = engine.run(spec, assets_folder, _throttled(send))
+    result = engine.run(spec, model, task, assets_folder, _throttled(send))
     depth = len(spec.kept_layers)
     latencies = []
     if job["alone"] and depth < spec.num_hidden_layers and result.device not in job["timed_devices"]:
         send({"progress": asdict(Progress("timing"))})
-        latencies = engine.measure_latency(spec.model, spec.task, [depth], assets_folder)
+        latencies = engine.measure_latency(model, task, [depth], assets_folder)
     return {"result": asdict(result), "latencies": [asdict(latency) for latency in latencies]}
+
+
+def _rows(job: dict[str, Any]) -> tuple[BaseModel, Task]:
+    return BaseModel.from_dict(job["model"]), Task.from_dict(job["task"])
 
 
 def _next_job() -> dict[str, Any] | None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from pmb.catalog.models import find_model
-from pmb.catalog.recipes import find_recipe
-from pmb.catalog.tasks import find_task
+from pmb.catalog.models import BaseModel, check_places
+from pmb.catalog.recipes import RECIPES, find_recipe
+from pmb.catalog.tasks import Task
 from pmb.errors import BadInput
-from pmb.lab.executors import ask
-from pmb.lab.store import Row, Store, get_layer_scores, save_layer_scores
+from pmb.lab.store import Row, Store, get_layer_scores, runs_by_key, save_layer_scores
 from pmb.settings import Settings
-from pmb.spec import RunSpec
+from pmb.spec import PROCEDURES, RunSpec
 from pmb.strategies import (
     check_drop_count,
     check_kept_layers,
@@ -29,66 +28,78 @@ SCORE_SENTENCES = 1000  # of train, for contribution
 class Plan:
     """A cut: which layers of the model stay."""
 
-    model: str
-    num_hidden_layers: int
+    model: BaseModel
     kept_layers: tuple[int, ...]
 
     @property
     def dropped_layers(self) -> tuple[int, ...]:
         """The layers that go."""
-        return tuple(i for i in range(self.num_hidden_layers) if i not in self.kept_layers)
+        return tuple(i for i in range(self.model.num_hidden_layers) if i not in self.kept_layers)
 
 
-def plan_strategy(store: Store, settings: Settings, model: str, task: str, strategy: str, drop_count: int) -> Plan:
+def plan_whole(model: BaseModel) -> Plan:
+    """The cut that drops nothing."""
+    return Plan(model, tuple(range(model.num_hidden_layers)))
+
+
+def plan_strategy(
+    store: Store, settings: Settings, model: BaseModel, task: Task, strategy: str, drop_count: int
+) -> Plan:
     """The cut that a strategy makes; measures contribution scores where they are needed and not known yet."""
-    depth = find_model(model).num_hidden_layers
+    depth = model.num_hidden_layers
     check_drop_count(strategy, depth, drop_count)
     scores = None
     if strategy == "contribution":
         scores = layer_scores(store, settings, model, task)
-    return Plan(model, depth, kept_layers(strategy, depth, drop_count, scores))
+    return plan_kept(model, kept_layers(strategy, depth, drop_count, scores))
 
 
-def plan_threshold(store: Store, settings: Settings, model: str, task: str, threshold: float) -> Plan:
+def plan_threshold(store: Store, settings: Settings, model: BaseModel, task: Task, threshold: float) -> Plan:
     """The paper's own form of contribution: every layer whose similarity is above the threshold goes."""
-    scores = layer_scores(store, settings, model, task)
-    return Plan(model, len(scores), kept_above_threshold(scores, threshold))
+    return plan_kept(model, kept_above_threshold(layer_scores(store, settings, model, task), threshold))
 
 
-def plan_kept(model: str, kept: Sequence[int]) -> Plan:
-    """A cut of one's own; raises BadInput."""
-    depth = find_model(model).num_hidden_layers
-    return Plan(model, depth, check_kept_layers(kept, depth))
+def plan_kept(model: BaseModel, kept: Sequence[int]) -> Plan:
+    """A cut of one's own; raises BadInput.
+
+    Where all layers are the same weights it does not matter which of them go, so that equal depths are one cut.
+    """
+    checked = check_kept_layers(kept, model.num_hidden_layers)
+    if model.shared:
+        checked = tuple(range(len(checked)))
+    check_places(model, checked)
+    return Plan(model, checked)
 
 
-def spec_of(plan: Plan, task: str, recipe: str, seed: int) -> RunSpec:
-    """The run of a plan; raises BadInput."""
-    model_row, task_row = find_model(plan.model), find_task(task)
+def spec_of(plan: Plan, task: Task, recipe: str, seed: int, procedure: str = PROCEDURES[0]) -> RunSpec:
+    """The run of a plan; raises BadInput. Of the whole model there is nothing to fine-tune again after a cut."""
     return RunSpec(
-        model=model_row.id,
-        model_revision=model_row.revision,
-        task=task_row.id,
-        task_revision=task_row.revision,
-        num_hidden_layers=plan.num_hidden_layers,
+        model=plan.model.id,
+        model_revision=plan.model.revision,
+        task=task.id,
+        task_revision=task.revision,
+        num_hidden_layers=plan.model.num_hidden_layers,
         kept_layers=plan.kept_layers,
         recipe=find_recipe(recipe),
         seed=seed,
+        procedure=procedure if plan.dropped_layers else PROCEDURES[0],
     )
 
 
 def plan_sweep(
     store: Store,
     settings: Settings,
-    model: str,
-    task: str,
+    model: BaseModel,
+    task: Task,
     strategies: Sequence[str],
     drops: Sequence[int] | None,
 ) -> list[Plan]:
     """Every distinct cut of the strategies at the drop counts that each can reach, the whole model first.
 
-    Raises BadInput for a drop count that none of the strategies can reach.
+    A cut that the model's architecture does not allow is left out. Raises BadInput for a drop count that none of the
+    strategies can reach.
     """
-    depth = find_model(model).num_hidden_layers
+    depth = model.num_hidden_layers
     reachable = {k for strategy in strategies for k in drop_counts(strategy, depth)}
     if unreachable := sorted(set(drops or ()) - reachable):
         raise BadInput(
@@ -99,39 +110,63 @@ def plan_sweep(
     plans: dict[tuple[int, ...], Plan] = {}
     for drop_count in wanted:
         for strategy in strategies:
-            if drop_count in drop_counts(strategy, depth):
-                plan = plan_strategy(store, settings, model, task, strategy, drop_count)
+            if drop_count in drop_counts(strategy, depth) and (
+                plan := _possible(store, settings, model, task, strategy, drop_count)
+            ):
                 plans.setdefault(plan.kept_layers, plan)
     return list(plans.values())
 
 
-def layer_scores(store: Store, settings: Settings, model: str, task: str) -> tuple[float, ...]:
+def _possible(
+    store: Store, settings: Settings, model: BaseModel, task: Task, strategy: str, drop_count: int
+) -> Plan | None:
+    try:
+        return plan_strategy(store, settings, model, task, strategy, drop_count)
+    except BadInput:
+        if not model.kinds:
+            raise
+        return None
+
+
+def check_data(store: Store, task: Task, specs: Sequence[RunSpec]) -> None:
+    """Raise BadInput where a run would need data that are not on this machine."""
+    if task.missing:
+        done = {row["key"] for row in runs_by_key(store, [spec.key for spec in specs]) if row["state"] == "done"}
+        if any(spec.key not in done for spec in specs):
+            raise BadInput(task.missing)
+
+
+def layer_scores(store: Store, settings: Settings, model: BaseModel, task: Task) -> tuple[float, ...]:
     """Contribution scores from the store, else measured now in a child process (seconds) and remembered."""
-    identity = _scores_identity(model, task)
+    from pmb.lab.executors import ask  # time to import that a cached answer needs not take
+
+    identity = _identity(model, task)
     scores = get_layer_scores(store, identity)
     if scores is None:
-        job = {"kind": "similarity", "model": model, "task": task, "assets": str(settings.assets)}
+        if task.missing:
+            raise BadInput(task.missing)
+        job = {"kind": "similarity", "model": asdict(model), "task": asdict(task), "assets": str(settings.assets)}
         scores = tuple(ask(job | {"sentences": SCORE_SENTENCES})["scores"])
         save_layer_scores(store, identity, scores)
     return scores
 
 
-def known_layer_scores(store: Store, model: str, task: str) -> tuple[float, ...] | None:
+def known_layer_scores(store: Store, model: BaseModel, task: Task) -> tuple[float, ...] | None:
     """Contribution scores where they have been measured already."""
-    return get_layer_scores(store, _scores_identity(model, task))
+    return get_layer_scores(store, _identity(model, task))
 
 
-def strategies_of_plan(store: Store, plan: Plan, task: str) -> tuple[str, ...]:
+def strategies_of_plan(store: Store, plan: Plan, task: Task) -> tuple[str, ...]:
     """The names of the strategies that lead to this cut, as far as is known."""
-    return strategies_of(plan.kept_layers, plan.num_hidden_layers, known_layer_scores(store, plan.model, task))
+    scores = known_layer_scores(store, plan.model, task)
+    return strategies_of(plan.kept_layers, plan.model.num_hidden_layers, scores)
 
 
-def _scores_identity(model: str, task: str) -> Row:
-    model_row, task_row = find_model(model), find_task(task)
-    return {
-        "model": model,
-        "model_revision": model_row.revision,
-        "task": task,
-        "task_revision": task_row.revision,
-        "sentences": SCORE_SENTENCES,
-    }
+def scores_identity(spec: RunSpec) -> Row:
+    """Under what the contribution scores of a run's model and task are remembered."""
+    names = ("model", "model_revision", "task", "task_revision")
+    return {name: getattr(spec, name) for name in names} | {"sentences": SCORE_SENTENCES}
+
+
+def _identity(model: BaseModel, task: Task) -> Row:
+    return scores_identity(spec_of(plan_whole(model), task, next(iter(RECIPES)), 0))

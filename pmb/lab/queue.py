@@ -116,7 +116,7 @@ def renew(store: Store, key: str, worker: str, progress: Progress) -> str:
 def finish(store: Store, key: str, worker: str, result: RunResult) -> bool:
     """Write the result, once; False when this worker no longer holds the run."""
     values = asdict(result)
-    values |= {"predictions": list(result.predictions), "losses": list(result.losses), "error": None, "log": None}
+    values |= {name: list(values[name]) for name in ("predictions", "losses", "scores")} | {"error": None, "log": None}
     return _end(store, key, worker, "done", values | {"num_dev": len(result.predictions)})
 
 
@@ -220,7 +220,7 @@ def list_workers(store: Store) -> list[str]:
 
 def spec_of_row(row: dict[str, Any]) -> RunSpec:
     """The spec that a row of the runs table holds."""
-    names = ("model", "model_revision", "task", "task_revision", "num_hidden_layers", "seed")
+    names = ("model", "model_revision", "task", "task_revision", "num_hidden_layers", "seed", "procedure")
     recipe = Recipe(**row["recipe_values"])
     return RunSpec(**{name: row[name] for name in names}, kept_layers=tuple(row["kept_layers"]), recipe=recipe)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = MetaData()
 
@@ -22,6 +22,7 @@ runs = Table(
     Column("recipe", Text, nullable=False),
     Column("recipe_values", JSON, nullable=False),
     Column("seed", Integer, nullable=False),
+    Column("procedure", Text, nullable=False, server_default="cut-tune"),
     Column("source", Text, nullable=False),  # measured | shipped
     Column("state", Text, nullable=False),  # queued | running | done | failed | cancelled
     Column("queued_at", Float, nullable=False),  # seconds since 1970, as all times here
@@ -36,6 +37,7 @@ runs = Table(
     Column("log", Text),
     Column("metric", Text),
     Column("score", Float),
+    Column("scores", JSON),  # all metrics with their intervals; none of runs of schema 0001
     Column("num_dev", Integer),
     Column("predictions", JSON),
     Column("parameters", Integer),
@@ -45,6 +47,7 @@ runs = Table(
     Column("train_seconds", Float),
     Column("total_seconds", Float),
     Column("losses", JSON),
+    Column("fast", Boolean),
     Column("device", Text),
     Column("machine", Text),
     Column("versions", JSON),
@@ -82,6 +85,18 @@ latencies = Table(
     Column("cut_seconds", Float, nullable=False),
     Column("source", Text, nullable=False),
     Column("measured_at", Float, nullable=False),
+)
+
+# Models and tasks that were looked into, with a fingerprint of their files.
+sources = Table(
+    "sources",
+    metadata,
+    Column("kind", Text, primary_key=True),  # model | task
+    Column("name", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("notes", JSON, nullable=False),
+    Column("inspected_at", Float, nullable=False),
 )
 
 # Workers that are alive say so every second.

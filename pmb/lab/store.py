@@ -170,7 +170,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
         for row in rows:
             row |= {"source": "shipped"} if "source" in row else {}
             if "predictions" in row:
-                row["predictions"] = "".join(map(str, row["predictions"]))
+                row["predictions"] = _packed(row["predictions"])
         lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
         _replace_file(folder / f"{table.name}.jsonl", lines)
         counts[table.name] = len(rows)
@@ -220,8 +220,20 @@ def _shipped_row(line: bytes, path: Path) -> Row:
     except ValueError as error:
         raise PmbError(f"{path} is damaged; `git checkout {path}` brings it back.") from error
     if "predictions" in row:
-        row |= {"predictions": list(map(int, row["predictions"])), "cancel_requested": False}
+        row |= {"predictions": _unpacked(row["predictions"]), "cancel_requested": False}
+        row = {"procedure": "cut-tune", "scores": None, "fast": None} | row  # which files of schema 0001 do not have
     return row
+
+
+def _packed(predictions: list[int | float]) -> str | list[int | float]:
+    """Labels below 10 as a string of digits; the numbers of a regression to 4 decimals."""
+    if all(isinstance(value, int) for value in predictions):
+        return "".join(map(str, predictions)) if max(predictions) < 10 else predictions
+    return [round(value, 4) for value in predictions]
+
+
+def _unpacked(packed: str | list[int | float]) -> list[int | float]:
+    return [int(digit) for digit in packed] if isinstance(packed, str) else packed
 
 
 def _engine(url: str | URL) -> Engine:

