@@ -69,7 +69,7 @@ def main(old: Path, new: Path, recipe: str, write: bool) -> None:
             *lines,
             "",
             f"Over all {len(differences)} runs the score changed by {sum(differences) / len(differences):+.2f} points "
-            f"on average; {alike} of them predict the same label for every dev sentence. The interval of {outside} of "
+            f"on average; in {alike} of them every dev sentence has the label of before. The interval of {outside} of "
             f"{len(cuts)} cuts leaves out 0; at 95 % one in twenty does by chance. Training took "
             f"{seconds['before'] / 3600:.2f} hours added up, now {seconds['now'] / 3600:.2f}: "
             f"{seconds['before'] / seconds['now']:.2f} times as fast. "
