@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from pmb import settings, ui
-from pmb.catalog.models import MODELS, BaseModel
+from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.charts import accuracy, strip
@@ -20,8 +20,8 @@ from pmb.insight import summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab import queue
 from pmb.lab.answer import HEADLINE_SHAPE
-from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, plan_whole, spec_of
-from pmb.lab.sources import find_model, find_task, known_tasks, notes_on
+from pmb.lab.plan import Plan, known_layer_scores, plan_kept, plan_strategy, plan_whole, spec_of
+from pmb.lab.sources import find_model, find_task, known_models, known_tasks, notes_on
 from pmb.lab.store import Row, change_mark, list_latencies, list_runs
 from pmb.spec import PROCEDURES, RunSpec
 from pmb.strategies import STRATEGIES, drop_counts
@@ -80,11 +80,21 @@ def load_points(
 
 def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan:
     """The chosen cut; contribution scores are measured now where they are not known yet."""
-    store = ui.the_store()
+    store, found = ui.the_store(), settings.from_environment()
     measures = strategy == "contribution" and known_layer_scores(store, model, task) is None
     wait = st.spinner("Measuring what each layer contributes (about 10 seconds, once)") if measures else nullcontext()
     with wait:
-        return plan_strategy(store, settings.from_environment(), model, task, strategy, drop_count)
+        if measures:
+            model = pinned(model)
+        return plan_strategy(store, found, model, task, strategy, drop_count)
+
+
+def pinned(model: BaseModel) -> BaseModel:
+    """The model as the commit that the Hub has now, which is remembered; others as they are."""
+    if model.revision:
+        return model
+    with st.spinner(f"Asking the Hub for {model.id}"):
+        return find_model(ui.the_store(), settings.from_environment(), model.id, pinned=True)
 
 
 def specs_of(plan: Plan, task: Task, seeds: list[int]) -> list[RunSpec]:
@@ -101,7 +111,7 @@ def specs_of(plan: Plan, task: Task, seeds: list[int]) -> list[RunSpec]:
 
 def cards(row: Row | None, plan: Plan, whole: Row | None, task: Task) -> None:
     """Four large numbers, each beside the whole model's."""
-    score = sentence_case(metric_of(task.metric).name)
+    score = sentence_case(metric_of(task.metric).label)
     with st.grid(4, min_column_width=150):
         if row is None:
             for label in (score, "Speed-up", "Parameters", "File size"):
@@ -188,6 +198,7 @@ def run_row(plan: Plan, seeds: list[int], task: Task) -> None:
 def ask_for(plan: Plan, seeds: list[int], task: Task) -> None:
     """Queue the runs; a cached answer is marked as such."""
     choice = st.session_state
+    plan = plan_kept(pinned(plan.model), plan.kept_layers)
     submissions = queue.submit(ui.the_store(), specs_of(plan, task, seeds))
     choice["told_cached"] = all(submission.cached for submission in submissions)
     st.rerun()
@@ -253,7 +264,7 @@ def configuration_table(points: pd.DataFrame) -> None:
             "strategy": points["strategy"].str.replace("-", " "),
             "dropped": points["drop_count"],
             "layers kept": points["kept_layers"].map(ui.layers),
-            metric_of(points["metric"].iloc[0]).name: 100 * points["mean"],
+            metric_of(points["metric"].iloc[0]).label: 100 * points["mean"],
             "from": 100 * points["low"],
             "to": 100 * points["high"],
             "loss, points": -100 * points["difference"],
@@ -267,7 +278,7 @@ def configuration_table(points: pd.DataFrame) -> None:
     decimals: dict[str, Any] = {
         str(name): st.column_config.NumberColumn(format="%.1f")
         for name in shown
-        if str(name) in ("from", "to", metric_of(points["metric"].iloc[0]).name)
+        if str(name) in ("from", "to", metric_of(points["metric"].iloc[0]).label)
         or str(name).endswith(("points", ", M", ", s"))
     }
     decimals |= {
@@ -323,8 +334,24 @@ st.title("How many layers can I drop?", anchor=False)
 # The names are those of the command line and of the address: `format_func` would put its own words into the link.
 with st.container(horizontal=True, vertical_alignment="bottom"):
     store, found = ui.the_store(), settings.from_environment()
-    model_name = st.selectbox("Model", list(MODELS), key="model", bind="query-params", width=CONTROL_PIXELS)
-    task_name = st.selectbox("Task", known_tasks(store), key="task", bind="query-params", width=CONTROL_PIXELS)
+    model_name = st.selectbox(
+        "Model",
+        known_models(store),
+        key="model",
+        bind="query-params",
+        width=CONTROL_PIXELS,
+        accept_new_options=True,
+        help="Of the catalog; or type a Hub id (owner/model) or the path of a folder with a model.",
+    )
+    task_name = st.selectbox(
+        "Task",
+        known_tasks(store),
+        key="task",
+        bind="query-params",
+        width=CONTROL_PIXELS,
+        accept_new_options=True,
+        help="GLUE's tasks need PMB_GLUE_DIR; a table of your own is csv:PATH.",
+    )
     model, task = find_model(store, found, model_name), find_task(store, found, task_name)
     strategy = st.selectbox(
         "Strategy",

@@ -80,7 +80,9 @@ def options(*chosen: Callable[..., Any]) -> Callable[..., Any]:
     return decorate
 
 
-model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Of the catalog, or a folder.")
+model_option = click.option(
+    "--model", default=DEFAULT_MODEL, show_default=True, help="Of the catalog, a Hub id, or a folder."
+)
 task_option = click.option("--task", default=DEFAULT_TASK, show_default=True, help=f"{', '.join(TASKS)}, or csv:PATH.")
 recipe_option = click.option("--recipe", default=DEFAULT_RECIPE, show_default=True, help=f"{', '.join(RECIPES)}.")
 procedure_option = click.option(
@@ -125,7 +127,8 @@ def plan(as_json: bool, **cut: Any) -> None:
     """Print which layers stay and which go; trains nothing."""
     with opened_store() as (store, found):
         task = find_task(store, found, cut["task"])
-        chosen = chosen_plan(store, found, Cut(**cut), task)
+        needs_weights = cut["strategy"] == "contribution"
+        chosen = chosen_plan(store, found, Cut(**cut), task, pinned=needs_weights)
         names = strategies_of_plan(store, chosen, task)
     values = {
         "model": chosen.model.id,
@@ -195,7 +198,7 @@ def sweep(
     for strategy in strategies:
         check_strategy(strategy)
     with opened_store() as (store, found):
-        model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        model_row, task_row = find_model(store, found, model, pinned=True), find_task(store, found, task)
         plans = plan_sweep(store, found, model_row, task_row, strategies, drops)
         specs = [spec_of(plan, task_row, recipe, seed, procedure) for seed in seeds for plan in plans]
         check_data(store, task_row, specs)
@@ -340,9 +343,9 @@ def opened_store() -> Iterator[tuple[Store, settings.Settings]]:
         store.close()
 
 
-def chosen_plan(store: Store, found: settings.Settings, cut: Cut, task: Task) -> Plan:
+def chosen_plan(store: Store, found: settings.Settings, cut: Cut, task: Task, pinned: bool = True) -> Plan:
     """The layers that the options choose; raises BadInput for too many or too few of them."""
-    model = find_model(store, found, cut.model)
+    model = find_model(store, found, cut.model, pinned)
     if cut.keep is not None:
         if (cut.strategy, cut.drop, cut.threshold) != (None, None, None):
             raise BadInput("--keep names the layers itself; leave out --strategy and --drop, or leave out --keep.")

@@ -3,6 +3,7 @@
 PmbError
 ├── BadInput           a value the user gave cannot be used (also a ValueError)
 ├── AssetsUnavailable  the embedded model or data is missing, broken or cannot be downloaded
+├── HubUnavailable     the Hugging Face Hub cannot be reached, or does not let this user in
 ├── StoreUnavailable   the database is locked, damaged, of a newer schema, or its disk is full
 ├── RunFailed          a run, or a measurement of layers, ended without a result
 └── WorkerBusy         another worker already works this PMB_HOME
@@ -24,6 +25,10 @@ class BadInput(PmbError, ValueError):
 
 class AssetsUnavailable(PmbError):
     """The embedded model or data is missing, broken or out of reach."""
+
+
+class HubUnavailable(PmbError):
+    """The Hub is out of reach, or the model behind a gate."""
 
 
 class StoreUnavailable(PmbError):

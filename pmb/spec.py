@@ -143,8 +143,17 @@ class RunResult:
 class Progress:
     """How far a run is; `step` of `steps` counts training steps."""
 
-    phase: str  # starting, loading, training, evaluating, timing
+    phase: str  # starting, downloading (steps are megabytes), loading, training, evaluating, timing
     step: int = 0
     steps: int = 0
     loss: float | None = None
     seconds_left: float | None = None
+
+
+def progress_count(progress: dict[str, Any]) -> str:
+    """How far a run's progress is, in words; empty where there is nothing to count."""
+    if not progress["steps"]:
+        return ""
+    if progress["phase"] == "downloading":
+        return f"{progress['step']} of {progress['steps']} MB"
+    return f"step {progress['step']} of {progress['steps']}"

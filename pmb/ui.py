@@ -10,10 +10,11 @@ import streamlit as st
 
 from pmb import settings
 from pmb.charts.style import THEMES, Theme
-from pmb.errors import PmbError
+from pmb.errors import BadInput, PmbError
 from pmb.insight.metrics import shown
 from pmb.lab import queue
 from pmb.lab.store import Row, Store, get_run, list_runs, open_store
+from pmb.spec import progress_count
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits
 MARKDOWN = "\\`*_{}[]()<>#+!|~$:"
@@ -30,6 +31,10 @@ def guarded(show: Callable[[], object]) -> bool:
     """Draw something; a PmbError becomes one message with its next step instead of a traceback."""
     try:
         show()
+    except BadInput as error:
+        st.warning("That cannot be used. Choose something else above.", icon=":material/warning:")
+        st.text(str(error))
+        return False
     except PmbError as error:
         st.error("The lab cannot go on.", icon=":material/error:")
         st.text(str(error))
@@ -111,9 +116,7 @@ def progress_line(row: Row) -> str:
     progress = row["progress"]
     if row["state"] == "queued" or not progress:
         return "waiting"
-    parts = [progress["phase"]]
-    if progress["steps"]:
-        parts.append(f"step {progress['step']} of {progress['steps']}")
+    parts = [progress["phase"], *filter(None, [progress_count(progress)])]
     if progress["loss"] is not None:
         parts.append(f"loss {progress['loss']:.2f}")
     parts.append(f"{clock(time.time() - row['started_at'])} elapsed")

@@ -244,6 +244,7 @@ def test_ten_thousand_runs_are_listed(scored: Store) -> None:
 
     one = _new_row(spec(TOP_2, 0, STANDARD)) | {"state": "done", "score": 0.8, "num_dev": 2000, "queued_at": 0.0}
     one |= {
+        "metric": "accuracy",
         "started_at": 1.0,
         "finished_at": 2.0,
         "parameters": 5,

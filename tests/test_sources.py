@@ -20,7 +20,7 @@ from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.engine import assets
 from pmb.engine.surgery import describe
-from pmb.errors import BadInput, RunFailed
+from pmb.errors import BadInput
 from pmb.lab import queue
 from pmb.lab.plan import plan_kept, plan_whole, spec_of
 from pmb.lab.sources import find_model, find_task, known_tasks, notes_on, rows_of
@@ -191,7 +191,7 @@ def test_a_childs_sentence_about_a_folder_reaches_who_named_it(
     store: Store, home_with_assets: Settings, a_folder: Path
 ) -> None:
     no_weights(a_folder)
-    with pytest.raises(RunFailed, match="has no safetensors weights"):
+    with pytest.raises(BadInput, match="has no safetensors weights"):
         find_model(store, home_with_assets, str(a_folder))
 
 

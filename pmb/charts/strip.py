@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ import pandas as pd
 
 from pmb.charts.style import Theme
 
-CELL_PIXELS = 46
+WIDE_CELLS = 7  # so many wide cells fit a phone
+WIDE_PIXELS, NARROW_PIXELS = 46, 29
+ROW_CELLS = 12  # so many narrow ones
 CELL_HEIGHT = 38
 PALEST = 0.3  # share of the accent colour in the cell of a layer that changes nothing
 
@@ -18,7 +21,7 @@ PALEST = 0.3  # share of the accent colour in the cell of a layer that changes n
 def layer_strip(
     kept: Sequence[int], num_hidden_layers: int, scores: Sequence[float] | None, theme: Theme
 ) -> alt.LayerChart:
-    """One cell a layer, the lowest at the left; a dropped one is an empty dashed cell.
+    """One cell a layer, the lowest at the left, deep models in rows; a dropped one is an empty dashed cell.
 
     `scores`: contribution scores (cosine similarity of input and output); a darker cell changes more.
     """
@@ -28,6 +31,8 @@ def layer_strip(
     data = pd.DataFrame(
         {
             "layer": range(num_hidden_layers),
+            "column": [layer % ROW_CELLS for layer in range(num_hidden_layers)],
+            "row": [layer // ROW_CELLS for layer in range(num_hidden_layers)],
             "kept": [layer in kept for layer in range(num_hidden_layers)],
             "state": ["kept" if layer in kept else "dropped" for layer in range(num_hidden_layers)],
             "change": change,
@@ -35,22 +40,30 @@ def layer_strip(
             "ink": [_ink(shade) for shade in shades],
         }
     )
-    x = alt.X("layer:O", title=None, axis=None, scale=alt.Scale(paddingInner=0.14, paddingOuter=0.02))
+    gaps = alt.Scale(paddingInner=0.14, paddingOuter=0.02)
+    place: dict[str, Any] = {
+        "x": alt.X("column:O", title=None, axis=None, scale=gaps),
+        "y": alt.Y("row:O", title=None, axis=None, scale=gaps),
+    }
+    narrow = num_hidden_layers > WIDE_CELLS
     tooltip = [alt.Tooltip("layer:O"), alt.Tooltip("state:N", title="this cut")]
     if scores:
         tooltip.append(alt.Tooltip("change:Q", title="changes the sentence token by (1 - cosine)", format=".3f"))
     stays, goes = alt.Chart(data[data["kept"]]), alt.Chart(data[~data["kept"]])
-    box: dict[str, Any] = {"cornerRadius": 4, "y": 1, "y2": CELL_HEIGHT - 1}
-    text: dict[str, Any] = {"fontSize": 14, "y": CELL_HEIGHT / 2}
+    text: dict[str, Any] = {"fontSize": 12 if narrow else 14}
     layers = [
-        stays.mark_rect(**box).encode(x=x, color=alt.Color("shade:N", scale=None), tooltip=tooltip),
-        goes.mark_rect(**box, fillOpacity=0.0, stroke=theme.muted, strokeDash=[4, 3]).encode(x=x, tooltip=tooltip),
-        stays.mark_text(**text, fontWeight="bold").encode(x=x, text="layer:O", color=alt.Color("ink:N", scale=None)),
-        goes.mark_text(**text, color=theme.muted).encode(x=x, text="layer:O"),
+        stays.mark_rect(cornerRadius=4).encode(**place, color=alt.Color("shade:N", scale=None), tooltip=tooltip),
+        goes.mark_rect(cornerRadius=4, fillOpacity=0.0, stroke=theme.muted, strokeDash=[4, 3]).encode(
+            **place, tooltip=tooltip
+        ),
+        stays.mark_text(**text, fontWeight="bold").encode(
+            **place, text="layer:O", color=alt.Color("ink:N", scale=None)
+        ),
+        goes.mark_text(**text, color=theme.muted).encode(**place, text="layer:O"),
     ]
     size: dict[str, Any] = {
-        "height": CELL_HEIGHT,
-        "width": CELL_PIXELS * num_hidden_layers,
+        "height": CELL_HEIGHT * math.ceil(num_hidden_layers / ROW_CELLS),
+        "width": (NARROW_PIXELS if narrow else WIDE_PIXELS) * min(num_hidden_layers, ROW_CELLS),
         "padding": 0,
         "autosize": "none",
     }

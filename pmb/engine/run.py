@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ def run(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, re
     """
     start = time.perf_counter()
     report(Progress("loading"))
-    folder = model_folder(model_row, assets_folder)
+    folder = model_folder(model_row, assets_folder, report)
     parts = encoded(spec, task, folder, assets_folder)
     train, dev = parts.pop("train"), parts.pop("dev")
     device = pick_device()
@@ -72,9 +73,18 @@ def run(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, re
     )
 
 
-def model_folder(row: BaseModel, assets_folder: Path) -> Path:
-    """Where the model's files lie, unpacked where they come with the lab; raises AssetsUnavailable."""
-    return assets.unpacked(assets_folder, row.wheel, row.folder) if row.wheel else Path(row.folder)
+def model_folder(row: BaseModel, assets_folder: Path, report: Report = lambda _: None) -> Path:
+    """Where the model's files lie, unpacked or downloaded where they are not yet; raises PmbError."""
+    if row.wheel:
+        return assets.unpacked(assets_folder, row.wheel, row.folder)
+    if not row.hub:
+        return Path(row.folder)
+    from pmb.engine import hub  # time to import that no other model needs
+
+    def tell(done: int, total: int) -> None:
+        report(Progress("downloading", done // BYTES_A_MEGABYTE, math.ceil(total / BYTES_A_MEGABYTE)))
+
+    return hub.download(row.hub, row.revision, tell)
 
 
 def encoded(spec: RunSpec, task: Task, folder: Path, assets_folder: Path) -> dict[str, Encoded]:
@@ -101,7 +111,7 @@ def warm_up(model: BaseModel, task: Task, assets_folder: Path) -> None:
 
     Downloads nothing: does nothing where the model is not there.
     """
-    if model.wheel and not assets.is_unpacked(assets_folder, model.wheel):
+    if not _is_here(model, assets_folder):
         return
     loaded = surgery.load_classifier(model_folder(model, assets_folder), task.labels)
     classifier = surgery.cut(loaded, [0])
@@ -110,6 +120,16 @@ def warm_up(model: BaseModel, task: Task, assets_folder: Path) -> None:
     few = Encoded(token_ids=(sentence,) * WARM_UP_SENTENCES, labels=(label,) * WARM_UP_SENTENCES, pad_token_id=0)
     recipe = replace(RECIPES["quick"], epochs=1)
     finetune.fine_tune(surgery.on_device(classifier, pick_device()), few, recipe, 0, pick_device(), lambda _: None)
+
+
+def _is_here(row: BaseModel, assets_folder: Path) -> bool:
+    if row.wheel:
+        return assets.is_unpacked(assets_folder, row.wheel)
+    if not row.hub:
+        return True
+    from pmb.engine import hub
+
+    return hub.here(row.hub, row.revision) is not None
 
 
 def measure_latency(model: BaseModel, task: Task, depths: Sequence[int], assets_folder: Path) -> list[Latency]:
@@ -126,8 +146,12 @@ def measure_similarity(model: BaseModel, task: Task, num_sentences: int, assets_
 
 def inspect_model(row: BaseModel, assets_folder: Path) -> BaseModel:
     """The model with everything filled in that its files say; raises PmbError."""
-    folder = model_folder(row, assets_folder)
-    return replace(row, **surgery.describe(folder))
+    if row.hub:
+        from pmb.engine import hub
+
+        commit, folder = hub.look_up(row.hub, row.revision or "main")
+        return replace(row, **surgery.describe_config(folder), revision=commit)
+    return replace(row, **surgery.describe(model_folder(row, assets_folder)))
 
 
 def quieten() -> None:

@@ -153,7 +153,7 @@ def _kinds(layers: nn.ModuleList) -> tuple[int, ...]:
 def describe(folder: Path) -> dict[str, Any]:
     """What a folder says of its model: the fields of a catalog row; raises BadInput where it cannot be used.
 
-    The weights are not read; their bytes go into the revision.
+    The weights are not opened; their bytes go into the revision.
     """
     if not (folder / "config.json").is_file():
         raise BadInput(f"{folder} has no config.json, so it is no model that transformers could open.")
@@ -162,25 +162,28 @@ def describe(folder: Path) -> dict[str, Any]:
         raise BadInput(f"{folder} has no safetensors weights; weights in other formats are not opened here.")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise BadInput(f"{folder} has no tokenizer: none of {', '.join(TOKENIZER_FILES)} is in it.")
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        with torch.device("meta"):
-            model: PreTrainedModel = AutoModel.from_config(config)
-        load_tokenizer(folder)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise BadInput(f"{folder} cannot be opened: {' '.join(str(error).split())[:300]}") from error
-    stack = find_stack(model)
     digest = hashlib.sha256()
     for path in [folder / "config.json", *weights]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
+    return describe_config(folder) | {"revision": digest.hexdigest()[:16]}
+
+
+def describe_config(folder: Path) -> dict[str, Any]:
+    """What the folder's config alone says; raises BadInput where the architecture cannot be used."""
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModel.from_config(config)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise BadInput(f"{folder} cannot be opened: {' '.join(str(error).split())[:300]}") from error
+    stack = find_stack(model)
     return {
         "architecture": config.model_type,
         "num_hidden_layers": stack.depth,
         "parameters": num_parameters(model),
         "kinds": stack.kinds if len(set(stack.kinds)) > 1 else (),
         "shared": stack.shared,
-        "revision": digest.hexdigest()[:16],
     }
 
 

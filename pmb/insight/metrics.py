@@ -7,19 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric for people: `unit` follows a value, "accuracy" is spelled in the middle of a sentence."""
+    """A metric for people, spelled as in the middle of a sentence; `unit` follows a value."""
 
     name: str
     unit: str
+
+    @property
+    def label(self) -> str:
+        """What stands over a bare number."""
+        return self.name if self.unit else f"{self.name} × 100"
 
 
 METRICS = {
     "accuracy": Metric("accuracy", " %"),
     "f1": Metric("F1", " %"),
     "macro f1": Metric("macro F1", " %"),
-    "matthews": Metric("Matthews' correlation × 100", ""),
-    "pearson": Metric("Pearson's correlation × 100", ""),
-    "spearman": Metric("Spearman's correlation × 100", ""),
+    "matthews": Metric("Matthews' correlation", ""),
+    "pearson": Metric("Pearson's correlation", ""),
+    "spearman": Metric("Spearman's correlation", ""),
 }
 
 

@@ -110,7 +110,7 @@ def answer_sentence(row: Row, whole: Row | None, strategy: str, speedup: float |
         return f"{what} scores {_score(row)}{faster}; the whole model has not been measured with this recipe yet."
     if whole["mean"] <= 0:  # a share of nothing says nothing
         return f"{what} scores {_both(row, whole)}{faster}. {_verdict(row)}"
-    name = metric_of(row["metric"]).name.removesuffix(" × 100")
+    name = metric_of(row["metric"]).name
     article = "" if "correlation" in name else "the "
     kept = 100 * row["mean"] / whole["mean"]
     return f"{what} keeps {kept:.1f} % of {article}{name} ({_both(row, whole)}){faster}. {_verdict(row)}"

@@ -8,32 +8,42 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import delete, select
 
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task, parse_table
-from pmb.errors import BadInput, unknown_name
+from pmb.errors import BadInput, RunFailed, unknown_name
 from pmb.lab.schema import sources
-from pmb.lab.store import Store
+from pmb.lab.store import Row, Store
 from pmb.settings import Settings
 from pmb.spec import RunSpec
 
 TABLE = "csv:"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+ON_THE_HUB = "hub"  # stands for a fingerprint: a commit does not change
 
 
-def find_model(store: Store, settings: Settings, name: str) -> BaseModel:
-    """The model of that name; a folder is looked into when it is new or has changed; raises BadInput, RunFailed."""
-    if name in MODELS:
+def find_model(store: Store, settings: Settings, name: str, pinned: bool = False) -> BaseModel:
+    """The model of that name: of the catalog, a folder, or a Hub id such as owner/model or owner/model@revision.
+
+    A folder is looked into when it is new or has changed. A model of the Hub is looked up once, and from then on it is
+    that commit; one of the catalog only when it is to be `pinned`, since the catalog tells how deep it is. Raises
+    BadInput.
+    """
+    if name in MODELS and not MODELS[name].hub:
         return MODELS[name]
     folder = Path(name).expanduser()
+    if name in MODELS or (HUB_ID.fullmatch(name) and not folder.is_dir()):
+        return _hub_model(store, settings, name, pinned)
     if not folder.is_dir():
-        raise unknown_name("model", name, (*MODELS, "a folder with a model"))
+        raise unknown_name("model", name, (*MODELS, "a folder with a model", "owner/model of the Hub"))
     folder = folder.resolve()
     identity = str(folder)
     row = BaseModel(identity, folder.name, "", 0, None, "its own", f"The folder {folder}.", folder=identity)
@@ -42,8 +52,18 @@ def find_model(store: Store, settings: Settings, name: str) -> BaseModel:
     return BaseModel.from_dict(facts)
 
 
+def _hub_model(store: Store, settings: Settings, name: str, pinned: bool) -> BaseModel:
+    hub, _, revision = name.partition("@")
+    row = MODELS.get(name) or BaseModel(
+        name, hub.rpartition("/")[2], "", 0, None, "its own", f"{hub} of the Hub.", revision, hub=hub
+    )
+    if not pinned and row.num_hidden_layers and not _known(store, "model", name):
+        return row
+    return BaseModel.from_dict(_facts(store, settings, "model", name, ON_THE_HUB, asdict(row)))
+
+
 def find_task(store: Store, settings: Settings, name: str) -> Task:
-    """The task of that name; its files are looked into when they are new or have changed; raises BadInput, RunFailed.
+    """The task of that name; its files are looked into when they are new or have changed; raises BadInput.
 
     A GLUE task whose files are not here is given by the catalog alone: what was measured on it can still be shown.
     """
@@ -73,7 +93,7 @@ def _table_task(store: Store, settings: Settings, name: str) -> Task:
 
 def rows_of(store: Store, settings: Settings, spec: RunSpec) -> tuple[BaseModel, Task]:
     """The model and the task of a run; raises BadInput where they have changed since it was asked for."""
-    model, task = find_model(store, settings, spec.model), find_task(store, settings, spec.task)
+    model, task = find_model(store, settings, spec.model, pinned=True), find_task(store, settings, spec.task)
     if model.revision != spec.model_revision:
         raise BadInput(f"The model {spec.model} has changed since this run was asked for; ask for it again.")
     if task.revision != spec.task_revision:
@@ -81,11 +101,20 @@ def rows_of(store: Store, settings: Settings, spec: RunSpec) -> tuple[BaseModel,
     return model, task
 
 
+def known_models(store: Store) -> list[str]:
+    """The names of the catalog's models and of those that were looked into."""
+    return [*MODELS, *(name for name in _names(store, "model") if name not in MODELS)]
+
+
 def known_tasks(store: Store) -> list[str]:
     """The names of the catalog's tasks and of the user's tables."""
+    return [*TASKS, *(name for name in _names(store, "task") if name.startswith(TABLE))]
+
+
+def _names(store: Store, kind: str) -> list[str]:
+    query = select(sources.c.name).where(sources.c.kind == kind).order_by(sources.c.name)
     with store.connect() as connection:
-        names = connection.execute(select(sources.c.name).where(sources.c.kind == "task").order_by(sources.c.name))
-        return [*TASKS, *(name for name in names.scalars() if name.startswith(TABLE))]
+        return list(connection.execute(query).scalars())
 
 
 def notes_on(store: Store, name: str) -> list[str]:
@@ -99,19 +128,27 @@ def _facts(
     store: Store, settings: Settings, kind: str, name: str, fingerprint: str, row: dict[str, Any]
 ) -> dict[str, Any]:
     """What a child finds out of the row, remembered by the fingerprint of its files."""
-    same = and_(sources.c.kind == kind, sources.c.name == name)
-    with store.connect() as connection:
-        known = connection.execute(select(sources.c.fingerprint, sources.c.facts).where(same)).first()
-    if known and known.fingerprint == fingerprint:
-        return dict(known.facts)
+    known = _known(store, kind, name)
+    if known and known["fingerprint"] == fingerprint:
+        return dict(known["facts"])
     from pmb.lab.executors import ask  # time to import that a cached answer needs not take
 
-    found = ask({"kind": f"inspect {kind}", "row": row, "assets": str(settings.assets)})
+    try:
+        found = ask({"kind": f"inspect {kind}", "row": row, "assets": str(settings.assets)})
+    except RunFailed as error:  # whatever is wrong, it is with what the user named
+        raise BadInput(str(error)) from error
     with store.connect() as connection:
-        connection.execute(delete(sources).where(same))
+        connection.execute(delete(sources).where(sources.c.kind == kind, sources.c.name == name))
         new = {"kind": kind, "name": name, "fingerprint": fingerprint, "facts": found["row"], "notes": found["notes"]}
         connection.execute(store.insert_new(sources), new | {"inspected_at": time.time()})
     return dict(found["row"])
+
+
+def _known(store: Store, kind: str, name: str) -> Row | None:
+    query = select(sources.c.fingerprint, sources.c.facts).where(sources.c.kind == kind, sources.c.name == name)
+    with store.connect() as connection:
+        row = connection.execute(query).mappings().first()
+    return dict(row) if row else None
 
 
 def _fingerprint(files: Iterable[Path]) -> str:

@@ -11,6 +11,7 @@ from pmb.lab import queue
 from pmb.lab.store import Row, Store, runs_by_key
 from pmb.lab.worker import work
 from pmb.settings import Settings
+from pmb.spec import progress_count
 
 LOOK_SECONDS = 0.5
 
@@ -59,9 +60,7 @@ def _line(store: Store, rows: Sequence[Row]) -> str:
     line = f"{ended} of {len(rows)} done" if len(rows) > 1 else ""
     if running and running["progress"]:
         progress = running["progress"]
-        parts = [line, progress["phase"]]
-        if progress["steps"]:
-            parts.append(f"step {progress['step']} of {progress['steps']}")
+        parts = [line, progress["phase"], progress_count(progress)]
         if progress["loss"] is not None:
             parts.append(f"loss {progress['loss']:.3f}")
         if progress["seconds_left"] is not None:

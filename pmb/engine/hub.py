@@ -1,0 +1,130 @@
+"""Models of the Hugging Face Hub: looked up once, pinned to a commit, downloaded with progress, then used offline.
+
+The Hub's own cache keeps the files (`HF_HOME`), so that other programs share them; `HF_ENDPOINT`, `HF_TOKEN` and
+`HF_HUB_OFFLINE` are huggingface_hub's.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from tqdm.std import tqdm  # type: ignore[import-untyped]
+
+from pmb.errors import BadInput, HubUnavailable
+
+ANSWER_SECONDS = 5.0  # how long the Hub may take to answer a question
+WEIGHTS = "*.safetensors"  # the one format that is opened
+FILES = (
+    "config.json",
+    WEIGHTS,
+    "*.safetensors.index.json",
+    *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
+    *("spiece.model", "sentencepiece.bpe.model", "spm.model"),
+)
+
+Bytes = Callable[[int, int], None]  # how many of how many bytes are there
+
+
+def look_up(repo: str, revision: str) -> tuple[str, Path]:
+    """The commit that a revision names, and a folder with its config; raises BadInput, HubUnavailable."""
+    with _in_sentences(repo, revision):
+        info = HfApi().model_info(repo, revision=revision, timeout=ANSWER_SECONDS)
+        files = [file.rfilename for file in info.siblings or ()]
+        if not any(name.endswith(".safetensors") for name in files):
+            raise BadInput(
+                f"{repo} has no safetensors weights on the Hub; weights in other formats are not opened here."
+            )
+        assert info.sha is not None
+        config = hf_hub_download(repo, "config.json", revision=info.sha, etag_timeout=ANSWER_SECONDS)
+    return info.sha, Path(config).parent
+
+
+def download(repo: str, commit: str, report: Bytes) -> Path:
+    """The folder with the model's files, downloaded where they are not all here; raises BadInput, HubUnavailable.
+
+    What an interrupted download has brought is not brought again. Asks nobody when everything is here.
+    """
+    if folder := here(repo, commit):
+        return folder
+    with _in_sentences(repo, commit):
+        # snapshot_download tries for half a minute where nobody answers; this question is asked once.
+        HfApi().model_info(repo, revision=commit, timeout=ANSWER_SECONDS)
+        how: dict[str, Any] = {"etag_timeout": ANSWER_SECONDS, "tqdm_class": _bar(report)}
+        return Path(snapshot_download(repo, revision=commit, allow_patterns=list(FILES), **how))
+
+
+def here(repo: str, commit: str) -> Path | None:
+    """The folder with the model's files where all of them are on this machine; asks nobody."""
+    try:
+        folder = Path(snapshot_download(repo, revision=commit, allow_patterns=list(FILES), local_files_only=True))
+    except LocalEntryNotFoundError:  # also of a download that was interrupted
+        return None
+    return folder if any(folder.glob(WEIGHTS)) else None  # `look_up` leaves a folder with the config alone
+
+
+def _bar(report: Bytes) -> type[tqdm]:
+    """A progress bar that is drawn nowhere and tells how many bytes are there."""
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            settings.pop("bar_format", None)
+            # Of huggingface_hub's two counts of bytes the one on disk; what an earlier download brought is in it.
+            self.counts = str(settings.get("desc")).startswith("Reconstructing")
+            super().__init__(*arguments, **settings | {"file": io.StringIO()})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            drawn: bool | None = super().update(n)
+            if self.counts and self.total:
+                report(int(self.n), int(self.total))
+            return drawn
+
+    return Bar
+
+
+@contextmanager
+def _in_sentences(repo: str, revision: str) -> Iterator[None]:
+    """Turn the Hub's errors into sentences for a user."""
+    try:
+        yield
+    except HFValidationError as error:
+        raise BadInput(f"{repo!r} is no name of a model on the Hub.") from error
+    except GatedRepoError as error:
+        raise HubUnavailable(
+            f"{repo} is gated: accept its terms on the Hub and set HF_TOKEN to a token of your account."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise BadInput(f"{repo} has no revision {revision!r} on the Hub.") from error
+    except RepositoryNotFoundError as error:
+        raise BadInput(f"{repo} is not on the Hub, or it is private and HF_TOKEN is not set.") from error
+    except RemoteEntryNotFoundError as error:
+        raise BadInput(
+            f"{repo} has no config.json on the Hub, so it is no model that transformers could open."
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise HubUnavailable(f"{repo} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it.") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, ConnectionError, TimeoutError) as error:
+        raise HubUnavailable(
+            f"The Hub cannot be reached for {repo} ({_reason(error)}); what has been downloaded is kept, so try "
+            "again, or name a folder with the model."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")[:160]
