@@ -43,7 +43,7 @@ def mrpc_like(count: int) -> Encoded:
     """Random tokens with two labels and the lengths of MRPC."""
     rng = random.Random(0)
     lengths = [min(LONGEST, max(SHORTEST, round(rng.gauss(MEAN_LENGTH, LENGTH_DEVIATION)))) for _ in range(count)]
-    ids = tuple((101, *(rng.randrange(1000, 30000) for _ in range(length - 1))) for length in lengths)
+    ids = tuple((101, *(rng.randrange(1000, 28000) for _ in range(length - 1))) for length in lengths)
     return Encoded(ids, tuple(rng.randrange(2) for _ in range(count)), 0)
 
 
