@@ -88,6 +88,11 @@ def check_kept_layers(kept: Sequence[int], num_hidden_layers: int) -> tuple[int,
     return tuple(kept)
 
 
+def misplaced(kinds: Sequence[int], kept: Sequence[int]) -> tuple[int, int] | None:
+    """The first kept layer whose kind is not that of the place where the cut would put it, and the place."""
+    return next(((layer, place) for place, layer in enumerate(kept) if kinds[layer] != kinds[place]), None)
+
+
 def strategies_of(
     kept: Sequence[int], num_hidden_layers: int, scores: Sequence[float] | None = None
 ) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from pmb.errors import BadInput, unknown_name
+from pmb.strategies import misplaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +160,9 @@ def find_model(model: str) -> BaseModel:
 
 def check_places(model: BaseModel, kept: tuple[int, ...]) -> None:
     """Raise BadInput where a kept layer cannot stand where the cut would put it."""
-    for place, layer in enumerate(kept if model.kinds else ()):
-        if model.kinds[layer] != model.kinds[place]:
-            raise BadInput(
-                f"Layer {layer} of {model.title} cannot take the place of layer {place}, whose parameters are of "
-                f"another form; keep layer {place}."
-            )
+    if model.kinds and (found := misplaced(model.kinds, kept)):
+        layer, place = found
+        raise BadInput(
+            f"Layer {layer} of {model.title} cannot take the place of layer {place}, whose parameters are of another "
+            f"form; keep layer {place}."
+        )

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from pmb.errors import BadInput
-from pmb.strategies import check_kept_layers
+from pmb.strategies import check_kept_layers, misplaced
 
 # transformers opens a folder without any of these too, with an empty vocabulary.
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
@@ -132,12 +132,12 @@ def check_places(kinds: Sequence[int], kept: Sequence[int]) -> None:
     A saved model is opened by its config, which knows only how many layers there are; so the layer at a place must
     have the parameters that the architecture has there. (ModernBERT's first layer has no norm before attention.)
     """
-    for place, layer in enumerate(kept):
-        if kinds[layer] != kinds[place]:
-            raise BadInput(
-                f"Layer {layer} of this model cannot take the place of layer {place}: its parameters are of another "
-                f"form. Keep layer {place}."
-            )
+    if found := misplaced(kinds, kept):
+        layer, place = found
+        raise BadInput(
+            f"Layer {layer} of this model cannot take the place of layer {place}: its parameters are of another form. "
+            f"Keep layer {place}."
+        )
 
 
 def _equal_layers(layers: nn.ModuleList) -> bool:

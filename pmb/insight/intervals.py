@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 COVERAGE = 0.95
 TAIL = 1 - (1 - COVERAGE) / 2
@@ -26,6 +27,17 @@ def binomial_interval(share: float, count: int) -> Interval:
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     spread = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return Interval(share, centre - spread, centre + spread)
+
+
+def run_interval(run: Mapping[Any, Any]) -> Interval:
+    """A finished run's score with its interval over the dev examples.
+
+    A run of schema 0001 has no interval with it, and its score is an accuracy.
+    """
+    value = float(run["score"])
+    if isinstance(run["scores"], list):
+        return Interval(value, run["scores"][0]["low"], run["scores"][0]["high"])
+    return binomial_interval(value, int(run["num_dev"]))
 
 
 def seed_interval(values: Sequence[float]) -> Interval:

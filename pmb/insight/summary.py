@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pmb.insight.intervals import Interval, binomial_interval, difference_interval, seed_interval
+from pmb.insight.intervals import difference_interval, run_interval, seed_interval
 from pmb.insight.metrics import metric_of
 from pmb.strategies import STRATEGIES, drop_counts, kept_layers
 
@@ -152,7 +152,7 @@ def _configuration(group: pd.DataFrame) -> dict[str, Any]:
     kept = first["kept_layers"]
     scores = tuple(float(score) for score in group["score"])
     varied = len(set(scores)) > 1  # equal scores have no spread to speak from
-    interval = seed_interval(scores) if varied else _interval_of_run(first)
+    interval = seed_interval(scores) if varied else run_interval(first.to_dict())
     total = int(first["num_hidden_layers"])
     return {
         "kept_layers": kept,
@@ -172,14 +172,6 @@ def _configuration(group: pd.DataFrame) -> dict[str, Any]:
         "device": ", ".join(sorted(set(group["device"]))),
         "finished_at": float(group["finished_at"].max()),
     }
-
-
-def _interval_of_run(run: Any) -> Interval:
-    """Over the dev examples; a run of schema 0001 has no interval with it, and its score is an accuracy."""
-    value = float(run["score"])
-    if isinstance(run.get("scores"), list):
-        return Interval(value, run["scores"][0]["low"], run["scores"][0]["high"])
-    return binomial_interval(value, int(run["num_dev"]))
 
 
 def _difference(row: Row, whole_scores: Sequence[float]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pmb.insight.intervals import binomial_interval
+from pmb.insight.intervals import run_interval
 from pmb.lab.plan import scores_identity
 from pmb.lab.queue import spec_of_row
 from pmb.lab.store import Row, Store, get_layer_scores, get_run, list_latencies
@@ -20,6 +20,7 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
     assert row is not None, key
     spec = spec_of_row(row)
     scores = get_layer_scores(store, scores_identity(spec))
+    interval = run_interval(row) if row["state"] == "done" else None
     return {
         "run": key[:12],
         "state": row["state"],
@@ -32,7 +33,7 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
         "seed": spec.seed,
         "metric": row["metric"],
         "score": row["score"],
-        "score_interval": score_interval(row),
+        "score_interval": [interval.low, interval.high] if interval else None,
         "scores": row["scores"],
         "whole_model_score": _whole_model_score(store, spec),
         "parameters": row["parameters"],
@@ -44,16 +45,6 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
         "cached": cached,
         "error": row["error"],
     }
-
-
-def score_interval(row: Row) -> list[float] | None:
-    """The 95 % interval of a finished run's score over the dev examples."""
-    if row["state"] != "done":
-        return None
-    if row["scores"]:
-        return [row["scores"][0]["low"], row["scores"][0]["high"]]
-    interval = binomial_interval(row["score"], row["num_dev"])  # a run of schema 0001: its score is an accuracy
-    return [interval.low, interval.high]
 
 
 def _whole_model_score(store: Store, spec: RunSpec) -> float | None:
