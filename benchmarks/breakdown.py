@@ -1,16 +1,19 @@
 """Where does a training step's time go? torch's own profiler over steps of the lab and of transformers' plain model.
 
 Run: python -m benchmarks.breakdown [--write]   (with nothing else running)
-Batch 32 of the embedded task, dropout 0.1, as benchmarks/finetune.py trains. Shares are of the operators' own time; the
-profiler slows small operators, so they are upper bounds for all but the matrix products.
+Batches of the embedded task, dropout 0.1: of 32 with all cores, as benchmarks/finetune.py trains, and of 8 on one
+thread, as a run of a sweep trains; in the environment that the lab gives its children. Shares are of the operators'
+own time; the profiler slows small operators, so they are upper bounds for all but the matrix products.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 
 import click
 import torch
@@ -18,13 +21,14 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import trainer
-from benchmarks.embedded import open_embedded
+from benchmarks.embedded import Embedded, open_embedded
 from benchmarks.finetune import recipe_of
 from benchmarks.results import publish
 from pmb.engine import batches, finetune, surgery
 from pmb.engine.batches import Encoded, batch_of, shuffled_rows
 from pmb.engine.device import pick_device
 from pmb.engine.forward import plain_forward
+from pmb.lab.executors import CHILD_ENVIRONMENT
 
 STEPS = 12
 
@@ -40,10 +44,12 @@ GROUPS = {
 }
 
 
-def shares(step: Callable[[], object]) -> tuple[dict[str, float], float]:
+def shares(
+    steps: Callable[[Embedded, Encoded, int], None], found: Embedded, train: Encoded, batch_size: int
+) -> tuple[dict[str, float], float]:
     """Share of each group in the operators' own time, and milliseconds a step."""
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        step()
+        steps(found, train, batch_size)
     of_group: dict[str, float] = defaultdict(float)
     for event in profiler.key_averages():
         names = (group for group, parts in GROUPS.items() if any(part in event.key for part in parts))
@@ -52,14 +58,22 @@ def shares(step: Callable[[], object]) -> tuple[dict[str, float], float]:
     return {group: of_group[group] / total for group in [*GROUPS, "everything else"]}, total / 1000 / STEPS
 
 
-def plain_steps(train: Encoded, model_folder: Path, labels: Sequence[str]) -> None:
+def lab_steps(found: Embedded, train: Encoded, batch_size: int) -> None:
+    """What a run of the lab does."""
+    torch.manual_seed(0)
+    model = surgery.load_classifier(found.folder, found.labels)
+    recipe = replace(recipe_of(len(train), 0.1), batch_size=batch_size)
+    finetune.fine_tune(model, train, recipe, 0, pick_device(), lambda _: None)
+
+
+def plain_steps(found: Embedded, train: Encoded, batch_size: int) -> None:
     """What a loop of one's own does: the whole vocabulary, transformers' forward pass, torch's dropout and clipping."""
     torch.manual_seed(0)
-    model = surgery.load_classifier(model_folder, labels).train()
+    model = surgery.load_classifier(found.folder, found.labels).train()
     trainer.set_dropout(model, 0.1)
     forward = plain_forward(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
-    for rows in shuffled_rows(train, 32, random.Random(0)):
+    for rows in shuffled_rows(train, batch_size, random.Random(0)):
         batch = batch_of(train, rows, pick_device())
         functional.cross_entropy(forward(batch), batch.labels).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -70,25 +84,33 @@ def plain_steps(train: Encoded, model_folder: Path, labels: Sequence[str]) -> No
 @click.command()
 @click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")
 def main(write: bool) -> None:
-    """Profile both and print a table."""
-    found = open_embedded()
-    train = batches.encode(found.tokenizer, found.sentences.train[: 32 * STEPS], 128)
-
-    def lab_steps() -> None:
-        torch.manual_seed(0)
-        model = surgery.load_classifier(found.folder, found.labels)
-        finetune.fine_tune(model, train, recipe_of(32 * STEPS, 0.1), 0, pick_device(), lambda _: None)
-
-    lab, lab_milliseconds = shares(lab_steps)
-    plain, plain_milliseconds = shares(lambda: plain_steps(train, found.folder, found.labels))
-    lines = ["| operators | this lab | a plain loop |", "| --- | --- | --- |"]
-    for group in lab:
-        lines.append(
-            f"| {group} | {100 * lab[group]:.0f} % ({lab[group] * lab_milliseconds:.0f} ms) | "
-            f"{100 * plain[group]:.0f} % ({plain[group] * plain_milliseconds:.0f} ms) |"
+    """Profile both at both settings and print a table."""
+    if not CHILD_ENVIRONMENT.items() <= os.environ.items():  # malloc reads its settings when a process starts
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "benchmarks.breakdown", *sys.argv[1:]],
+            os.environ | CHILD_ENVIRONMENT,
         )
-    lines.append(f"| a step | {lab_milliseconds:.0f} ms | {plain_milliseconds:.0f} ms |")
-    command = f"`python -m benchmarks.breakdown --write`: {STEPS} steps of batch 32, dropout 0.1, in torch's profiler."
+    found = open_embedded()
+    columns = []
+    all_threads = torch.get_num_threads()
+    for batch_size, threads in ((32, all_threads), (8, 1)):
+        torch.set_num_threads(threads)
+        train = batches.encode(found.tokenizer, found.sentences.train[: batch_size * STEPS], 128)
+        for side, steps in (("this lab", lab_steps), ("a plain loop", plain_steps)):
+            columns.append(
+                (
+                    f"{side}, batch {batch_size}, {threads} thread{'s' * (threads > 1)}",
+                    *shares(steps, found, train, batch_size),
+                )
+            )
+    lines = [f"| operators | {' | '.join(title for title, _, _ in columns)} |", f"| --- |{' --- |' * len(columns)}"]
+    for group in columns[0][1]:
+        cells = [f"{100 * of[group]:.0f} % ({of[group] * milliseconds:.0f} ms)" for _, of, milliseconds in columns]
+        lines.append(f"| {group} | {' | '.join(cells)} |")
+    lines.append(f"| a step | {' | '.join(f'{milliseconds:.0f} ms' for _, _, milliseconds in columns)} |")
+    torch.set_num_threads(all_threads)  # the line of the machine counts them
+    command = f"`python -m benchmarks.breakdown --write`: {STEPS} steps of each, dropout 0.1, in torch's profiler."
     publish("Where a step's time goes", [command, "", *lines], write)
 
 
