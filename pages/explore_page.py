@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -16,11 +15,12 @@ from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.charts import accuracy, strip
+from pmb.errors import PmbError
 from pmb.insight import summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab import queue
 from pmb.lab.answer import HEADLINE_SHAPE
-from pmb.lab.plan import Plan, known_layer_scores, plan_kept, plan_strategy, plan_whole, spec_of
+from pmb.lab.plan import Plan, known_layer_scores, plan_kept, plan_strategy, plan_whole, spec_of, with_data
 from pmb.lab.sources import find_model, find_task, known_models, known_tasks, notes_on
 from pmb.lab.store import Row, change_mark, list_latencies, list_runs
 from pmb.spec import PROCEDURES, RunSpec
@@ -81,12 +81,11 @@ def load_points(
 def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan:
     """The chosen cut; contribution scores are measured now where they are not known yet."""
     store, found = ui.the_store(), settings.from_environment()
-    measures = strategy == "contribution" and known_layer_scores(store, model, task) is None
-    wait = st.spinner("Measuring what each layer contributes (about 10 seconds, once)") if measures else nullcontext()
-    with wait:
-        if measures:
-            model = pinned(model)
+    if strategy != "contribution" or known_layer_scores(store, model, task) is not None:
         return plan_strategy(store, found, model, task, strategy, drop_count)
+    model = pinned(model)
+    with ui.told("What each layer contributes is measured once, in about 10 seconds") as report:
+        return plan_strategy(store, found, model, task, strategy, drop_count, report)
 
 
 def pinned(model: BaseModel) -> BaseModel:
@@ -170,19 +169,11 @@ def _live(plan: Plan, seeds: list[int], watched: list[str], task: Task) -> None:
 
 def run_row(plan: Plan, seeds: list[int], task: Task) -> None:
     """Run and its like."""
-    choice = st.session_state
+    choice, place = st.session_state, st.empty()
     free = [seed for seed in range(len(seeds) + MORE_SEEDS + 1) if seed not in seeds]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Run", type="primary", icon=":material/play_arrow:", key="run", disabled=bool(task.missing)):
-            ask_for(plan, [seeds[0] if seeds else 0], task)
-        if st.button(
-            "Add two seeds",
-            icon=":material/add:",
-            key="more_seeds",
-            help="Narrows the interval.",
-            disabled=bool(task.missing),
-        ):
-            ask_for(plan, free[:MORE_SEEDS], task)
+    with place.container(horizontal=True, vertical_alignment="center"):
+        once = st.button("Run", type="primary", icon=":material/play_arrow:", key="run")
+        more = st.button("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
         if choice.pop("told_cached", False):
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
         with st.popover("Command", icon=":material/terminal:", type="tertiary"):
@@ -193,14 +184,24 @@ def run_row(plan: Plan, seeds: list[int], task: Task) -> None:
                 + (f" --procedure {choice.procedure}" if choice.procedure != PROCEDURES[0] else ""),
                 language="bash",
             )
+    if once or more:
+        with place.container():
+            ask_for(plan, free[:MORE_SEEDS] if more else [seeds[0] if seeds else 0], task)
 
 
 def ask_for(plan: Plan, seeds: list[int], task: Task) -> None:
-    """Queue the runs; a cached answer is marked as such."""
-    choice = st.session_state
-    plan = plan_kept(pinned(plan.model), plan.kept_layers)
-    submissions = queue.submit(ui.the_store(), specs_of(plan, task, seeds))
-    choice["told_cached"] = all(submission.cached for submission in submissions)
+    """Queue the runs, after what they need has been looked up or fetched; a cached answer is marked as such."""
+    choice, store = st.session_state, ui.the_store()
+    try:
+        plan = plan_kept(pinned(plan.model), plan.kept_layers)
+        with ui.told(f"Fetching {task.title} from the Hub") as report:
+            specs = with_data(
+                store, settings.from_environment(), task, lambda data: specs_of(plan, data, seeds), report
+            )
+        submissions = queue.submit(store, specs)
+        choice["told_cached"] = all(submission.cached for submission in submissions)
+    except PmbError as error:
+        choice["told_problem"] = str(error)
     st.rerun()
 
 
@@ -350,7 +351,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         bind="query-params",
         width=CONTROL_PIXELS,
         accept_new_options=True,
-        help="GLUE's tasks need PMB_GLUE_DIR; a table of your own is csv:PATH.",
+        help="GLUE's tasks come from PMB_GLUE_DIR, else from the Hub; a table of your own is csv:PATH.",
     )
     model, task = find_model(store, found, model_name), find_task(store, found, task_name)
     strategy = st.selectbox(
@@ -396,9 +397,7 @@ rows: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.record
 chosen, whole = rows.get(plan.kept_layers), rows.get(plan_whole(model).kept_layers)
 
 if chosen is None:
-    st.markdown(
-        f"##### This cut has not been measured with recipe {recipe} yet.{'' if task.missing else ' Press Run.'}"
-    )
+    st.markdown(f"##### This cut has not been measured with recipe {recipe} yet. Press Run.")
 else:
     st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
 
@@ -415,17 +414,18 @@ st.altair_chart(
 )
 if model.shared:
     st.caption("All layers of this model are the same weights: dropping some saves time, but no parameters.")
-if task.missing:
-    st.info(task.missing, icon=":material/folder_off:")
+if task.unfetched:
+    st.caption(f"The sentences of {task.title} are not on this machine; the first run fetches them from the Hub.")
 if task.warning:
     st.warning(task.warning, icon=":material/warning:")
 for note in notes_on(store, task.id):
     st.caption(ui.plain(note))
 cards(chosen, plan, whole, task)
 buttons(plan, chosen, task)
+if problem := st.session_state.pop("told_problem", ""):
+    st.warning(ui.plain(problem), icon=":material/warning:")
 if points.empty:
-    if not task.missing:
-        st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")
+    st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")
 else:
     charts(points, strategy, drop_count)
     method(table, model, task, recipe)

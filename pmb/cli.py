@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,17 +28,17 @@ from pmb.lab import queue
 from pmb.lab.answer import answer
 from pmb.lab.plan import (
     Plan,
-    check_data,
     plan_kept,
     plan_strategy,
     plan_sweep,
     plan_threshold,
     spec_of,
     strategies_of_plan,
+    with_data,
 )
 from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, list_runs, open_store, write_shipped
-from pmb.spec import PROCEDURES
+from pmb.spec import PROCEDURES, Progress, progress_count
 from pmb.strategies import STRATEGIES, check_strategy
 
 DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_RECIPE = "minilm-l6", "rotten-tomatoes", "quick"
@@ -156,8 +156,10 @@ def run(recipe: str, seed: int, procedure: str, as_json: bool, **cut: Any) -> No
     find_recipe(recipe)
     with opened_store() as (store, found):
         task = find_task(store, found, cut["task"])
-        spec = spec_of(chosen_plan(store, found, Cut(**cut), task), task, recipe, seed, procedure)
-        check_data(store, task, [spec])
+        chosen = chosen_plan(store, found, Cut(**cut), task)
+        (spec,) = with_data(
+            store, found, task, lambda data: [spec_of(chosen, data, recipe, seed, procedure)], show_fetching
+        )
         submission = queue.submit(store, [spec])[0]
         if not submission.cached:
             from pmb.lab.waiting import wait_for  # a cached answer needs no worker
@@ -200,8 +202,13 @@ def sweep(
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model, pinned=True), find_task(store, found, task)
         plans = plan_sweep(store, found, model_row, task_row, strategies, drops)
-        specs = [spec_of(plan, task_row, recipe, seed, procedure) for seed in seeds for plan in plans]
-        check_data(store, task_row, specs)
+        specs = with_data(
+            store,
+            found,
+            task_row,
+            lambda data: [spec_of(plan, data, recipe, seed, procedure) for seed in seeds for plan in plans],
+            show_fetching,
+        )
         submissions = queue.submit(store, specs)
         cached = sum(submission.cached for submission in submissions)
         click.echo(f"{len(plans)} cuts, {len(specs)} runs, {cached} of them cached.", err=True)
@@ -375,6 +382,11 @@ def show_progress(line: str) -> None:
     """One changing line on a terminal, nothing elsewhere."""
     if sys.stderr.isatty():
         click.echo(f"\r\033[K{line}", nl=False, err=True)
+
+
+def show_fetching(progress: Progress) -> None:
+    """How far a download before a run is."""
+    show_progress(f"{progress.phase} {progress_count(asdict(progress))}")
 
 
 def print_answer(values: Row) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Self
@@ -148,6 +149,9 @@ class Progress:
     steps: int = 0
     loss: float | None = None
     seconds_left: float | None = None
+
+
+Report = Callable[[Progress], None]
 
 
 def progress_count(progress: dict[str, Any]) -> str:

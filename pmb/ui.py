@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 
 import pandas as pd
 import streamlit as st
@@ -14,7 +16,7 @@ from pmb.errors import BadInput, PmbError
 from pmb.insight.metrics import shown
 from pmb.lab import queue
 from pmb.lab.store import Row, Store, get_run, list_runs, open_store
-from pmb.spec import progress_count
+from pmb.spec import Progress, Report, progress_count
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits
 MARKDOWN = "\\`*_{}[]()<>#+!|~$:"
@@ -107,8 +109,24 @@ def _status() -> None:
 
 def share_done(row: Row) -> float:
     """How much of a run's training is done, 0 to 1."""
-    progress = row["progress"] or {}
-    return min(1.0, progress["step"] / progress["steps"]) if progress.get("steps") else 0.0
+    return _share(Progress(**row["progress"])) if row["progress"] else 0.0
+
+
+def _share(progress: Progress) -> float:
+    return min(1.0, progress.step / progress.steps) if progress.steps else 0.0
+
+
+@contextmanager
+def told(text: str) -> Iterator[Report]:
+    """A bar for work that the page waits for, drawn when what this gives is first called with how far the work is."""
+    bar = st.empty()
+
+    def tell(progress: Progress) -> None:
+        parts = [text, progress.phase, progress_count(asdict(progress))]
+        bar.progress(_share(progress), ", ".join(filter(None, parts)))
+
+    yield tell
+    bar.empty()
 
 
 def progress_line(row: Row) -> str:

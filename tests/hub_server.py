@@ -1,4 +1,4 @@
-"""A small Hugging Face Hub on loopback: the parts of its protocol that opening a model needs."""
+"""A small Hugging Face Hub on loopback: the parts of its protocol that models and datasets need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMIT = hashlib.sha1(b"the only commit").hexdigest()
 
 @dataclass
 class Repository:
-    """Files by name; a gated one tells of itself and gives nothing away."""
+    """Files by path; a gated one tells of itself and gives nothing away."""
 
     files: dict[str, bytes]
     gated: bool = False
@@ -28,7 +28,7 @@ class Repository:
 class Hub:
     """What the server has, and what was asked of it."""
 
-    repositories: dict[str, Repository]
+    repositories: dict[str, Repository]  # by owner/name; datasets as datasets/owner/name
     url: str = ""
     requests: list[tuple[str, str, int]] = field(default_factory=list)  # method, path, first byte
 
@@ -70,8 +70,10 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             path = urlsplit(self.path).path
             start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
             hub.requests.append((self.command, path, start))
-            parts = path.removeprefix("/api/models/").strip("/").split("/")
-            repository = hub.repositories.get("/".join(parts[:2]))
+            bare = path.removeprefix("/api").removeprefix("/models").strip("/")
+            kind = "datasets/" if bare.startswith("datasets/") else ""
+            parts = bare.removeprefix(kind).split("/")
+            repository = hub.repositories.get(kind + "/".join(parts[:2]))
             if repository is None:
                 self.fail(401, "RepoNotFound")
             elif len(parts) > 3 and parts[3] not in ("main", COMMIT):

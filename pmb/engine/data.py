@@ -6,32 +6,49 @@ import bz2
 import csv
 import hashlib
 import io
+import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from pmb.catalog.tasks import Task
 from pmb.engine import assets
 from pmb.engine.examples import Example, TaskData, revision_of
-from pmb.engine.glue import load_glue
-from pmb.errors import BadInput
+from pmb.engine.glue import load_glue, load_hub_glue
+from pmb.spec import Progress, Report
+
+BYTES_A_MEGABYTE = 1_000_000
 
 
-def load_task(task: Task, assets_folder: Path) -> TaskData:
-    """Read a task's examples; raises AssetsUnavailable, BadInput."""
+def load_task(task: Task, assets_folder: Path, report: Report = lambda _: None) -> TaskData:
+    """Read a task's examples, downloaded where they are not here; raises PmbError."""
     if task.table:
         from pmb.engine.tables import load_table  # pandas: time that no other task needs
 
         return load_table(task.table).data
-    if task.glue:
-        if task.missing:
-            raise BadInput(task.missing)
+    if task.folder:
         return load_glue(task.id, Path(task.folder))
+    if task.hub:
+        from pmb.engine import hub
+
+        folder = hub.download(task.hub, task.commit, hub.glue_files(task.id), in_megabytes(report))
+        return load_hub_glue(task.id, folder)
     return _embedded(task, assets_folder)
 
 
-def inspect_task(task: Task, assets_folder: Path) -> tuple[Task, tuple[str, ...]]:
-    """The task with everything filled in that its data say, and notes on them; raises AssetsUnavailable, BadInput."""
+def in_megabytes(report: Report) -> Callable[[int, int], None]:
+    """What a download calls with bytes, as progress."""
+    return lambda done, total: report(
+        Progress("downloading", done // BYTES_A_MEGABYTE, math.ceil(total / BYTES_A_MEGABYTE))
+    )
+
+
+def inspect_task(task: Task, assets_folder: Path, report: Report) -> tuple[Task, tuple[str, ...]]:
+    """The task with everything filled in that its data say, and notes on them; raises PmbError.
+
+    Of a dataset on the Hub the newest commit is fetched. Its revision is the digest of what is in it, as of a folder.
+    """
     if task.table:
         from pmb.engine.tables import load_table
 
@@ -40,7 +57,11 @@ def inspect_task(task: Task, assets_folder: Path) -> tuple[Task, tuple[str, ...]
         metrics = ("accuracy", "macro f1") if chosen.labels else ("pearson", "spearman")
         task = replace(task, table=chosen.table, labels=chosen.labels, metrics=metrics, pair=bool(chosen.table.pair))
     else:
-        found = load_task(task, assets_folder)
+        if task.unfetched:
+            from pmb.engine import hub
+
+            task = replace(task, commit=hub.newest_commit(task.hub, hub.glue_files(task.id)))
+        found = load_task(task, assets_folder, report)
     revision = task.revision if task.wheel else revision_of(found)
     return replace(task, revision=revision, train_examples=len(found.train), dev_examples=len(found.dev)), found.notes
 

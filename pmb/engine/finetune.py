@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,12 +21,10 @@ from pmb.engine.dropout import set_dropout
 from pmb.engine.forward import Forward, evaluated, pick_forward, plain_forward, same_logits
 from pmb.engine.vocabulary import compacted
 from pmb.errors import RunFailed
-from pmb.spec import Progress, Recipe
+from pmb.spec import Progress, Recipe, Report
 
 EVALUATION_BATCH = 64
 PROBE_EXAMPLES = 4  # by which a shortcut shows that it is exact
-
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)

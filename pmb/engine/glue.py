@@ -1,4 +1,4 @@
-"""GLUE in its official layout: a folder a task, tab-separated files in which quotes are characters like others."""
+"""GLUE: in its official layout, tab-separated files in which quotes are characters; and in Parquet, as on the Hub."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from pmb.engine.examples import Example, TaskData, in_hash_order
 from pmb.errors import BadInput
 
+SCORE_DECIMALS = 3  # of STS-B
 NAMED_LINES = 5  # so many faulty lines are named one by one
 
 
@@ -22,24 +23,41 @@ class Layout:
     columns: tuple[str, ...] = ()  # of files without a header
     dev: tuple[tuple[str, str], ...] = (("", "dev.tsv"),)  # (name, file); the first is the one that is scored
     no_label: str = ""  # what stands where the annotators did not agree
+    hub_texts: tuple[str, ...] = ()  # the columns as the Hub calls them, where it does otherwise
+    hub_names: tuple[str, ...] = ()  # the labels as the Hub calls them, in the same order as `coding`
 
 
+ENTAILMENT = ("entailment", "not_entailment")
 LAYOUTS = {
-    "sst2": Layout(("sentence",), "label", ("0", "1")),
-    "mrpc": Layout(("#1 String", "#2 String"), "Quality", ("0", "1")),
-    "rte": Layout(("sentence1", "sentence2"), "label", ("entailment", "not_entailment")),
-    "cola": Layout(("sentence",), "label", ("0", "1"), columns=("source", "label", "mark", "sentence")),
+    "sst2": Layout(("sentence",), "label", ("0", "1"), hub_names=("negative", "positive")),
+    "mrpc": Layout(
+        ("#1 String", "#2 String"),
+        "Quality",
+        ("0", "1"),
+        hub_texts=("sentence1", "sentence2"),
+        hub_names=("not_equivalent", "equivalent"),
+    ),
+    "rte": Layout(("sentence1", "sentence2"), "label", ENTAILMENT, hub_names=ENTAILMENT),
+    "cola": Layout(
+        ("sentence",),
+        "label",
+        ("0", "1"),
+        columns=("source", "label", "mark", "sentence"),
+        hub_names=("unacceptable", "acceptable"),
+    ),
     "stsb": Layout(("sentence1", "sentence2"), "score", ()),
-    "qnli": Layout(("question", "sentence"), "label", ("entailment", "not_entailment")),
-    "qqp": Layout(("question1", "question2"), "is_duplicate", ("0", "1")),
+    "qnli": Layout(("question", "sentence"), "label", ENTAILMENT, hub_names=ENTAILMENT),
+    "qqp": Layout(("question1", "question2"), "is_duplicate", ("0", "1"), hub_names=("not_duplicate", "duplicate")),
     "mnli": Layout(
         ("sentence1", "sentence2"),
         "gold_label",
         ("entailment", "neutral", "contradiction"),
         dev=(("", "dev_matched.tsv"), ("mismatched", "dev_mismatched.tsv")),
         no_label="-",
+        hub_texts=("premise", "hypothesis"),
+        hub_names=("entailment", "neutral", "contradiction"),
     ),
-    "wnli": Layout(("sentence1", "sentence2"), "label", ("0", "1")),
+    "wnli": Layout(("sentence1", "sentence2"), "label", ("0", "1"), hub_names=("not_entailment", "entailment")),
 }
 MSR_FILE, MSR_DEV_IDS = "msr_paraphrase_train.txt", "dev_ids.tsv"  # MRPC as Microsoft packs it
 
@@ -68,6 +86,58 @@ def load_glue(task: str, folder: Path) -> TaskData:
     train = _read(folder / "train.tsv", layout, notes)
     devs = {name: _read(folder / file, layout, notes) for name, file in layout.dev}
     return TaskData(in_hash_order(train), devs.pop(""), devs, tuple(notes.lines))
+
+
+def load_hub_glue(task: str, folder: Path) -> TaskData:
+    """Read a task from the Parquet files of the Hub's GLUE in `folder`; raises BadInput with the file and the row.
+
+    Labels are indices there, whose names must be the expected ones in the expected order; -1 stands where there is no
+    label. STS-B's scores are rounded to the three decimals that its authors wrote, since they are stored as float32.
+    """
+    layout, notes = LAYOUTS[task], _Notes()
+    train = _read_parquet(folder, f"{task}/train-*.parquet", layout, notes)
+    devs = {
+        name: _read_parquet(folder, f"{task}/{Path(file).stem.replace('dev', 'validation')}-*.parquet", layout, notes)
+        for name, file in layout.dev
+    }
+    return TaskData(in_hash_order(train), devs.pop(""), devs, tuple(notes.lines))
+
+
+def _read_parquet(folder: Path, pattern: str, layout: Layout, notes: _Notes) -> tuple[Example, ...]:
+    # Imported here: seconds that files of the official layout need not take.
+    import datasets  # type: ignore[import-untyped]
+
+    paths = sorted(folder.glob(pattern))
+    if not paths:
+        raise BadInput(f"{folder} has no file {pattern}.")
+    datasets.disable_progress_bars()
+    try:
+        table = datasets.load_dataset("parquet", data_files=[str(path) for path in paths], split="train")
+    except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
+        raise BadInput(
+            f"{paths[0].name} of {folder} cannot be read; delete it, so that it is fetched again."
+        ) from error
+    texts = layout.hub_texts or layout.texts
+    if missing := [name for name in (*texts, "label") if name not in table.column_names]:
+        raise BadInput(f"{paths[0].name} has no column {missing[0]!r}; it has {', '.join(table.column_names)}.")
+    names = getattr(table.features["label"], "names", None)
+    if names is not None and tuple(names) != layout.hub_names:
+        raise BadInput(
+            f"{paths[0].name} has the labels {', '.join(names)}; {', '.join(layout.hub_names)} are expected."
+        )
+    faults: list[str] = []
+    examples = []
+    for number, row in enumerate(table, 1):
+        label = row["label"]
+        if layout.coding and label not in range(len(layout.coding)):
+            faults.append(f"row {number}, which has no label")
+            continue
+        words = tuple(row[name].strip() for name in texts)
+        examples.append(Example(words, label if layout.coding else round(float(label), SCORE_DECIMALS)))
+    notes.add(paths[0], faults)
+    if not examples:
+        raise BadInput(f"{paths[0].name} of {folder} has no examples.")
+    return tuple(examples)
 
 
 def _from_msr(layout: Layout, folder: Path, notes: _Notes) -> TaskData:

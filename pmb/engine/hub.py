@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub: looked up once, pinned to a commit, downloaded with progress, then used offline.
+"""Models and data of the Hugging Face Hub: looked up once, pinned to a commit, downloaded with progress, used offline.
 
 The Hub's own cache keeps the files (`HF_HOME`), so that other programs share them; `HF_ENDPOINT`, `HF_TOKEN` and
 `HF_HUB_OFFLINE` are huggingface_hub's.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,28 @@ FILES = (
 Bytes = Callable[[int, int], None]  # how many of how many bytes are there
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which files of which kind of repository; `otherwise` is what a user can do where they cannot be had."""
+
+    kind: str  # "model" or "dataset"
+    files: tuple[str, ...]
+    needed: tuple[str, ...]  # each is a pattern that some file must match
+    otherwise: str
+
+
+MODEL = Wanted("model", FILES, (WEIGHTS,), "name a folder with the model")
+
+
+def glue_files(task: str) -> Wanted:
+    """The train and dev files of one task of the Hub's GLUE."""
+    files = (f"{task}/train-*.parquet", f"{task}/validation*.parquet")
+    return Wanted("dataset", files, files, "set PMB_GLUE_DIR to a folder in the official GLUE layout")
+
+
 def look_up(repo: str, revision: str) -> tuple[str, Path]:
-    """The commit that a revision names, and a folder with its config; raises BadInput, HubUnavailable."""
-    with _in_sentences(repo, revision):
+    """The commit that a model's revision names, and a folder with its config; raises BadInput, HubUnavailable."""
+    with _in_sentences(repo, revision, MODEL):
         info = HfApi().model_info(repo, revision=revision, timeout=ANSWER_SECONDS)
         files = [file.rfilename for file in info.siblings or ()]
         if not any(name.endswith(".safetensors") for name in files):
@@ -55,27 +75,43 @@ def look_up(repo: str, revision: str) -> tuple[str, Path]:
     return info.sha, Path(config).parent
 
 
-def download(repo: str, commit: str, report: Bytes) -> Path:
-    """The folder with the model's files, downloaded where they are not all here; raises BadInput, HubUnavailable.
+def newest_commit(repo: str, wanted: Wanted) -> str:
+    """The commit that is the newest now; raises BadInput, HubUnavailable."""
+    with _in_sentences(repo, "main", wanted):
+        commit = HfApi().repo_info(repo, revision="main", repo_type=wanted.kind, timeout=ANSWER_SECONDS).sha
+    assert commit is not None
+    return commit
+
+
+def download(repo: str, commit: str, wanted: Wanted, report: Bytes) -> Path:
+    """The folder with the wanted files, downloaded where they are not all here; raises BadInput, HubUnavailable.
 
     What an interrupted download has brought is not brought again. Asks nobody when everything is here.
     """
-    if folder := here(repo, commit):
+    if folder := here(repo, commit, wanted):
         return folder
-    with _in_sentences(repo, commit):
+    with _in_sentences(repo, commit, wanted):
         # snapshot_download tries for half a minute where nobody answers; this question is asked once.
-        HfApi().model_info(repo, revision=commit, timeout=ANSWER_SECONDS)
-        how: dict[str, Any] = {"etag_timeout": ANSWER_SECONDS, "tqdm_class": _bar(report)}
-        return Path(snapshot_download(repo, revision=commit, allow_patterns=list(FILES), **how))
+        HfApi().repo_info(repo, revision=commit, repo_type=wanted.kind, timeout=ANSWER_SECONDS)
+        how: dict[str, Any] = {"etag_timeout": ANSWER_SECONDS, "tqdm_class": _bar(report), "repo_type": wanted.kind}
+        folder = Path(snapshot_download(repo, revision=commit, allow_patterns=list(wanted.files), **how))
+    if lacking := _lacking(folder, wanted):
+        raise BadInput(f"{repo} has no file {lacking} on the Hub; {wanted.otherwise}.")
+    return folder
 
 
-def here(repo: str, commit: str) -> Path | None:
-    """The folder with the model's files where all of them are on this machine; asks nobody."""
+def here(repo: str, commit: str, wanted: Wanted) -> Path | None:
+    """The folder with the wanted files where all of them are on this machine; asks nobody."""
+    how: dict[str, Any] = {"allow_patterns": list(wanted.files), "repo_type": wanted.kind, "local_files_only": True}
     try:
-        folder = Path(snapshot_download(repo, revision=commit, allow_patterns=list(FILES), local_files_only=True))
+        folder = Path(snapshot_download(repo, revision=commit, **how))
     except LocalEntryNotFoundError:  # also of a download that was interrupted
         return None
-    return folder if any(folder.glob(WEIGHTS)) else None  # `look_up` leaves a folder with the config alone
+    return None if _lacking(folder, wanted) else folder  # `look_up` leaves a folder with the config alone
+
+
+def _lacking(folder: Path, wanted: Wanted) -> str | None:
+    return next((pattern for pattern in wanted.needed if not any(folder.glob(pattern))), None)
 
 
 def _bar(report: Bytes) -> type[tqdm]:
@@ -98,12 +134,12 @@ def _bar(report: Bytes) -> type[tqdm]:
 
 
 @contextmanager
-def _in_sentences(repo: str, revision: str) -> Iterator[None]:
+def _in_sentences(repo: str, revision: str, wanted: Wanted) -> Iterator[None]:
     """Turn the Hub's errors into sentences for a user."""
     try:
         yield
     except HFValidationError as error:
-        raise BadInput(f"{repo!r} is no name of a model on the Hub.") from error
+        raise BadInput(f"{repo!r} is no name of a {wanted.kind} on the Hub.") from error
     except GatedRepoError as error:
         raise HubUnavailable(
             f"{repo} is gated: accept its terms on the Hub and set HF_TOKEN to a token of your account."
@@ -117,11 +153,13 @@ def _in_sentences(repo: str, revision: str) -> Iterator[None]:
             f"{repo} has no config.json on the Hub, so it is no model that transformers could open."
         ) from error
     except OfflineModeIsEnabled as error:
-        raise HubUnavailable(f"{repo} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it.") from error
+        raise HubUnavailable(
+            f"{repo} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it; unset it, or {wanted.otherwise}."
+        ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, ConnectionError, TimeoutError) as error:
         raise HubUnavailable(
             f"The Hub cannot be reached for {repo} ({_reason(error)}); what has been downloaded is kept, so try "
-            "again, or name a folder with the model."
+            f"again, or {wanted.otherwise}."
         ) from error
 
 

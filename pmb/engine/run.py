@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -18,11 +17,9 @@ from pmb.catalog.tasks import Task
 from pmb.engine import assets, batches, data, finetune, latency, metrics, similarity, surgery, tokens
 from pmb.engine.batches import Encoded
 from pmb.engine.device import device_name, machine_name, pick_device, use_threads, versions
-from pmb.engine.finetune import Report
 from pmb.settings import cores
-from pmb.spec import Latency, Progress, RunResult, RunSpec
+from pmb.spec import Latency, Progress, Report, RunResult, RunSpec
 
-BYTES_A_MEGABYTE = 1_000_000
 BYTES_A_PARAMETER = 4  # float32
 WARM_UP_SENTENCES = 8
 
@@ -35,7 +32,7 @@ def run(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, re
     start = time.perf_counter()
     report(Progress("loading"))
     folder = model_folder(model_row, assets_folder, report)
-    parts = encoded(spec, task, folder, assets_folder)
+    parts = encoded(spec, task, folder, assets_folder, report)
     train, dev = parts.pop("train"), parts.pop("dev")
     device = pick_device()
     torch.manual_seed(spec.seed)
@@ -61,8 +58,8 @@ def run(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, re
         predictions=predictions,
         parameters=parameters,
         whole_model_parameters=whole_parameters,
-        megabytes=parameters * BYTES_A_PARAMETER / BYTES_A_MEGABYTE,
-        whole_model_megabytes=whole_parameters * BYTES_A_PARAMETER / BYTES_A_MEGABYTE,
+        megabytes=parameters * BYTES_A_PARAMETER / data.BYTES_A_MEGABYTE,
+        whole_model_megabytes=whole_parameters * BYTES_A_PARAMETER / data.BYTES_A_MEGABYTE,
         train_seconds=training.seconds,
         total_seconds=time.perf_counter() - start,
         losses=training.losses,
@@ -81,18 +78,15 @@ def model_folder(row: BaseModel, assets_folder: Path, report: Report = lambda _:
         return Path(row.folder)
     from pmb.engine import hub  # time to import that no other model needs
 
-    def tell(done: int, total: int) -> None:
-        report(Progress("downloading", done // BYTES_A_MEGABYTE, math.ceil(total / BYTES_A_MEGABYTE)))
-
-    return hub.download(row.hub, row.revision, tell)
+    return hub.download(row.hub, row.revision, hub.MODEL, data.in_megabytes(report))
 
 
-def encoded(spec: RunSpec, task: Task, folder: Path, assets_folder: Path) -> dict[str, Encoded]:
+def encoded(spec: RunSpec, task: Task, folder: Path, assets_folder: Path, report: Report) -> dict[str, Encoded]:
     """The tokens of a run's "train", "dev" and other dev examples; raises PmbError."""
     recipe = spec.recipe
 
     def encode() -> dict[str, Encoded]:
-        found = data.load_task(task, assets_folder)
+        found = data.load_task(task, assets_folder, report)
         tokenizer = surgery.load_tokenizer(folder)
         parts = {"train": found.train[: recipe.train_sentences], "dev": found.dev, **found.more_dev}
         return {name: batches.encode(tokenizer, examples, recipe.max_length) for name, examples in parts.items()}
@@ -129,7 +123,7 @@ def _is_here(row: BaseModel, assets_folder: Path) -> bool:
         return True
     from pmb.engine import hub
 
-    return hub.here(row.hub, row.revision) is not None
+    return hub.here(row.hub, row.revision, hub.MODEL) is not None
 
 
 def measure_latency(model: BaseModel, task: Task, depths: Sequence[int], assets_folder: Path) -> list[Latency]:
@@ -138,10 +132,14 @@ def measure_latency(model: BaseModel, task: Task, depths: Sequence[int], assets_
     return latency.measure_latency(model_folder(model, assets_folder), task.labels, depths, pick_device())
 
 
-def measure_similarity(model: BaseModel, task: Task, num_sentences: int, assets_folder: Path) -> tuple[float, ...]:
+def measure_similarity(
+    model: BaseModel, task: Task, num_sentences: int, assets_folder: Path, report: Report
+) -> tuple[float, ...]:
     """Contribution scores of the pre-trained model's layers over the first TRAIN examples; raises PmbError."""
-    examples = data.load_task(task, assets_folder).train[:num_sentences]
-    return similarity.layer_similarity(model_folder(model, assets_folder), examples, pick_device())
+    examples = data.load_task(task, assets_folder, report).train[:num_sentences]
+    folder = model_folder(model, assets_folder, report)
+    report(Progress("measuring what each layer contributes"))
+    return similarity.layer_similarity(folder, examples, pick_device())
 
 
 def inspect_model(row: BaseModel, assets_folder: Path) -> BaseModel:

@@ -68,21 +68,21 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     Kinds: "run" with "spec", "threads", "alone", "timed_devices"; "latency" with "depths"; "similarity" with
     "sentences"; all of these with the rows "model" and "task". "inspect model" and "inspect task" with a "row".
     """
-    assets_folder = Path(job["assets"])
+    assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
         return {"row": asdict(engine.inspect_model(BaseModel.from_dict(job["row"]), assets_folder)), "notes": []}
     if job["kind"] == "inspect task":
-        row, notes = engine.data.inspect_task(Task.from_dict(job["row"]), assets_folder)
+        row, notes = engine.data.inspect_task(Task.from_dict(job["row"]), assets_folder, report)
         return {"row": asdict(row), "notes": list(notes)}
     model, task = _rows(job)
     if job["kind"] == "latency":
         latencies = engine.measure_latency(model, task, job["depths"], assets_folder)
         return {"latencies": [asdict(latency) for latency in latencies]}
     if job["kind"] == "similarity":
-        return {"scores": engine.measure_similarity(model, task, job["sentences"], assets_folder)}
+        return {"scores": engine.measure_similarity(model, task, job["sentences"], assets_folder, report)}
     spec = RunSpec.from_dict(job["spec"])
     engine.use_threads(job["threads"])
-    result = engine.run(spec, model, task, assets_folder, _throttled(send))
+    result = engine.run(spec, model, task, assets_folder, report)
     depth = len(spec.kept_layers)
     latencies = []
     if job["alone"] and depth < spec.num_hidden_layers and result.device not in job["timed_devices"]:

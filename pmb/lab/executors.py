@@ -15,6 +15,7 @@ from typing import Any
 
 from pmb.errors import RunFailed
 from pmb.settings import REPOSITORY
+from pmb.spec import Progress, Report
 
 LOG_LINES = 200
 KILL_SECONDS = 1.0  # between asking a child to end and killing it
@@ -100,16 +101,18 @@ class Child:
             raise ChildDied(f"The process of this run died ({reason}); perhaps it ran out of memory.")
         return message
 
-    def ask(self, job: Message) -> Message:
+    def ask(self, job: Message, report: Report) -> Message:
         """Do one job, wait for its answer and end; raises RunFailed with the child's sentence."""
         try:
             self.send(job)
             while True:
                 message = self.receive(None)
-                if message is not None and "error" in message:
+                assert message is not None  # there is no time limit
+                if "error" in message:
                     raise RunFailed(message["error"])
-                if message is not None and "progress" not in message:
+                if "progress" not in message:
                     return message
+                report(Progress(**message["progress"]))
         finally:
             self.end()
 
@@ -205,6 +208,6 @@ class Spares:
             child.end()
 
 
-def ask(job: Message) -> Message:
+def ask(job: Message, report: Report = lambda _: None) -> Message:
     """Do one job in a new child and wait for its answer; raises RunFailed with the child's sentence."""
-    return Child().ask(job)
+    return Child().ask(job, report)

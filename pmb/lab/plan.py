@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from pmb.catalog.models import BaseModel, check_places
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput
+from pmb.lab.sources import find_task
 from pmb.lab.store import Row, Store, get_layer_scores, runs_by_key, save_layer_scores
 from pmb.settings import Settings
-from pmb.spec import PROCEDURES, RunSpec
+from pmb.spec import PROCEDURES, Progress, Report, RunSpec
 from pmb.strategies import (
     check_drop_count,
     check_kept_layers,
@@ -43,14 +44,20 @@ def plan_whole(model: BaseModel) -> Plan:
 
 
 def plan_strategy(
-    store: Store, settings: Settings, model: BaseModel, task: Task, strategy: str, drop_count: int
+    store: Store,
+    settings: Settings,
+    model: BaseModel,
+    task: Task,
+    strategy: str,
+    drop_count: int,
+    report: Report = lambda _: None,
 ) -> Plan:
     """The cut that a strategy makes; measures contribution scores where they are needed and not known yet."""
     depth = model.num_hidden_layers
     check_drop_count(strategy, depth, drop_count)
     scores = None
     if strategy == "contribution":
-        scores = layer_scores(store, settings, model, task)
+        scores = layer_scores(store, settings, model, task, report)
     return plan_kept(model, kept_layers(strategy, depth, drop_count, scores))
 
 
@@ -128,25 +135,36 @@ def _possible(
         return None
 
 
-def check_data(store: Store, task: Task, specs: Sequence[RunSpec]) -> None:
-    """Raise BadInput where a run would need data that are not on this machine."""
-    if task.missing:
+def with_data(
+    store: Store, settings: Settings, task: Task, specs_on: Callable[[Task], list[RunSpec]], report: Report
+) -> list[RunSpec]:
+    """The runs on a task, whose data are fetched first where a run needs them: what is known is not fetched for."""
+    specs = specs_on(task)
+    if task.unfetched:
         done = {row["key"] for row in runs_by_key(store, [spec.key for spec in specs]) if row["state"] == "done"}
         if any(spec.key not in done for spec in specs):
-            raise BadInput(task.missing)
+            report(Progress("starting"))
+            return specs_on(find_task(store, settings, task.id, pinned=True, report=report))
+    return specs
 
 
-def layer_scores(store: Store, settings: Settings, model: BaseModel, task: Task) -> tuple[float, ...]:
+def layer_scores(
+    store: Store, settings: Settings, model: BaseModel, task: Task, report: Report = lambda _: None
+) -> tuple[float, ...]:
     """Contribution scores from the store, else measured now in a child process (seconds) and remembered."""
     from pmb.lab.executors import ask  # time to import that a cached answer needs not take
 
     identity = _identity(model, task)
     scores = get_layer_scores(store, identity)
     if scores is None:
-        if task.missing:
-            raise BadInput(task.missing)
+        report(Progress("starting"))
+    if scores is None and task.unfetched:
+        task = find_task(store, settings, task.id, pinned=True, report=report)
+        identity = _identity(model, task)
+        scores = get_layer_scores(store, identity)
+    if scores is None:
         job = {"kind": "similarity", "model": asdict(model), "task": asdict(task), "assets": str(settings.assets)}
-        scores = tuple(ask(job | {"sentences": SCORE_SENTENCES})["scores"])
+        scores = tuple(ask(job | {"sentences": SCORE_SENTENCES}, report)["scores"])
         save_layer_scores(store, identity, scores)
     return scores
 

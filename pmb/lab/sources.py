@@ -23,7 +23,7 @@ from pmb.errors import BadInput, RunFailed, unknown_name
 from pmb.lab.schema import sources
 from pmb.lab.store import Row, Store
 from pmb.settings import Settings
-from pmb.spec import RunSpec
+from pmb.spec import Report, RunSpec
 
 TABLE = "csv:"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -62,10 +62,13 @@ def _hub_model(store: Store, settings: Settings, name: str, pinned: bool) -> Bas
     return BaseModel.from_dict(_facts(store, settings, "model", name, ON_THE_HUB, asdict(row)))
 
 
-def find_task(store: Store, settings: Settings, name: str) -> Task:
+def find_task(
+    store: Store, settings: Settings, name: str, pinned: bool = False, report: Report = lambda _: None
+) -> Task:
     """The task of that name; its files are looked into when they are new or have changed; raises BadInput.
 
-    A GLUE task whose files are not here is given by the catalog alone: what was measured on it can still be shown.
+    A GLUE task whose files are not here is fetched from the Hub when it is to be `pinned`, once; else it is given by
+    the catalog alone, since what was measured on it can be shown without its data.
     """
     if name.startswith(TABLE):
         return _table_task(store, settings, name)
@@ -74,6 +77,9 @@ def find_task(store: Store, settings: Settings, name: str) -> Task:
     row = TASKS[name]
     folder = settings.glue / row.glue if row.glue and settings.glue else None
     if folder is None or not folder.is_dir():
+        identity = f"{name} {row.hub}"
+        if row.hub and (pinned or _known(store, "task", identity)):
+            return Task.from_dict(_facts(store, settings, "task", identity, ON_THE_HUB, asdict(row), report))
         return row
     files = [path for path in folder.iterdir() if path.is_file()]
     row = replace(row, folder=str(folder))
@@ -93,7 +99,8 @@ def _table_task(store: Store, settings: Settings, name: str) -> Task:
 
 def rows_of(store: Store, settings: Settings, spec: RunSpec) -> tuple[BaseModel, Task]:
     """The model and the task of a run; raises BadInput where they have changed since it was asked for."""
-    model, task = find_model(store, settings, spec.model, pinned=True), find_task(store, settings, spec.task)
+    model = find_model(store, settings, spec.model, pinned=True)
+    task = find_task(store, settings, spec.task, pinned=True)
     if model.revision != spec.model_revision:
         raise BadInput(f"The model {spec.model} has changed since this run was asked for; ask for it again.")
     if task.revision != spec.task_revision:
@@ -125,7 +132,13 @@ def notes_on(store: Store, name: str) -> list[str]:
 
 
 def _facts(
-    store: Store, settings: Settings, kind: str, name: str, fingerprint: str, row: dict[str, Any]
+    store: Store,
+    settings: Settings,
+    kind: str,
+    name: str,
+    fingerprint: str,
+    row: dict[str, Any],
+    report: Report = lambda _: None,
 ) -> dict[str, Any]:
     """What a child finds out of the row, remembered by the fingerprint of its files."""
     known = _known(store, kind, name)
@@ -134,7 +147,7 @@ def _facts(
     from pmb.lab.executors import ask  # time to import that a cached answer needs not take
 
     try:
-        found = ask({"kind": f"inspect {kind}", "row": row, "assets": str(settings.assets)})
+        found = ask({"kind": f"inspect {kind}", "row": row, "assets": str(settings.assets)}, report)
     except RunFailed as error:  # whatever is wrong, it is with what the user named
         raise BadInput(str(error)) from error
     with store.connect() as connection:
