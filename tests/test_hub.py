@@ -27,7 +27,7 @@ LOOK_UP = "from pmb.engine import hub; print(hub.look_up(sys.argv[1], sys.argv[2
 DOWNLOAD = """
 from pmb.engine import hub
 seen = []
-folder = hub.download(sys.argv[1], sys.argv[2], lambda done, total: seen.append([done, total]))
+folder = hub.download(sys.argv[1], sys.argv[2], hub.MODEL, lambda done, total: seen.append([done, total]))
 print(json.dumps({"files": sorted(p.name for p in folder.iterdir()), "seen": seen}))
 """
 

@@ -327,11 +327,15 @@ def test_a_date_as_a_seed_does_not_slow_the_page(scored: Store) -> None:
     assert {row["seed"] for row in _rows(scored) if row["state"] == "queued"} == {0, 1}
 
 
-def test_a_task_whose_data_are_not_here_says_what_to_set_and_cannot_be_run(scored: Store) -> None:
+def test_a_task_whose_data_are_not_here_is_fetched_at_the_first_run_or_says_why_not(
+    scored: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     app = opened(task="mrpc")
-    assert "The data of MRPC are not here; set PMB_GLUE_DIR" in words(app)
-    assert app.button(key="run").disabled
-    assert app.button(key="more_seeds").disabled
+    assert "The sentences of MRPC are not on this machine; the first run fetches them from the Hub." in words(app)
+    click(app, "run")
+    assert "The Hub cannot be reached for nyu-mll/glue" in words(app)
+    assert _rows(scored) == []
 
 
 def test_a_task_with_a_trap_is_shown_with_its_warning(scored: Store) -> None:
