@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +22,16 @@ from pmb.insight import summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab import queue
 from pmb.lab.answer import HEADLINE_SHAPE
-from pmb.lab.plan import Plan, known_layer_scores, plan_kept, plan_strategy, plan_whole, spec_of, with_data
+from pmb.lab.plan import (
+    Plan,
+    known_layer_scores,
+    plan_baselines,
+    plan_kept,
+    plan_strategy,
+    plan_whole,
+    spec_of,
+    with_data,
+)
 from pmb.lab.sources import find_model, find_task, known_models, known_tasks, notes_on
 from pmb.lab.store import Row, change_mark, list_latencies, list_runs
 from pmb.spec import PROCEDURES, RunSpec
@@ -34,6 +45,11 @@ DEFAULT_DROP = 2
 DEFAULT_RECIPE = "standard"
 MORE_SEEDS = 2
 CONTROL_PIXELS = 170  # two fit beside each other on a phone
+MOST_BUTTONS = 7  # so many drop counts fit beside each other on a phone
+DROP_HELP = (
+    "How many layers go; 0 is the whole model. The alternates reach half the layers; symmetric keeps equal ends, so "
+    "that not every count is possible."
+)
 ROW_PIXELS = 64  # of the buttons or the progress: nothing below jumps
 METHOD = """\
 **Score**: {metric} on {dev} dev examples that no choice was made on; the last epoch counts. \
@@ -58,14 +74,7 @@ def load_points(
     The whole model stands beside the cuts of every procedure.
     """
     store = ui.the_store()
-    wanted = {
-        "model": model.id,
-        "model_revision": model.revision,
-        "task": task.id,
-        "task_revision": task.revision,
-        "recipe_values": asdict(RECIPES[recipe]),
-    }
-    runs = [run for run in list_runs(store, "done") if {name: run[name] for name in wanted} == wanted]
+    runs = finished_runs(model, task, recipe)
     runs = [run for run in runs if run["procedure"] == procedure or len(run["kept_layers"]) == model.num_hidden_layers]
     scores = known_layer_scores(store, model, task)
     table = summary.configurations(runs)
@@ -78,6 +87,28 @@ def load_points(
     return table, curves
 
 
+@st.cache_data(max_entries=32, show_spinner=False)
+def load_baselines(plans: list[Plan], task: Task, recipe: str, mark: tuple[Any, ...]) -> pd.DataFrame:
+    """Those of other models that stand beside the cuts and are measured: configurations with `title` and `number`."""
+    tables = []
+    for number, plan in enumerate(plans, 1):
+        table = summary.configurations(finished_runs(plan.model, task, recipe))
+        tables.append(table[table["kept_layers"] == plan.kept_layers].assign(title=plan.title, number=number))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def finished_runs(model: BaseModel, task: Task, recipe: str) -> list[Row]:
+    """The finished runs of a model on a task with a recipe, by either procedure."""
+    wanted = {
+        "model": model.id,
+        "model_revision": model.revision,
+        "task": task.id,
+        "task_revision": task.revision,
+        "recipe_values": asdict(RECIPES[recipe]),
+    }
+    return [run for run in list_runs(ui.the_store(), "done") if {name: run[name] for name in wanted} == wanted]
+
+
 def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan:
     """The chosen cut; contribution scores are measured now where they are not known yet."""
     store, found = ui.the_store(), settings.from_environment()
@@ -86,6 +117,15 @@ def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan
     model = pinned(model)
     with ui.told("What each layer contributes is measured once, in about 10 seconds") as report:
         return plan_strategy(store, found, model, task, strategy, drop_count, report)
+
+
+def drop_control(allowed: list[int]) -> int:
+    """The drop count: a row of buttons where they fit a phone, else a list."""
+    first = DEFAULT_DROP if DEFAULT_DROP in allowed else allowed[-1]
+    how: dict[str, Any] = {"key": "drop", "bind": "query-params", "help": DROP_HELP}
+    if len(allowed) <= MOST_BUTTONS:
+        return st.segmented_control("Drop count", allowed, default=first, required=True, **how)
+    return st.selectbox("Drop count", allowed, index=allowed.index(first), width=CONTROL_PIXELS, **how)
 
 
 def pinned(model: BaseModel) -> BaseModel:
@@ -190,19 +230,37 @@ def run_row(plan: Plan, seeds: list[int], task: Task) -> None:
 
 
 def ask_for(plan: Plan, seeds: list[int], task: Task) -> None:
-    """Queue the runs, after what they need has been looked up or fetched; a cached answer is marked as such."""
-    choice, store = st.session_state, ui.the_store()
-    try:
+    """Queue the runs of a cut and of the whole model, after the model has been looked up; a cached answer is marked."""
+    with problem_told():
         plan = plan_kept(pinned(plan.model), plan.kept_layers)
-        with ui.told(f"Fetching {task.title} from the Hub") as report:
-            specs = with_data(
-                store, settings.from_environment(), task, lambda data: specs_of(plan, data, seeds), report
-            )
-        submissions = queue.submit(store, specs)
-        choice["told_cached"] = all(submission.cached for submission in submissions)
-    except PmbError as error:
-        choice["told_problem"] = str(error)
+        st.session_state["told_cached"] = queued(task, lambda data: specs_of(plan, data, seeds))
     st.rerun()
+
+
+def ask_for_baselines(model: BaseModel, task: Task) -> None:
+    """Queue one run of each model that stands beside the cuts; those that are measured are cached."""
+    with problem_told():
+        with st.spinner("Asking the Hub"):
+            plans = plan_baselines(ui.the_store(), settings.from_environment(), model, pinned=True)
+        queued(task, lambda data: [spec_of(plan, data, st.session_state.recipe, 0) for plan in plans])
+    st.rerun()
+
+
+def queued(task: Task, specs_on: Callable[[Task], list[RunSpec]]) -> bool:
+    """Queue runs, after their data have been fetched where need be; whether all of them are cached."""
+    store = ui.the_store()
+    with ui.told(f"Fetching {task.title} from the Hub") as report:
+        specs = with_data(store, settings.from_environment(), task, specs_on, report)
+    return all(submission.cached for submission in queue.submit(store, specs))
+
+
+@contextmanager
+def problem_told() -> Iterator[None]:
+    """A PmbError is told below the buttons when the page is drawn again."""
+    try:
+        yield
+    except PmbError as error:
+        st.session_state["told_problem"] = str(error)
 
 
 def progress_row(active: list[Row]) -> None:
@@ -221,7 +279,23 @@ def progress_row(active: list[Row]) -> None:
             st.rerun()
 
 
-def charts(points: pd.DataFrame, strategy: str, drop_count: int) -> None:
+def beside(plans: list[Plan], measured: pd.DataFrame, model: BaseModel, task: Task) -> None:
+    """The other models that stand in the chart of depth, with their scores, and a button for those without one."""
+    if not plans:
+        return
+    scores = {row["number"]: summary.score_of(row) for row in ui.records(measured)}
+    parts = [f"{n} {plan.title}: {scores.get(n, 'not measured')}" for n, plan in enumerate(plans, 1)]
+    place = st.empty()
+    with place.container(horizontal=True, vertical_alignment="center"):
+        st.caption(ui.plain(f"Stars: {'; '.join(parts)}."), width="content")
+        missing = len(scores) < len(plans)
+        pressed = missing and st.button("Run them", key="run_baselines", type="tertiary", icon=":material/play_arrow:")
+    if pressed:
+        with place.container():
+            ask_for_baselines(model, task)
+
+
+def charts(points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_count: int) -> None:
     """The score against depth and against speed, or the same as a table."""
     view = st.segmented_control(
         "View",
@@ -240,9 +314,9 @@ def charts(points: pd.DataFrame, strategy: str, drop_count: int) -> None:
     with left:
         st.markdown(f"**{name} against layers kept**")
         st.altair_chart(
-            accuracy.accuracy_by_depth(points, strategy, drop_count, ui.theme()),
+            accuracy.accuracy_by_depth(points, baselines, strategy, drop_count, ui.theme()),
             theme=None,
-            alt=accuracy.depth_alt_text(points),
+            alt=accuracy.depth_alt_text(points, baselines),
         )
     timed = points[points["speedup"].notna()].copy()
     with right:
@@ -363,16 +437,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         help="The rule that says which layers go; layers are counted from the bottom.",
     )
     allowed = list(drop_counts(strategy, model.num_hidden_layers))
-    drop_count = st.segmented_control(
-        "Drop count",
-        allowed,
-        default=DEFAULT_DROP if DEFAULT_DROP in allowed else allowed[-1],
-        required=True,
-        key="drop",
-        bind="query-params",
-        help="How many layers go; 0 is the whole model. The alternates reach half the layers; symmetric keeps "
-        "equal ends, so that not every count is possible.",
-    )
+    drop_count = drop_control(allowed)
     with st.popover("More", icon=":material/tune:"):
         recipe = st.selectbox(
             "Recipe",
@@ -392,7 +457,10 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         )
 
 plan = cut_of(model, task, strategy, drop_count)
-table, points = load_points(model, task, recipe, procedure, change_mark(store))
+mark = change_mark(store)
+table, points = load_points(model, task, recipe, procedure, mark)
+baseline_plans = plan_baselines(store, found, model)
+baselines = load_baselines(baseline_plans, task, recipe, mark)
 rows: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.records(table)}
 chosen, whole = rows.get(plan.kept_layers), rows.get(plan_whole(model).kept_layers)
 
@@ -427,5 +495,6 @@ if problem := st.session_state.pop("told_problem", ""):
 if points.empty:
     st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")
 else:
-    charts(points, strategy, drop_count)
+    charts(points, baselines, strategy, drop_count)
+    beside(baseline_plans, baselines, model, task)
     method(table, model, task, recipe)

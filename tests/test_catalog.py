@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from pmb.catalog.models import MODELS, check_places
+from pmb.catalog.models import BASELINES, MODELS, check_places
 from pmb.engine.surgery import find_stack, num_parameters
 from pmb.errors import BadInput
 
@@ -75,3 +75,10 @@ def test_a_cut_that_a_model_does_not_allow_is_refused_before_anything_is_loaded(
     with pytest.raises(BadInput, match="Layer 1 of ModernBERT base cannot take the place of layer 0.*keep layer 0"):
         check_places(MODELS["ModernBERT-base"], (1, 2))
     check_places(MODELS["bert-base-cased"], (5, 9))
+
+
+def test_what_stands_beside_a_models_cuts_is_in_the_catalog_and_no_deeper_than_it_is() -> None:
+    for model, baselines in BASELINES.items():
+        for baseline in baselines:
+            assert baseline.depth <= MODELS[baseline.model].num_hidden_layers
+            assert baseline.depth <= MODELS[model].num_hidden_layers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -111,12 +110,6 @@ def click(app: AppTest, key: str) -> None:
 def words(app: AppTest) -> str:
     kinds = ("markdown", "caption", "info", "warning", "error", "text", "title")
     return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))  # type: ignore[union-attr]
-
-
-def chart_data(app: AppTest, index: int) -> list[dict[str, object]]:
-    chart = app.get("vega_lite_chart")[index]
-    spec = json.loads(chart.proto.spec)
-    return [row for rows in spec.get("datasets", {}).values() for row in rows]
 
 
 def test_an_empty_store_says_what_to_do(scored: Store) -> None:
@@ -356,3 +349,39 @@ def test_a_correlation_is_shown_a_hundredfold_under_its_name(scored: Store) -> N
     assert "of Pearson's correlation (81.0 ± 2.0 of 81.0 ± 2.0, 1 seed)" in words(app)
     assert next((card.label, card.value) for card in app.metric) == ("Pearson's correlation × 100", "81.0")
     assert "Pearson's correlation against layers kept" in words(app)
+
+
+def finish_cut(store: Store, model: str, depth: int, score: float) -> None:
+    one = spec_of(plan_kept(MODELS[model], range(depth)), TASKS["rotten-tomatoes"], "standard", 0)
+    finish(store, one, score)
+
+
+def test_other_models_stand_beside_the_cuts_and_those_not_measured_can_be_run(
+    scored: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    for depth, score in ((12, 0.9), (10, 0.88), (6, 0.85)):
+        finish_cut(scored, "bert-base-uncased", depth, score)
+    finish_cut(scored, "distilbert-base-uncased", 6, 0.87)
+    finish_cut(scored, "bert-large-uncased", 12, 0.84)
+    app = opened(model="bert-base-uncased")
+    said = words(app).replace("\\", "")
+    assert "1 DistilBERT, whole: 87.0 ± 2.0 % with 1 seed" in said
+    assert "3 TinyBERT, 4 layers, whole: not measured; 4 BERT large, uncased, cut to 12: 84.0 ± 2.0 %" in said
+    drawn = str(app.get("vega_lite_chart")[1].proto)
+    assert "DistilBERT, whole (6 layers) has 87.0 %." in drawn
+    assert "cut to 12 (12 layers) has 84.0 %." in drawn
+    click(app, "run_baselines")
+    assert "The Hub cannot be reached for" in words(app)
+    assert "Stars" not in words(opened())
+
+
+def test_many_drop_counts_are_a_list_and_the_choice_outlives_a_change_of_model(scored: Store) -> None:
+    app = opened(model="bert-base-uncased", drop="5")
+    assert app.selectbox(key="drop").value == 5
+    app.selectbox(key="model").set_value("minilm-l6")
+    rerun(app)
+    assert app.button_group(key="drop").value in range(6)
+    app.selectbox(key="model").set_value("bert-large-uncased")
+    rerun(app)
+    assert len(app.selectbox(key="drop").options) == 24

@@ -151,6 +151,33 @@ MODELS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A model that stands beside the cuts of another one, itself cut to its lowest layers or whole."""
+
+    model: str
+    depth: int
+
+
+def _baselines(*named: str) -> tuple[Baseline, ...]:
+    """From names such as "distilbert-base-uncased:6"."""
+    return tuple(Baseline(model, int(depth)) for model, _, depth in (name.rpartition(":") for name in named))
+
+
+_DISTILLED_BERTS = ("distilbert-base-uncased:6", "TinyBERT_General_6L_768D:6", "TinyBERT_General_4L_312D:4")
+
+# What the paper compares a model's cuts with: the models distilled from it, and the larger one cut to its depth.
+BASELINES = {
+    "bert-base-cased": _baselines(*_DISTILLED_BERTS),
+    "bert-base-uncased": _baselines(*_DISTILLED_BERTS, "bert-large-uncased:12"),
+    "bert-large-uncased": _baselines("bert-base-uncased:12"),
+    "roberta-base": _baselines("distilroberta-base:6", "roberta-large:12"),
+    "roberta-large": _baselines("roberta-base:12"),
+    "xlnet-base-cased": _baselines("xlnet-large-cased:12"),
+    "xlnet-large-cased": _baselines("xlnet-base-cased:12"),
+}
+
+
 def find_model(model: str) -> BaseModel:
     """The catalog's row; raises BadInput with the nearest name."""
     if model not in MODELS:

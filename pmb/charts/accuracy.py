@@ -14,15 +14,21 @@ HEIGHT = 340
 FADED = 0.45
 
 
-def accuracy_by_depth(points: pd.DataFrame, strategy: str, drop_count: int, theme: Theme) -> alt.LayerChart:
+def accuracy_by_depth(
+    points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_count: int, theme: Theme
+) -> alt.LayerChart:
     """Lines of mean accuracy over the layers kept; band for the chosen strategy, whiskers of its chosen point.
 
-    `points`: from `insight.summary.curves`.
+    `points`: from `insight.summary.curves`; `baselines`: configurations of other models, with `number` and `title`.
     """
     data = _plain(points)
+    others = _others(baselines)
     total = int(data["num_hidden_layers"].iloc[0])
     chosen = data["strategy"] == strategy
-    span = (float(data["low"].min()), float(data["high"].max()))
+    span = (
+        float(min([data["low"].min(), *others["low"]])),
+        float(max([data["high"].max(), *others["high"]])),
+    )
     x = alt.X("depth:Q", title="layers kept", axis=_axis(values=list(range(1, total + 1)), format="d")).scale(
         domain=[0.5, total + 0.3], nice=False, zero=False
     )
@@ -45,6 +51,7 @@ def accuracy_by_depth(points: pd.DataFrame, strategy: str, drop_count: int, them
         lines,
         dots,
         *_picked(data[chosen & (data["drop_count"] == drop_count)], x, theme),
+        *(_beside(others, x, theme) if len(others) else []),
     ]
     return _finished(_layered(*layers))
 
@@ -56,7 +63,7 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
     """
     data = _plain(points)
     unique = data.drop_duplicates("kept")
-    x = alt.X("speedup:Q", title="speed-up over the whole model (times)", axis=_axis(format=".1f")).scale(
+    x = alt.X("speedup:Q", title="speed-up over the whole model (times)", axis=_axis(format=".1f", tickCount=6)).scale(
         domain=[0.8, float(data["speedup"].max()) * 1.08], nice=False, zero=False
     )
     span = (float(data["low"].min()), float(data["high"].max()))
@@ -86,7 +93,7 @@ def _score_title(points: pd.DataFrame) -> str:
     return f"{metric.name} on dev{',' if metric.unit else ' × 100'}{metric.unit}"
 
 
-def depth_alt_text(points: pd.DataFrame) -> str:
+def depth_alt_text(points: pd.DataFrame, baselines: pd.DataFrame) -> str:
     """The chart of `accuracy_by_depth` in a sentence."""
     whole = points[points["drop_count"] == 0]["mean"]
     best = points[points["drop_count"] > 0].sort_values("mean")
@@ -102,6 +109,8 @@ def depth_alt_text(points: pd.DataFrame) -> str:
             f"Cut models go from {shown(metric, low['mean'])} ({low['depth']} layers, {low['strategy']}) to "
             f"{shown(metric, high['mean'])} ({high['depth']} layers, {high['strategy']})."
         )
+    for row in baselines.to_dict("records"):
+        parts.append(f"{row['title']} ({row['depth']} layers) has {shown(metric, row['mean'])}.")
     return " ".join(parts)
 
 
@@ -141,6 +150,45 @@ def _plain(points: pd.DataFrame) -> pd.DataFrame:
     ]
     more = [c for c in ("speedup", "speedup_low", "speedup_high", "front") if c in data]
     return data[columns + more]
+
+
+OTHER_COLUMNS = ("number", "title", "depth", "mean", "low", "high", "n", "parameters")
+
+
+def _others(baselines: pd.DataFrame) -> pd.DataFrame:
+    """The other models as points, values a hundredfold."""
+    if baselines.empty:
+        return pd.DataFrame(columns=list(OTHER_COLUMNS))
+    data = baselines.assign(n=baselines["seeds"].map(len), parameters=baselines["parameters"] / 1e6)
+    for name in ("mean", "low", "high"):
+        data[name] = 100 * data[name]
+    return data[list(OTHER_COLUMNS)]
+
+
+def _beside(others: pd.DataFrame, x: alt.X, theme: Theme) -> list[alt.Chart]:
+    """A hollow star for each other model, with its interval and its number; neighbours have theirs on either side."""
+    base = alt.Chart(others)
+    tooltip = [
+        alt.Tooltip("title:N", title="model"),
+        alt.Tooltip("mean:Q", format=".1f"),
+        alt.Tooltip("low:Q", title="interval from", format=".1f"),
+        alt.Tooltip("high:Q", title="interval to", format=".1f"),
+        alt.Tooltip("n:Q", title="seeds"),
+        alt.Tooltip("parameters:Q", title="parameters, M", format=".1f"),
+    ]
+    star = "M0,-1L.23,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.23,-.32Z"
+    return [
+        base.mark_rule(color=theme.muted).encode(x=x, y="low:Q", y2="high:Q"),
+        base.mark_point(shape=star, size=110, strokeWidth=1.5, color=theme.text, filled=False, opacity=1).encode(
+            x=x, y="mean:Q", tooltip=tooltip
+        ),
+        *(
+            alt.Chart(others[others["number"] % 2 == odd])
+            .mark_text(dx=14 if odd else -14, fontSize=12, fontWeight="bold", color=theme.text)
+            .encode(x=x, y="mean:Q", text="number:Q")
+            for odd in (0, 1)
+        ),
+    ]
 
 
 def _padded(span: tuple[float, float]) -> list[float]:

@@ -103,11 +103,11 @@ def answer_sentence(row: Row, whole: Row | None, strategy: str, speedup: float |
     """The page's question answered from the data, with no difference called that the data do not call."""
     total, dropped = row["num_hidden_layers"], row["drop_count"]
     if dropped == 0:
-        return f"The whole model of {total} layers scores {_score(row)}; every cut is measured against it."
+        return f"The whole model of {total} layers scores {score_of(row)}; every cut is measured against it."
     what = f"Dropping {dropped} of {total} layers by {strategy.replace('-', ' ')}"
     faster = f" and answers {speedup:.2f} times as fast" if speedup is not None and pd.notna(speedup) else ""
     if whole is None:
-        return f"{what} scores {_score(row)}{faster}; the whole model has not been measured with this recipe yet."
+        return f"{what} scores {score_of(row)}{faster}; the whole model has not been measured with this recipe yet."
     if whole["mean"] <= 0:  # a share of nothing says nothing
         return f"{what} scores {_both(row, whole)}{faster}. {_verdict(row)}"
     name = metric_of(row["metric"]).name
@@ -119,7 +119,7 @@ def answer_sentence(row: Row, whole: Row | None, strategy: str, speedup: float |
 def _both(row: Row, whole: Row) -> str:
     if len(row["seeds"]) == len(whole["seeds"]):
         return f"{_plus_minus(row)} of {_plus_minus(whole)}{metric_of(row['metric']).unit}, {_seeds(row)}"
-    return f"{_score(row)}, of {_score(whole)}"
+    return f"{score_of(row)}, of {score_of(whole)}"
 
 
 def _verdict(row: Row) -> str:
@@ -134,7 +134,8 @@ def _verdict(row: Row) -> str:
     return f"The {word} is {abs(points):.1f} points (95 % interval {ends[0]:.1f} to {ends[1]:.1f})."
 
 
-def _score(row: Row) -> str:
+def score_of(row: Row) -> str:
+    """A configuration's score with half its interval and its seeds, such as "75.3 ± 0.8 % with 3 seeds"."""
     return f"{_plus_minus(row)}{metric_of(row['metric']).unit} with {_seeds(row)}"
 
 

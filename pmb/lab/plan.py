@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from pmb.catalog.models import BaseModel, check_places
+from pmb.catalog.models import BASELINES, BaseModel, check_places
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput
-from pmb.lab.sources import find_task
+from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, get_layer_scores, runs_by_key, save_layer_scores
 from pmb.settings import Settings
 from pmb.spec import PROCEDURES, Progress, Report, RunSpec
@@ -36,6 +36,11 @@ class Plan:
     def dropped_layers(self) -> tuple[int, ...]:
         """The layers that go."""
         return tuple(i for i in range(self.model.num_hidden_layers) if i not in self.kept_layers)
+
+    @property
+    def title(self) -> str:
+        """The model and what is left of it."""
+        return f"{self.model.title}, {f'cut to {len(self.kept_layers)}' if self.dropped_layers else 'whole'}"
 
 
 def plan_whole(model: BaseModel) -> Plan:
@@ -76,6 +81,14 @@ def plan_kept(model: BaseModel, kept: Sequence[int]) -> Plan:
         checked = tuple(range(len(checked)))
     check_places(model, checked)
     return Plan(model, checked)
+
+
+def plan_baselines(store: Store, settings: Settings, model: BaseModel, pinned: bool = False) -> list[Plan]:
+    """What stands beside the cuts of a model: other models, whole or cut to their lowest layers; raises BadInput."""
+    return [
+        plan_kept(find_model(store, settings, baseline.model, pinned), range(baseline.depth))
+        for baseline in BASELINES.get(model.id, ())
+    ]
 
 
 def spec_of(plan: Plan, task: Task, recipe: str, seed: int, procedure: str = PROCEDURES[0]) -> RunSpec:
