@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import settings, ui
+from pmb import controls, settings, ui
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
@@ -32,24 +32,18 @@ from pmb.lab.plan import (
     spec_of,
     with_data,
 )
-from pmb.lab.sources import find_model, find_task, known_models, known_tasks, notes_on
-from pmb.lab.store import Row, change_mark, list_latencies, list_runs
+from pmb.lab.results import finished_runs
+from pmb.lab.sources import find_model, notes_on
+from pmb.lab.store import Row, change_mark, list_latencies
 from pmb.spec import PROCEDURES, RunSpec
-from pmb.strategies import STRATEGIES, drop_counts
+from pmb.strategies import drop_counts
 
 # =============================================================================
 # Constants
 # =============================================================================
 
 DEFAULT_DROP = 2
-DEFAULT_RECIPE = "standard"
 MORE_SEEDS = 2
-CONTROL_PIXELS = 170  # two fit beside each other on a phone
-MOST_BUTTONS = 7  # so many drop counts fit beside each other on a phone
-DROP_HELP = (
-    "How many layers go; 0 is the whole model. The alternates reach half the layers; symmetric keeps equal ends, so "
-    "that not every count is possible."
-)
 ROW_PIXELS = 64  # of the buttons or the progress: nothing below jumps
 METHOD = """\
 **Score**: {metric} on {dev} dev examples that no choice was made on; the last epoch counts. \
@@ -74,8 +68,7 @@ def load_points(
     The whole model stands beside the cuts of every procedure.
     """
     store = ui.the_store()
-    runs = finished_runs(model, task, recipe)
-    runs = [run for run in runs if run["procedure"] == procedure or len(run["kept_layers"]) == model.num_hidden_layers]
+    runs = finished_runs(store, model, task, recipe, [procedure])
     scores = known_layer_scores(store, model, task)
     table = summary.configurations(runs)
     speed = summary.speed_by_depth(
@@ -92,21 +85,9 @@ def load_baselines(plans: list[Plan], task: Task, recipe: str, mark: tuple[Any, 
     """Those of other models that stand beside the cuts and are measured: configurations with `title` and `number`."""
     tables = []
     for number, plan in enumerate(plans, 1):
-        table = summary.configurations(finished_runs(plan.model, task, recipe))
+        table = summary.configurations(finished_runs(ui.the_store(), plan.model, task, recipe))
         tables.append(table[table["kept_layers"] == plan.kept_layers].assign(title=plan.title, number=number))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def finished_runs(model: BaseModel, task: Task, recipe: str) -> list[Row]:
-    """The finished runs of a model on a task with a recipe, by either procedure."""
-    wanted = {
-        "model": model.id,
-        "model_revision": model.revision,
-        "task": task.id,
-        "task_revision": task.revision,
-        "recipe_values": asdict(RECIPES[recipe]),
-    }
-    return [run for run in list_runs(ui.the_store(), "done") if {name: run[name] for name in wanted} == wanted]
 
 
 def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan:
@@ -117,15 +98,6 @@ def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan
     model = pinned(model)
     with ui.told("What each layer contributes is measured once, in about 10 seconds") as report:
         return plan_strategy(store, found, model, task, strategy, drop_count, report)
-
-
-def drop_control(allowed: list[int]) -> int:
-    """The drop count: a row of buttons where they fit a phone, else a list."""
-    first = DEFAULT_DROP if DEFAULT_DROP in allowed else allowed[-1]
-    how: dict[str, Any] = {"key": "drop", "bind": "query-params", "help": DROP_HELP}
-    if len(allowed) <= MOST_BUTTONS:
-        return st.segmented_control("Drop count", allowed, default=first, required=True, **how)
-    return st.selectbox("Drop count", allowed, index=allowed.index(first), width=CONTROL_PIXELS, **how)
 
 
 def pinned(model: BaseModel) -> BaseModel:
@@ -289,7 +261,9 @@ def beside(plans: list[Plan], measured: pd.DataFrame, model: BaseModel, task: Ta
     with place.container(horizontal=True, vertical_alignment="center"):
         st.caption(ui.plain(f"Stars: {'; '.join(parts)}."), width="content")
         missing = len(scores) < len(plans)
-        pressed = missing and st.button("Run them", key="run_baselines", type="tertiary", icon=":material/play_arrow:")
+        pressed = missing and st.button(
+            "Measure them", key="run_baselines", type="tertiary", icon=":material/play_arrow:"
+        )
     if pressed:
         with place.container():
             ask_for_baselines(model, task)
@@ -297,16 +271,7 @@ def beside(plans: list[Plan], measured: pd.DataFrame, model: BaseModel, task: Ta
 
 def charts(points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_count: int) -> None:
     """The score against depth and against speed, or the same as a table."""
-    view = st.segmented_control(
-        "View",
-        ["Chart", "Table"],
-        default="Chart",
-        required=True,
-        key="view",
-        label_visibility="collapsed",
-        bind="query-params",
-    )
-    if view == "Table":
+    if controls.wants_table():
         configuration_table(points)
         return
     name = sentence_case(metric_of(points["metric"].iloc[0]).name)
@@ -406,47 +371,12 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
 
 st.title("How many layers can I drop?", anchor=False)
 
-# The names are those of the command line and of the address: `format_func` would put its own words into the link.
+store, found = ui.the_store(), settings.from_environment()
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    store, found = ui.the_store(), settings.from_environment()
-    model_name = st.selectbox(
-        "Model",
-        known_models(store),
-        key="model",
-        bind="query-params",
-        width=CONTROL_PIXELS,
-        accept_new_options=True,
-        help="Of the catalog; or type a Hub id (owner/model) or the path of a folder with a model.",
-    )
-    task_name = st.selectbox(
-        "Task",
-        known_tasks(store),
-        key="task",
-        bind="query-params",
-        width=CONTROL_PIXELS,
-        accept_new_options=True,
-        help="GLUE's tasks come from PMB_GLUE_DIR, else from the Hub; a table of your own is csv:PATH.",
-    )
-    model, task = find_model(store, found, model_name), find_task(store, found, task_name)
-    strategy = st.selectbox(
-        "Strategy",
-        list(STRATEGIES),
-        key="strategy",
-        bind="query-params",
-        width=CONTROL_PIXELS,
-        help="The rule that says which layers go; layers are counted from the bottom.",
-    )
-    allowed = list(drop_counts(strategy, model.num_hidden_layers))
-    drop_count = drop_control(allowed)
+    model, task, strategy = controls.choose_model(), controls.choose_task(), controls.choose_strategy()
+    drop_count = controls.choose_drop(drop_counts(strategy, model.num_hidden_layers), DEFAULT_DROP)
     with st.popover("More", icon=":material/tune:"):
-        recipe = st.selectbox(
-            "Recipe",
-            list(RECIPES),
-            index=list(RECIPES).index(DEFAULT_RECIPE),
-            key="recipe",
-            bind="query-params",
-            help="How the cut model is fine-tuned; the same for every depth.",
-        )
+        recipe = controls.choose_recipe()
         st.caption(recipe_line(recipe))
         procedure = st.selectbox(
             "Procedure",

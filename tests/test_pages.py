@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from pmb import ui
 from pmb.catalog.models import MODELS
 from pmb.catalog.recipes import RECIPES
-from pmb.catalog.tasks import TASKS
+from pmb.catalog.tasks import PAPER_AVERAGE, TASKS
 from pmb.errors import StoreUnavailable
 from pmb.lab import queue
 from pmb.lab.plan import plan_kept, scores_identity, spec_of
@@ -385,3 +385,42 @@ def test_many_drop_counts_are_a_list_and_the_choice_outlives_a_change_of_model(s
     app.selectbox(key="model").set_value("bert-large-uncased")
     rerun(app)
     assert len(app.selectbox(key="drop").options) == 24
+
+
+def finish_task(store: Store, task: str, scores: dict[int, float], seeds: int = 3) -> None:
+    for drop, score in scores.items():
+        for seed in range(seeds):
+            one = spec_of(plan_kept(MODELS["minilm-l6"], range(6 - drop)), TASKS[task], "standard", seed)
+            finish(store, one, score + 0.004 * seed)
+
+
+def test_tasks_without_results_says_so(scored: Store) -> None:
+    assert "Nothing can be compared yet" in words(opened("tasks"))
+
+
+def test_tasks_averages_over_the_papers_tasks_that_are_measured_and_over_a_choice(scored: Store) -> None:
+    finish_task(scored, "sst2", {0: 0.90, 3: 0.86})
+    finish_task(scored, "rte", {0: 0.60, 3: 0.58})
+    finish_task(scored, "cola", {0: 0.30, 3: 0.10})
+    app = opened("tasks")
+    assert app.multiselect(key="tasks").value == ["sst2", "rte"]
+    said = words(app)
+    assert "Dropping 3 of 6 layers by top costs 3.0 points" in said
+    assert "on average over 2 tasks: least on RTE (2.0), most on SST-2 (4.0)" in said
+    assert "not among these here: MNLI, QNLI, QQP, STS-B, MRPC" in said
+    app.multiselect(key="tasks").set_value(["sst2", "rte", "cola", "qnli"])
+    rerun(app)
+    said = words(app)
+    assert "costs 8.7 points" in said
+    assert "most on CoLA (20.0)" in said
+    assert "Not measured with strategy top and recipe standard: QNLI" in said
+
+
+def test_tasks_with_all_seven_is_the_papers_average_and_is_a_table_too(scored: Store) -> None:
+    for task in PAPER_AVERAGE:
+        finish_task(scored, task, {0: 0.90, 2: 0.86}, seeds=1)
+    app = opened("tasks", k="2", view="Table")
+    assert "the seven tasks of the paper's GLUE average" in words(app)
+    assert "4.0 points (1 seed, so no interval) on average over 7 tasks" in words(app)
+    shown = app.dataframe[0].value
+    assert list(shown[shown["dropped"] == 2]["task"])[-1] == "average"
