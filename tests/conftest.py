@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import streamlit as st
 
 from pmb.catalog.models import MODELS
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import TASKS
 from pmb.engine import assets
-from pmb.lab.store import Store, open_store
+from pmb.lab.plan import scores_identity
+from pmb.lab.store import Store, open_store, save_layer_scores
 from pmb.settings import REPOSITORY, Settings, from_environment
 from pmb.spec import Recipe, RunResult, RunSpec, Score
 
@@ -88,3 +91,40 @@ def result(score: float = 0.8) -> RunResult:
         machine="test machine",
         versions={"torch": "2.13.0"},
     )
+
+
+@pytest.fixture
+def scored(store: Store) -> Store:
+    """A store that knows the contribution scores, so that no page needs a child process."""
+    save_layer_scores(store, scores_identity(spec()), [0.2, 0.9, 0.8, 0.7, 0.6, 0.3])
+    return store
+
+
+class Collected(logging.Handler):
+    """Keeps what Streamlit logs: its loggers do not propagate, so that pytest sees nothing of them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@pytest.fixture
+def content_streamlit(settings: Settings) -> Iterator[None]:
+    """Fails a test in which Streamlit logs a warning; nothing is cached before and after."""
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    handler = Collected()
+    loggers = [
+        logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("streamlit")
+    ]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield
+    for logger in loggers:
+        logger.removeHandler(handler)
+    st.cache_resource.clear()
+    unwanted = [m for m in handler.messages if "ScriptRunContext" not in m]
+    assert unwanted == []

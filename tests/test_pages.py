@@ -2,114 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from pmb import ui
 from pmb.catalog.models import MODELS
-from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import PAPER_AVERAGE, TASKS
 from pmb.errors import StoreUnavailable
 from pmb.lab import queue
-from pmb.lab.plan import plan_kept, scores_identity, spec_of
-from pmb.lab.store import Row, Store, list_runs, save_latencies, save_layer_scores
-from pmb.settings import REPOSITORY, Settings
-from pmb.spec import Latency, Progress, RunSpec, Score
+from pmb.lab.plan import plan_kept, spec_of
+from pmb.lab.store import Row, Store, list_runs
+from pmb.settings import Settings
+from pmb.spec import Progress, Score
+from tests.app import STANDARD, TOP_2, WHOLE, click, fill, finish, finish_task, opened, rerun, words
 from tests.conftest import result, spec
 
-pytestmark = pytest.mark.slow  # some 40 seconds together
-
-WHOLE = (0, 1, 2, 3, 4, 5)
-TOP_2 = (0, 1, 2, 3)
-STANDARD = RECIPES["standard"]
-
-
-class Collected(logging.Handler):
-    """Keeps what Streamlit logs: its loggers do not propagate, so that pytest sees nothing of them."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-
-@pytest.fixture(autouse=True)
-def _streamlit_is_content(settings: Settings) -> Iterator[None]:
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    handler = Collected()
-    loggers = [
-        logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("streamlit")
-    ]
-    for logger in loggers:
-        logger.addHandler(handler)
-    yield
-    for logger in loggers:
-        logger.removeHandler(handler)
-    st.cache_resource.clear()
-    unwanted = [m for m in handler.messages if "ScriptRunContext" not in m]
-    assert unwanted == []
-
-
-@pytest.fixture
-def scored(store: Store) -> Store:
-    """A store that knows the contribution scores, so that no page needs a child process."""
-    save_layer_scores(store, scores_identity(spec()), [0.2, 0.9, 0.8, 0.7, 0.6, 0.3])
-    return store
-
-
-def finish(store: Store, one: RunSpec, score: float) -> None:
-    queue.submit(store, [one])
-    claim = queue.claim(store, "worker")
-    assert claim is not None
-    queue.finish(store, claim.key, "worker", result(score))
-
-
-def fill(store: Store, seeds: int = 3) -> None:
-    """The whole model and top dropping at every K, with speed."""
-    for seed in range(seeds):
-        for drop in range(6):
-            kept = WHOLE[: 6 - drop]
-            finish(store, spec(kept, seed, STANDARD), 0.80 - 0.03 * drop + 0.004 * seed)
-    for depth in range(1, 6):
-        save_latencies(
-            store, spec(), [Latency(depth, 32, 32, "cpu", 6 / depth, 5 / depth, 7 / depth, 9, 0.6, 0.1 * depth)]
-        )
-
-
-def opened(page: str = "", **query: str) -> AppTest:
-    app = AppTest.from_file(str(REPOSITORY / "streamlit_app.py"), default_timeout=30)
-    for name, value in query.items():
-        app.query_params[name] = [value]
-    app.run()
-    if page:
-        app.switch_page(f"pages/{page}_page.py").run()
-    assert not app.exception, app.exception
-    return app
-
-
-def rerun(app: AppTest) -> None:
-    """Run again through the entrypoint, as a server does; AppTest by itself would run the page's file alone."""
-    app._finished_page_script_hash = ""
-    app.run()
-    assert not app.exception, app.exception
-
-
-def click(app: AppTest, key: str) -> None:
-    app.button(key=key).click()
-    rerun(app)
-
-
-def words(app: AppTest) -> str:
-    kinds = ("markdown", "caption", "info", "warning", "error", "text", "title")
-    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))  # type: ignore[union-attr]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
 
 
 def test_an_empty_store_says_what_to_do(scored: Store) -> None:
@@ -385,13 +294,6 @@ def test_many_drop_counts_are_a_list_and_the_choice_outlives_a_change_of_model(s
     app.selectbox(key="model").set_value("bert-large-uncased")
     rerun(app)
     assert len(app.selectbox(key="drop").options) == 24
-
-
-def finish_task(store: Store, task: str, scores: dict[int, float], seeds: int = 3) -> None:
-    for drop, score in scores.items():
-        for seed in range(seeds):
-            one = spec_of(plan_kept(MODELS["minilm-l6"], range(6 - drop)), TASKS[task], "standard", seed)
-            finish(store, one, score + 0.004 * seed)
 
 
 def test_tasks_without_results_says_so(scored: Store) -> None:
