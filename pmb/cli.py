@@ -311,7 +311,11 @@ def assets() -> None:
 @cli.command()
 def ship() -> None:
     """Write finished results as the files that come with the repository (cache/shipped)."""
+    from pmb.lab.dev import dev_labels
+
     with opened_store() as (store, found):
+        for task in sorted({run["task"] for run in list_runs(store, "done")}):
+            dev_labels(store, found, find_task(store, found, task))
         counts = write_shipped(store, found.shipped)
     click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
 

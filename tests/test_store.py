@@ -10,9 +10,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from pmb.catalog.tasks import TASKS
+from pmb.engine.metrics import score
 from pmb.errors import PmbError, StoreUnavailable
 from pmb.lab import queue, schema
 from pmb.lab import store as store_module
+from pmb.lab.dev import known_dev_labels, save_dev_labels
 from pmb.lab.schema import REVISION
 from pmb.lab.store import (
     Store,
@@ -26,7 +29,7 @@ from pmb.lab.store import (
     save_layer_scores,
     write_shipped,
 )
-from pmb.settings import Settings
+from pmb.settings import REPOSITORY, Settings
 from pmb.spec import Latency
 from tests.conftest import result, spec
 
@@ -130,8 +133,9 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     key = finished(store)
     save_latencies(store, spec(), [LATENCY])
     save_layer_scores(store, SCORES, [0.5, 0.6])
+    save_dev_labels(store, TASKS["stsb"], [0.2, 5.0])
     queue.submit(store, [spec(seed=5)])
-    assert write_shipped(store, tmp_path / "shipped") == {"runs": 1, "layer_scores": 1, "latencies": 1}
+    assert write_shipped(store, tmp_path / "shipped") == {"runs": 1, "layer_scores": 1, "dev_labels": 1, "latencies": 1}
     elsewhere = replace(
         settings, home=tmp_path / "b", database_url=f"sqlite:///{tmp_path}/b/lab.sqlite", shipped=tmp_path / "shipped"
     )
@@ -140,6 +144,7 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     assert row is not None
     assert (row["source"], row["score"], row["predictions"]) == ("shipped", 0.8, [0, 1] * 1000)
     assert get_layer_scores(fresh, SCORES) == (0.5, 0.6)
+    assert known_dev_labels(fresh, TASKS["stsb"]) == (0.2, 5.0)
     assert list_latencies(fresh, spec().model, spec().model_revision)[0]["ratio"] == 4.0
     assert queue.submit(fresh, [spec()])[0].cached
     fresh.close()
@@ -174,3 +179,15 @@ def test_the_mark_changes_with_a_result_and_not_with_progress(store: Store) -> N
     assert change_mark(store) == before
     queue.finish(store, claim.key, "worker", result())
     assert change_mark(store) != before
+
+
+def test_the_shipped_predictions_and_dev_labels_give_the_shipped_scores(settings: Settings) -> None:
+    shipped = open_store(replace(settings, shipped=REPOSITORY / "cache" / "shipped"))
+    rows = list_runs(shipped, "done")
+    assert {row["task"] for row in rows} >= {"rotten-tomatoes", "sst2", "mrpc", "rte", "cola", "stsb"}
+    for row in {row["task"]: row for row in rows}.values():
+        run, labels = get_run(shipped, row["key"]), known_dev_labels(shipped, TASKS[row["task"]])
+        assert run is not None
+        assert labels is not None
+        assert score(row["metric"], labels, run["predictions"]).value == pytest.approx(row["score"], abs=1e-4)
+    shipped.close()

@@ -8,7 +8,7 @@ import hashlib
 import io
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +64,14 @@ def inspect_task(task: Task, assets_folder: Path, report: Report) -> tuple[Task,
         found = load_task(task, assets_folder, report)
     revision = task.revision if task.wheel else revision_of(found)
     return replace(task, revision=revision, train_examples=len(found.train), dev_examples=len(found.dev)), found.notes
+
+
+def dev_examples(
+    task: Task, rows: Sequence[int], assets_folder: Path, report: Report
+) -> tuple[list[int | float], list[tuple[str, ...]]]:
+    """The labels of all dev examples, in the order of a run's predictions, and the texts of some; raises PmbError."""
+    dev = load_task(task, assets_folder, report).dev
+    return [example.label for example in dev], [dev[row].texts for row in rows]
 
 
 def _embedded(task: Task, assets_folder: Path) -> TaskData:

@@ -66,7 +66,8 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     """The answer to a job, a dict with "assets" and "kind".
 
     Kinds: "run" with "spec", "threads", "alone", "timed_devices"; "latency" with "depths"; "similarity" with
-    "sentences"; all of these with the rows "model" and "task". "inspect model" and "inspect task" with a "row".
+    "sentences"; all of these with the rows "model" and "task". "inspect model" and "inspect task" with a "row"; "dev"
+    with "task" and the numbers "rows" of the examples whose texts are wanted.
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
@@ -74,6 +75,9 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     if job["kind"] == "inspect task":
         row, notes = engine.data.inspect_task(Task.from_dict(job["row"]), assets_folder, report)
         return {"row": asdict(row), "notes": list(notes)}
+    if job["kind"] == "dev":
+        labels, texts = engine.data.dev_examples(Task.from_dict(job["task"]), job["rows"], assets_folder, report)
+        return {"labels": labels, "texts": texts}
     model, task = _rows(job)
     if job["kind"] == "latency":
         latencies = engine.measure_latency(model, task, job["depths"], assets_folder)

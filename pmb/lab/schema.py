@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = MetaData()
 
@@ -64,6 +64,16 @@ layer_scores = Table(
     Column("task_revision", Text, primary_key=True),
     Column("sentences", Integer, primary_key=True),
     Column("scores", JSON, nullable=False),
+    Column("measured_at", Float, nullable=False),
+)
+
+# The true labels of a task's dev examples, in the order of a run's predictions.
+dev_labels = Table(
+    "dev_labels",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("task_revision", Text, primary_key=True),
+    Column("labels", JSON, nullable=False),
     Column("measured_at", Float, nullable=False),
 )
 

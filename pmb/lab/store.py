@@ -29,7 +29,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from pmb.errors import PmbError, StoreUnavailable
-from pmb.lab.schema import REVISION, latencies, layer_scores, runs, shipped_files
+from pmb.lab.schema import REVISION, dev_labels, latencies, layer_scores, runs, shipped_files
 from pmb.settings import Settings
 from pmb.spec import Latency, RunSpec
 
@@ -37,6 +37,7 @@ BUSY_SECONDS = 5
 MIGRATIONS = Path(__file__).parent / "migrations"
 # What tables and charts need; predictions and logs are read for one run at a time.
 LIST_COLUMNS = [c for c in runs.c if c.name not in ("predictions", "log", "losses")]
+PACKED = ("predictions", "labels")  # long lists, of small numbers mostly
 
 Row = dict[str, Any]
 
@@ -111,13 +112,14 @@ def get_run(store: Store, key: str) -> Row | None:
 
 
 def change_mark(store: Store) -> tuple[Any, ...]:
-    """A small value that differs whenever a list of finished runs or latencies would differ."""
+    """A small value that differs whenever finished runs, latencies, layer scores or dev labels differ."""
     done = select(func.count(), func.max(runs.c.finished_at)).where(runs.c.state == "done")
     with store.connect() as connection:
         return (
             *connection.execute(done).one(),
             connection.execute(select(func.max(latencies.c.measured_at))).scalar(),
             connection.execute(select(func.max(layer_scores.c.measured_at))).scalar(),
+            connection.execute(select(func.max(dev_labels.c.measured_at))).scalar(),
         )
 
 
@@ -161,6 +163,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
     tables: tuple[tuple[Table, Any], ...] = (
         (runs, select(*(c for c in runs.c if c.name not in private)).where(runs.c.state == "done")),
         (layer_scores, select(layer_scores)),
+        (dev_labels, select(dev_labels)),
         (latencies, select(latencies)),
     )
     counts = {}
@@ -169,8 +172,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
             rows = [dict(row) for row in connection.execute(query.order_by(*table.primary_key)).mappings()]
         for row in rows:
             row |= {"source": "shipped"} if "source" in row else {}
-            if "predictions" in row:
-                row["predictions"] = _packed(row["predictions"])
+            row |= {name: _packed(row[name]) for name in PACKED if name in row}
         lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
         _replace_file(folder / f"{table.name}.jsonl", lines)
         counts[table.name] = len(rows)
@@ -179,7 +181,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
 
 def _read_shipped(store: Store, folder: Path) -> None:
     """Read in the shipped files that are new or changed; a run that was measured here wins over a shipped one."""
-    for table in (runs, layer_scores, latencies):
+    for table in (runs, layer_scores, dev_labels, latencies):
         path = folder / f"{table.name}.jsonl"
         if not path.is_file():
             continue
@@ -191,7 +193,7 @@ def _read_shipped(store: Store, folder: Path) -> None:
                 continue
         rows = [_shipped_row(line, path) for line in content.splitlines()]
         with store.connect() as connection:
-            if table is layer_scores:
+            if "source" not in table.c:
                 for row in rows:
                     same = [column == row[column.name] for column in table.primary_key]
                     connection.execute(table.delete().where(*same))
@@ -219,14 +221,15 @@ def _shipped_row(line: bytes, path: Path) -> Row:
         row: Row = json.loads(line)
     except ValueError as error:
         raise PmbError(f"{path} is damaged; `git checkout {path}` brings it back.") from error
+    row |= {name: _unpacked(row[name]) for name in PACKED if name in row}
     if "predictions" in row:
-        row |= {"predictions": _unpacked(row["predictions"]), "cancel_requested": False}
+        row["cancel_requested"] = False
         row = {"procedure": "cut-tune", "scores": None, "fast": None} | row  # which files of schema 0001 do not have
     return row
 
 
 def _packed(predictions: list[int | float]) -> str | list[int | float]:
-    """Labels below 10 as a string of digits; the numbers of a regression to 4 decimals."""
+    """Classes below 10 as a string of digits; the numbers of a regression to 4 decimals."""
     if all(isinstance(value, int) for value in predictions):
         return "".join(map(str, predictions)) if max(predictions) < 10 else predictions
     return [round(value, 4) for value in predictions]
