@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from pmb.engine.metrics import METRICS, score
 from pmb.insight.metrics import metric_of, shown
+from pmb.scoring import METRICS, score
 
 
 def guesses(count: int = 400, right: float = 0.8, labels: int = 2, seed: int = 0) -> tuple[list[int], list[int]]:

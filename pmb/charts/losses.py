@@ -23,7 +23,7 @@ def loss_map(losses: pd.DataFrame, titles: Mapping[str, str], theme: Theme) -> a
     data = losses[(losses["drop_count"] > 0) & losses["loss"].notna()].copy()
     data["name"] = data["task"].map(lambda task: "average" if task == AVERAGE else titles[task])
     data["clear"] = (data["low"] > 0) | (data["high"] < 0)
-    data["share"] = data["loss"].clip(0, CLEAR_POINTS) / CLEAR_POINTS
+    data["share"] = data["loss"].clip(0, CLEAR_POINTS) / CLEAR_POINTS * data["clear"]
     data["text"] = data["loss"].map(lambda loss: f"{loss:.1f}")
     data["score"] = 100 * data["mean"]
     order = [titles[task] for task in dict.fromkeys(data["task"]) if task != AVERAGE] + ["average"]
