@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pmb import ui
+from pmb import controls, ui
 
 st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=":material/layers:", layout="wide")
 
@@ -15,8 +15,11 @@ st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=":material/layers
 pages = [
     st.Page("pages/explore_page.py", title="Explore", icon=":material/show_chart:", default=True),
     st.Page("pages/tasks_page.py", title="Tasks", icon=":material/checklist:", url_path="tasks"),
+    st.Page("pages/paper_page.py", title="Paper", icon=":material/fact_check:", url_path="paper"),
     st.Page("pages/runs_page.py", title="Runs", icon=":material/list_alt:", url_path="runs"),
 ]
 page = st.navigation(pages, position="top")
+controls.carry_over(page.url_path)
 if ui.guarded(ui.sidebar):
     ui.guarded(page.run)
+controls.remember()

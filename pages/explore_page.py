@@ -345,8 +345,6 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
     timed = table["speed_device"].dropna()
     devices = ", ".join(sorted(set(table["device"])))
     dates = [datetime.fromtimestamp(seconds, UTC).date().isoformat() for seconds in table["finished_at"]]
-    kinds = {"shipped": "came with the lab", "measured": "measured here"}
-    sources = sorted({kinds[source] for found in table["sources"] for source in found})
     batch, length = HEADLINE_SHAPE
     with st.expander("How this was measured", icon=":material/info:"):
         st.markdown(
@@ -357,7 +355,9 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
                 length=length,
                 device=f" ({timed.iloc[0]})" if len(timed) else "",
                 recipe=f"{recipe} ({recipe_line(recipe)})",
-                sources=f"{', '.join(sources)}, on {devices}, {min(dates)} to {max(dates)}" if dates else "none yet",
+                sources=f"{summary.source_words([table])}, on {devices}, {min(dates)} to {max(dates)}"
+                if dates
+                else "none yet",
             )
         )
         st.caption(f"**{ui.plain(model.title)}**: {ui.plain(model.about)} Licence {model.licence}.")
