@@ -6,6 +6,7 @@ Run: python -m pmb dashboard (with a worker), or streamlit run streamlit_app.py 
 from __future__ import annotations
 
 import streamlit as st
+from altair.utils import schemapi
 
 from pmb import controls, ui
 
@@ -20,6 +21,8 @@ pages = [
 ]
 page = st.navigation(pages, position="top")
 controls.carry_over(page.url_path)
-if ui.guarded(ui.sidebar):
-    ui.guarded(page.run)
+# Altair checks each chart against its schema, which takes as long as all else that a click does; tests do it instead.
+with schemapi.debug_mode(False):
+    if ui.guarded(ui.sidebar):
+        ui.guarded(page.run)
 controls.remember()

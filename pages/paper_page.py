@@ -247,7 +247,7 @@ def losses_part(losses: pd.DataFrame, total: int, source: str, as_table: bool) -
         one_decimal: dict[str, Any] = dict.fromkeys(wide.columns, st.column_config.NumberColumn(format="%.1f"))
         st.dataframe(wide, column_config=one_decimal, placeholder="–", alt=alt)
     else:
-        st.altair_chart(lost_by_strategy(losses, total, ui.theme()), theme=None, alt=alt)
+        ui.draw(lost_by_strategy(losses, total, ui.theme()), alt)
 
 
 # =============================================================================

@@ -27,6 +27,7 @@ from pmb.strategies import drop_counts, kept_layers
 # =============================================================================
 
 THRESHOLD_POINTS = 2  # of the sentence
+THRESHOLD_SEEDS = 5  # of so many at most a cut's predictions are read
 METHOD = """\
 **Loss**: the whole model's score minus the cut one's, in points (scores × 100), each with recipe {recipe}; means over \
 seeds. **Interval**: 95 %, Welch's t over seeds. **Score**: GLUE's own for each task, of two the one that the paper \
@@ -34,7 +35,7 @@ uses: accuracy; Matthews' correlation for CoLA; Pearson's for STS-B; the matched
 plain mean of the chosen tasks' scores, seed by seed. The paper's GLUE average is over {paper}; CoLA and WNLI are left \
 out of it. **Layers that go**: the most whose loss on one half of the dev sentences is at most so \
 large; the points lost are then counted on the other half. Dev is halved by chance {splits} \
-times: the median, and the least and the greatest as a line."""
+times, with at most {seeds} seeds: the median, and the least and the greatest as a line."""
 
 
 # =============================================================================
@@ -50,7 +51,7 @@ def load_points(
     store = ui.the_store()
     points = {}
     for task in tasks:
-        own = finished_runs(store, model, task, recipe, [PROCEDURES[0]])
+        own = finished_runs(store, model, task, recipe, PROCEDURES[:1])
         scores = known_layer_scores(store, model, task)
         curves = summary.curves(summary.configurations(own), model.num_hidden_layers, scores)
         found = curves[curves["strategy"] == strategy]
@@ -60,23 +61,29 @@ def load_points(
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def load_threshold(
-    model: BaseModel, task: Task, strategy: str, recipe: str, labels: tuple[int | float, ...], mark: tuple[Any, ...]
-) -> pd.DataFrame | None:
-    """How many layers go on a task at each allowed loss; None where the whole model or every cut is missing."""
+def load_threshold(drop_of: dict[str, int], labels: tuple[int | float, ...], metric: str) -> pd.DataFrame:
+    """How many layers go at each allowed loss, from runs (their keys) by how many layers they drop."""
+    predictions: dict[int, list[list[int | float]]] = {}
+    for key, answers in predictions_of(ui.the_store(), list(drop_of)).items():
+        predictions.setdefault(drop_of[key], []).append(answers)
+    return threshold.layers_within(predictions, labels, metric)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def runs_by_drop(model: BaseModel, task: Task, strategy: str, recipe: str, mark: tuple[Any, ...]) -> dict[str, int]:
+    """How many layers each finished run of a strategy drops, of few seeds; empty without the whole model and a cut."""
     store, total = ui.the_store(), model.num_hidden_layers
     scores = known_layer_scores(store, model, task)
     if strategy == "contribution" and scores is None:
-        return None
-    drop_of = {kept_layers(strategy, total, count, scores): count for count in drop_counts(strategy, total)}
-    own = finished_runs(store, model, task, recipe, [PROCEDURES[0]])
-    runs = {run["key"]: drop_of[kept] for run in own if (kept := tuple(run["kept_layers"])) in drop_of}
-    if 0 not in runs.values() or len(set(runs.values())) < 2:
-        return None
-    predictions: dict[int, list[list[int | float]]] = {}
-    for key, answers in predictions_of(store, list(runs)).items():
-        predictions.setdefault(runs[key], []).append(answers)
-    return threshold.layers_within(predictions, labels, task.metric)
+        return {}
+    drops = {kept_layers(strategy, total, count, scores): count for count in drop_counts(strategy, total)}
+    found: dict[int, list[str]] = {}
+    for run in sorted(finished_runs(store, model, task, recipe, PROCEDURES[:1]), key=lambda run: run["seed"]):
+        if (kept := tuple(run["kept_layers"])) in drops:
+            found.setdefault(drops[kept], []).append(run["key"])
+    if 0 not in found or len(found) < 2:
+        return {}
+    return {key: count for count, keys in found.items() for key in keys[:THRESHOLD_SEEDS]}
 
 
 # =============================================================================
@@ -113,9 +120,8 @@ def thresholds(model: BaseModel, tasks: list[Task], strategy: str, recipe: str, 
         if labels is None and not task.unfetched:
             with ui.told(f"Reading the dev labels of {ui.plain(task.title)}, once") as report:
                 labels = dev_labels(store, found, task, report)
-        table = load_threshold(model, task, strategy, recipe, labels, mark) if labels else None
-        if table is not None:
-            tables[task.id] = table
+        if labels and (drop_of := runs_by_drop(model, task, strategy, recipe, mark)):
+            tables[task.id] = load_threshold(drop_of, labels, task.metric)
     if not tables:
         st.info("This needs a cut and the whole model beside it, and the data of the task on this machine.")
         return
@@ -125,10 +131,9 @@ def thresholds(model: BaseModel, tasks: list[Task], strategy: str, recipe: str, 
         threshold_table(tables, titles)
     else:
         st.caption("Line: what another half of the dev sentences would have chosen.")
-        st.altair_chart(
+        ui.draw(
             threshold_charts.threshold_chart(tables, titles, model.num_hidden_layers, ui.theme()),
-            theme=None,
-            alt=threshold.threshold_sentence(tables, titles, THRESHOLD_POINTS, model.num_hidden_layers),
+            threshold.threshold_sentence(tables, titles, THRESHOLD_POINTS, model.num_hidden_layers),
         )
 
 
@@ -204,9 +209,7 @@ else:
     else:
         st.markdown("**Points lost against the whole model**")
         st.caption("Coloured and bold: the 95 % interval leaves out 0. Pale: no clear difference from the whole model.")
-        st.altair_chart(
-            loss_charts.loss_map(table, titles, ui.theme()), theme=None, alt=loss_charts.loss_alt_text(table, titles)
-        )
+        ui.draw(loss_charts.loss_map(table, titles, ui.theme()), loss_charts.loss_alt_text(table, titles))
     thresholds(model, [every[task] for task in points], strategy, recipe, mark)
     with st.expander("How this was measured", icon=":material/info:"):
-        st.markdown(METHOD.format(recipe=recipe, paper=paper, splits=threshold.SPLITS))
+        st.markdown(METHOD.format(recipe=recipe, paper=paper, splits=threshold.SPLITS, seeds=THRESHOLD_SEEDS))

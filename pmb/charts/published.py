@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import DASHES, NAMES, SHAPES, Theme
+from pmb.charts.style import DASHES, NAMES, SHAPES, Theme, rows
 
 HEIGHT = 320
 COLUMNS = ("strategy", "drop_count", "lost")
@@ -38,8 +38,8 @@ def lost_by_strategy(losses: pd.DataFrame, num_hidden_layers: int, theme: Theme)
     shape = alt.Shape("name:N", scale=alt.Scale(domain=names, range=[SHAPES[i] for i in at]), legend=legend)
     both = pd.concat([start, data])
     chart = alt.layer(
-        alt.Chart(both).mark_line(strokeWidth=2).encode(strokeDash=dash, **marks),
-        alt.Chart(data).mark_point(filled=True, size=55, opacity=1).encode(shape=shape, **marks),
+        alt.Chart(rows(both)).mark_line(strokeWidth=2).encode(strokeDash=dash, **marks),
+        alt.Chart(rows(data)).mark_point(filled=True, size=55, opacity=1).encode(shape=shape, **marks),
     )
     assert isinstance(chart, alt.LayerChart)
     return chart.properties(height=HEIGHT).configure_view(strokeWidth=0)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import Theme
+from pmb.charts.style import Theme, rows
 from pmb.insight.threshold import POINTS
 
 ROW_PIXELS = 54
@@ -51,9 +51,9 @@ def threshold_chart(
         alt.Tooltip("loss_low:Q", title="least", format=".1f"),
         alt.Tooltip("loss_high:Q", title="greatest", format=".1f"),
     ]
-    base = alt.Chart(data).encode(y=y, yOffset=lane)
+    base = alt.Chart(rows(data)).encode(y=y, yOffset=lane)
     rules = base.mark_rule(color=theme.muted).encode(
-        x=alt.X("dropped_low:Q", title="layers that go"), x2="dropped_high:Q"
+        x=alt.X("dropped_low:Q", title="layers that go"), x2=alt.X2("dropped_high")
     )
     marks = base.mark_point(filled=True, size=70, opacity=1, color=theme.accent).encode(
         x=x, shape=shape, tooltip=tooltip
