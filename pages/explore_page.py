@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, settings, ui
+from pmb import controls, offers, settings, ui
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
@@ -425,8 +425,7 @@ for note in notes_on(store, task.id):
     st.caption(ui.plain(note))
 cards(chosen, plan, whole, task)
 buttons(plan, chosen, task)
-if problem := st.session_state.pop("told_problem", ""):
-    st.warning(ui.plain(problem), icon=":material/warning:")
+offers.tell_problem()
 if points.empty:
     st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")
 else:

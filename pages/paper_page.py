@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, settings, ui
+from pmb import controls, offers, settings, ui
 from pmb.catalog.models import BASELINES, MODELS, BaseModel
 from pmb.catalog.tasks import Task
 from pmb.charts.published import lost_alt_text, lost_by_strategy
-from pmb.errors import PmbError
-from pmb.insight import claims, estimate, published, summary
+from pmb.insight import claims, published, summary
 from pmb.insight.chance import hardly_learned
 from pmb.insight.claims import CLAIMS, Claim, Measured, Verdict
-from pmb.lab import queue
 from pmb.lab.answer import HEADLINE_SHAPE
 from pmb.lab.dev import known_dev_labels
-from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, plan_whole, spec_of, with_data
+from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, plan_whole
 from pmb.lab.results import finished_runs
 from pmb.lab.sources import find_model, find_task, known_tasks
-from pmb.lab.store import change_mark, list_latencies, list_runs, runs_by_key
-from pmb.spec import PROCEDURES, RunSpec
+from pmb.lab.store import change_mark, list_latencies
+from pmb.spec import PROCEDURES
 
 # =============================================================================
 # Constants
 # =============================================================================
 
-SEEDS = (0, 1, 2)
 PUBLISHED_LAYERS = {"BERT": 12, "XLNet": 12, "DistilBERT": 6}
 BADGES: dict[str, tuple[str, Any]] = {
     claims.HOLDS: (":material/check:", "green"),
@@ -82,13 +78,6 @@ def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: 
     )
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
-def load_rate(mark: tuple[Any, ...]) -> float | None:
-    """Seconds by work of this machine's finished runs, else of the shipped ones."""
-    runs = list_runs(ui.the_store(), "done")
-    return estimate.seconds_per_work([run for run in runs if run["source"] == "measured"] or runs)
-
-
 def plans_for(claim: Claim, model: BaseModel, task: Task, measuring: bool) -> list[Plan]:
     """The cuts that decide a claim, with the whole model; contribution where its scores are known or measured now."""
     store, found = ui.the_store(), settings.from_environment()
@@ -113,25 +102,6 @@ def distilled_of(model: BaseModel) -> str:
     return next((row.model for row in named if MODELS[row.model].num_hidden_layers == half), "")
 
 
-def missing_runs(plans: list[Plan], task: Task, recipe: str) -> list[RunSpec]:
-    """The runs of these cuts with SEEDS that have not ended yet."""
-    specs = {spec.key: spec for plan in plans for seed in SEEDS for spec in [spec_of(plan, task, recipe, seed)]}
-    done = {row["key"] for row in runs_by_key(ui.the_store(), list(specs)) if row["state"] == "done"}
-    return [spec for key, spec in specs.items() if key not in done]
-
-
-def seconds_for(specs: list[RunSpec], plans: list[Plan]) -> float | None:
-    """About how long runs take here one after the other; None where nothing has run yet."""
-    rate = load_rate(change_mark(ui.the_store()))
-    parameters = {plan.model.id: plan.model.parameters for plan in plans}
-    if rate is None or not all(parameters.values()):
-        return None
-    return rate * sum(
-        estimate.work(asdict(s.recipe), parameters[s.model] or 0, s.num_hidden_layers, len(s.kept_layers))
-        for s in specs
-    )
-
-
 # =============================================================================
 # Parts of the page
 # =============================================================================
@@ -150,7 +120,7 @@ def ledger_row(claim: Claim, verdict: Verdict, evidence: str, model: BaseModel, 
             if verdict.measured:
                 st.markdown(f":gray[Measured]  \n{ui.plain(verdict.measured)}")
             elif claim.needs(model.num_hidden_layers):
-                offer(claim, model, task, recipe)
+                open_claim(claim, model, task, recipe)
             else:
                 names = " and ".join(MODELS[name].title for name in claim.models)
                 st.markdown(
@@ -158,42 +128,16 @@ def ledger_row(claim: Claim, verdict: Verdict, evidence: str, model: BaseModel, 
                 )
 
 
-def offer(claim: Claim, model: BaseModel, task: Task, recipe: str) -> None:
+def open_claim(claim: Claim, model: BaseModel, task: Task, recipe: str) -> None:
     """The runs that would decide a claim, their number and time, and a button that queues them."""
-    plans = plans_for(claim, model, task, measuring=False)
-    specs = missing_runs(plans, task, recipe)
-    if not specs:
-        st.markdown(
-            f":gray[Measured]  \nThe runs on {ui.plain(task.title)} are done and do not decide it; choose another task."
-        )
-        return
-    seconds = seconds_for(specs, plans)
-    about = f", about {estimate.duration(seconds)} here" if seconds else ""
-    titles = list(dict.fromkeys(plan.model.title for plan in plans))
+
+    def plans_on(data: Task, measuring: bool) -> list[Plan]:
+        return plans_for(claim, model, data, measuring)
+
+    titles = dict.fromkeys(plan.model.title for plan in plans_on(task, False))
     st.markdown(f":gray[Measured]  \nNot yet: {ui.plain(' and '.join(titles))} on {ui.plain(task.title)}.")
-    waiting = {row["key"] for row in ui.live_runs()}
-    if all(spec.key in waiting for spec in specs):
-        st.caption(f"{len(specs)} runs wait or go on.")
-        return
-    place = st.empty()
-    if place.button(f"Queue it: {len(specs)} runs{about}", key=f"queue-{claim.number}", icon=":material/playlist_add:"):
-        with place.container():
-            queue_runs(claim, model, task, recipe)
-
-
-def queue_runs(claim: Claim, model: BaseModel, task: Task, recipe: str) -> None:
-    """Look models and data up where need be, and queue what is missing."""
-    store, found = ui.the_store(), settings.from_environment()
-    try:
-        with ui.told(f"Fetching what {ui.plain(task.title)} needs") as report:
-
-            def wanted(data: Task) -> list[RunSpec]:
-                return missing_runs(plans_for(claim, model, data, measuring=True), data, recipe)
-
-            queue.submit(store, with_data(store, found, task, wanted, report))
-    except PmbError as error:
-        st.session_state["told_problem"] = str(error)
-    st.rerun()
+    if not offers.offer(f"queue-{claim.number}", [task], recipe, plans_on):
+        st.caption("These runs are done and do not decide it; choose another task above.")
 
 
 def ledger_table(verdicts: Sequence[Verdict], evidence: dict[int, str]) -> None:
@@ -277,8 +221,7 @@ st.caption(
         "runs that a row offers."
     )
 )
-if problem := st.session_state.pop("told_problem", ""):
-    st.warning(ui.plain(problem), icon=":material/warning:")
+offers.tell_problem()
 as_table = controls.wants_table()
 if as_table:
     ledger_table(verdicts, evidence)

@@ -28,6 +28,7 @@ FORBIDDEN = {
 DRAWS = (
     "ui.py",
     "controls.py",
+    "offers.py",
     "your_table.py",
     "streamlit_app.py",
     "page_server.py",

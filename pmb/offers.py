@@ -1,0 +1,90 @@
+"""Runs that would answer what is open: how many, how long, and a button that queues them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import streamlit as st
+
+from pmb import settings, ui
+from pmb.catalog.tasks import Task
+from pmb.errors import PmbError
+from pmb.insight import estimate
+from pmb.lab import queue
+from pmb.lab.plan import Plan, spec_of, with_data
+from pmb.lab.store import change_mark, list_runs, runs_by_key
+from pmb.spec import RunSpec
+
+SEEDS = (0, 1, 2)
+
+# The cuts that are wanted on a task; what is not known about models and layers is looked up where it is measuring.
+PlansOn = Callable[[Task, bool], list[Plan]]
+
+
+def offer(key: str, tasks: Sequence[Task], recipe: str, plans_on: PlansOn) -> bool:
+    """A button that queues those runs of the cuts, with SEEDS, that have not ended; False where none is left."""
+    by_task = {task: plans_on(task, False) for task in tasks}
+    specs = [spec for task, plans in by_task.items() for spec in missing_runs(plans, task, recipe)]
+    if not specs:
+        return False
+    waiting = {row["key"] for row in ui.live_runs()}
+    if all(spec.key in waiting for spec in specs):
+        st.caption(f"{len(specs)} runs wait or go on.")
+        return True
+    seconds = seconds_for(specs, [plan for plans in by_task.values() for plan in plans])
+    about = f", about {estimate.duration(seconds)} here" if seconds else ""
+    place = st.empty()
+    if place.button(f"Queue it: {len(specs)} runs{about}", key=key, icon=":material/playlist_add:"):
+        with place.container():
+            queue_missing(tasks, recipe, plans_on)
+    return True
+
+
+def missing_runs(plans: list[Plan], task: Task, recipe: str) -> list[RunSpec]:
+    """The runs of these cuts with SEEDS that have not ended yet."""
+    specs = {spec.key: spec for plan in plans for seed in SEEDS for spec in [spec_of(plan, task, recipe, seed)]}
+    done = {row["key"] for row in runs_by_key(ui.the_store(), list(specs)) if row["state"] == "done"}
+    return [spec for key, spec in specs.items() if key not in done]
+
+
+def seconds_for(specs: list[RunSpec], plans: list[Plan]) -> float | None:
+    """About how long runs take here one after the other; None where nothing has run yet."""
+    rate = load_rate(change_mark(ui.the_store()))
+    parameters = {plan.model.id: plan.model.parameters for plan in plans}
+    if rate is None or not all(parameters.values()):
+        return None
+    return rate * sum(
+        estimate.work(asdict(s.recipe), parameters[s.model] or 0, s.num_hidden_layers, len(s.kept_layers))
+        for s in specs
+    )
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def load_rate(mark: tuple[Any, ...]) -> float | None:
+    """Seconds by work of this machine's finished runs, else of the shipped ones."""
+    runs = list_runs(ui.the_store(), "done")
+    return estimate.seconds_per_work([run for run in runs if run["source"] == "measured"] or runs)
+
+
+def queue_missing(tasks: Sequence[Task], recipe: str, plans_on: PlansOn) -> None:
+    """Look models and data up where need be, queue what is missing, and draw the page again."""
+    store, found = ui.the_store(), settings.from_environment()
+    try:
+        for task in tasks:
+            with ui.told(f"Fetching what {ui.plain(task.title)} needs") as report:
+
+                def wanted(data: Task) -> list[RunSpec]:
+                    return missing_runs(plans_on(data, True), data, recipe)
+
+                queue.submit(store, with_data(store, found, task, wanted, report))
+    except PmbError as error:
+        st.session_state["told_problem"] = str(error)
+    st.rerun()
+
+
+def tell_problem() -> None:
+    """Say what went wrong when runs were asked for, once."""
+    if problem := st.session_state.pop("told_problem", ""):
+        st.warning(ui.plain(problem), icon=":material/warning:")
