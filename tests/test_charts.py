@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pmb.charts import accuracy, losses, preview, published, strip, thresholds
+from pmb.charts import accuracy, contest, losses, preview, published, strip, thresholds
 from pmb.charts.style import THEMES, Theme, rows
 from pmb.insight import averages, summary, threshold
+from pmb.insight.contest import contest as contest_of
 from pmb.insight.published import losses as published_losses
 from pmb.spec import Histogram
 
@@ -37,6 +38,7 @@ def test_charts_are_valid(theme: Theme) -> None:
     by_task = {"a": table[table["strategy"] == "top"], "b": table[table["strategy"] == "top"]}
     lost = averages.losses(by_task)
     within = threshold.layers_within({0: [[0, 1] * 50], 2: [[0, 0] * 50]}, [0, 1] * 50, "accuracy")
+    contested = contest_of({"top": (0.8, 0.81), "bottom": (0.7, 0.72)}, {"top": (0,), "bottom": (1,)})
     charts = [
         accuracy.accuracy_by_depth(table, baselines, "top", 2, theme),
         accuracy.accuracy_by_depth(table, pd.DataFrame(), "symmetric", 5, theme),
@@ -46,6 +48,8 @@ def test_charts_are_valid(theme: Theme) -> None:
         losses.loss_map(lost, TITLES, theme),
         thresholds.threshold_chart({"a": within, "b": within}, TITLES, 6, theme),
         published.lost_by_strategy(published_losses("BERT"), 12, theme),
+        contest.contest_chart(contested, {"whole model": 0.9, "Distilled": 0.8}, "accuracy × 100", theme),
+        contest.contest_chart(contested.assign(seeds=1, low=None, high=None), {}, "accuracy × 100", theme),
         preview.class_balance({"a": 3, "<b>": 2}, theme),
         preview.histogram(Histogram(0.0, 2.0, (0.0, 1.0, 2.0), (5, 3)), "words", theme),
         published.lost_by_strategy(summary.points_lost(table), 6, theme),

@@ -1,0 +1,220 @@
+"""Which layers should go? The strategies side by side at one drop count, on each task and on average."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pmb import controls, offers, settings, ui
+from pmb.catalog.models import BaseModel
+from pmb.catalog.tasks import Task
+from pmb.charts.contest import contest_alt_text, contest_chart
+from pmb.insight import claims, summary
+from pmb.insight.chance import hardly_learned
+from pmb.insight.claims import Measured
+from pmb.insight.contest import contest, contest_sentence
+from pmb.insight.metrics import metric_of
+from pmb.lab.dev import known_dev_labels
+from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole
+from pmb.lab.results import finished_runs
+from pmb.lab.sources import find_model, find_task, known_tasks
+from pmb.lab.store import change_mark
+from pmb.spec import PROCEDURES
+from pmb.strategies import STRATEGIES, drop_counts
+
+# =============================================================================
+# Constants
+# =============================================================================
+
+AVERAGE = "average"
+METHOD = """\
+**Score**: GLUE's own for each task, recipe {recipe}, mean over seeds. **Interval**: 95 %, Student's t over seeds. \
+**Average**: the plain mean over the tasks on which every strategy is measured at this drop count, seed by seed. \
+**Not clearly different**: the interval of the difference from the highest mean (Welch's) holds 0; it is widened to \
+the number of pairs of cuts (Bonferroni), since which one is highest is not known beforehand. Two strategies that keep \
+the same layers are one cut and one run. **Source**: {sources}."""
+
+
+# =============================================================================
+# Data loading
+# =============================================================================
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def load_points(
+    model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """By task every strategy's measured points, and the tasks that the whole model has hardly learned."""
+    store, points, guessed = ui.the_store(), {}, []
+    for task in tasks:
+        table = summary.configurations(finished_runs(store, model, task, recipe, PROCEDURES[:1]))
+        if not table.empty:
+            points[task.id] = summary.curves(table, model.num_hidden_layers, known_layer_scores(store, model, task))
+            guessed += [task.id] if hardly_learned(table, known_dev_labels(store, task)) else []
+    return points, guessed
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def load_distilled(
+    model: BaseModel, tasks: tuple[Task, ...], recipe: str, depth: int, mark: tuple[Any, ...]
+) -> dict[str, dict[str, float]]:
+    """By task the mean scores of whole models of that depth that stand beside this one, by their names."""
+    store, found = ui.the_store(), settings.from_environment()
+    plans = [p for p in plan_baselines(store, found, model) if len(p.kept_layers) == depth and not p.dropped_layers]
+    scores: dict[str, dict[str, float]] = {}
+    for task in tasks:
+        for plan in plans:
+            table = summary.configurations(finished_runs(store, plan.model, task, recipe, PROCEDURES[:1]))
+            whole = table[table["drop_count"] == 0]
+            if len(whole):
+                scores.setdefault(task.id, {})[plan.title] = float(whole["mean"].iloc[0])
+    return scores
+
+
+# =============================================================================
+# Parts of the page
+# =============================================================================
+
+
+def of_task(points: pd.DataFrame, drop_count: int) -> pd.DataFrame:
+    """The contest on one task."""
+    here = points[points["drop_count"] == drop_count].to_dict("records")
+    return contest({r["strategy"]: r["scores"] for r in here}, {r["strategy"]: r["kept_layers"] for r in here})
+
+
+def whole_score(points: pd.DataFrame) -> dict[str, float]:
+    """The whole model's mean on one task."""
+    whole = points[points["drop_count"] == 0]["mean"]
+    return {"whole model": float(whole.iloc[0])} if len(whole) else {}
+
+
+def kept_on_all(of_tasks: list[pd.DataFrame]) -> dict[str, tuple[int, ...]]:
+    """The layers that each strategy keeps; none where they differ by task, as those of contribution may."""
+    kept: dict[str, set[tuple[int, ...]]] = {}
+    for table in of_tasks:
+        for row in table.to_dict("records"):
+            kept.setdefault(row["strategy"], set()).add(row["kept_layers"])
+    return {name: cuts.pop() if len(cuts) == 1 else () for name, cuts in kept.items()}
+
+
+def mean_lines(of_tasks: list[dict[str, float]]) -> dict[str, float]:
+    """The mean over tasks of those models that are measured on all of them."""
+    common = [name for name in of_tasks[0] if all(name in lines for lines in of_tasks)]
+    return {name: sum(lines[name] for lines in of_tasks) / len(of_tasks) for name in common}
+
+
+def plans_for(model: BaseModel, drop_count: int, strategies: list[str], task: Task, measuring: bool) -> list[Plan]:
+    """The cuts of these strategies with the whole model; contribution where its scores are known or measured now."""
+    store, found = ui.the_store(), settings.from_environment()
+    model = find_model(store, found, model.id, pinned=measuring)
+    names = [n for n in strategies if measuring or n != "contribution" or known_layer_scores(store, model, task)]
+    return [plan_whole(model), *(plan_strategy(store, found, model, task, name, drop_count) for name in names)]
+
+
+def panel(table: pd.DataFrame, lines: dict[str, float], heading: str, axis: str, where: str) -> None:
+    """One chart with its heading."""
+    st.markdown(f"**{ui.plain(heading)}**")
+    ui.draw(contest_chart(table, lines, axis, ui.theme()), contest_alt_text(table, where))
+
+
+def contest_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> None:
+    """What the charts draw, a row a task and strategy."""
+    found = pd.concat([table.assign(task=titles.get(task, task)) for task, table in tables.items()])
+    shown = pd.DataFrame(
+        {
+            "task": found["task"],
+            "strategy": found["strategy"].str.replace("-", " "),
+            "layers kept": found["kept_layers"].map(lambda kept: ui.layers(kept) if kept else "differ by task"),
+            "score × 100": 100 * found["mean"],
+            "from": 100 * found["low"],
+            "to": 100 * found["high"],
+            "behind the best, points": found["behind"],
+            "seeds": found["seeds"],
+            "not clearly worse": found["in_best_group"],
+        }
+    )
+    one_decimal = st.column_config.NumberColumn(format="%.1f")
+    config: dict[str, Any] = dict.fromkeys(("score × 100", "from", "to", "behind the best, points"), one_decimal)
+    config |= {"task": st.column_config.TextColumn(pinned=True)}
+    st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", alt="What the charts draw.")
+
+
+# =============================================================================
+# Page
+# =============================================================================
+
+st.title("Which layers should go?", anchor=False)
+
+store, found = ui.the_store(), settings.from_environment()
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    model = controls.choose_model()
+    total = model.num_hidden_layers
+    drop_count = controls.choose_drop([k for k in drop_counts("top", total) if k], total // 2, key="k")
+    recipe = controls.choose_recipe()
+
+mark = change_mark(store)
+every = {name: find_task(store, found, name) for name in known_tasks(store)}
+titles = {name: task.title for name, task in every.items()}
+points, guessed = load_points(model, tuple(every.values()), recipe, mark)
+chosen = st.multiselect(
+    "Tasks",
+    list(every),
+    default=list(points) or [next(iter(every))],
+    key="tasks",
+    bind="query-params",
+    help="The average is over those of them on which every strategy is measured.",
+)
+possible = claims.reachable(total, drop_count)
+shown = {task: points[task] for task in chosen if task in points and drop_count in set(points[task]["drop_count"])}
+tables = {task: of_task(shown[task], drop_count) for task in shown}
+complete = [task for task in shown if set(possible) <= set(tables[task]["strategy"])]
+distilled = load_distilled(model, tuple(every[task] for task in shown), recipe, total - drop_count, mark)
+lines = {task: whole_score(shown[task]) | distilled.get(task, {}) for task in shown}
+measured = Measured(model.title, total, {task: shown[task] for task in complete})
+if len(complete) > 1 and (scores := claims.scores_at(measured, possible, drop_count)):
+    tables = {AVERAGE: contest(scores, kept_on_all([tables[task] for task in complete]))} | tables
+    lines[AVERAGE] = mean_lines([lines[task] for task in complete])
+where = {task: f"on {titles[task]}" for task in shown} | {AVERAGE: f"on average over {len(complete)} tasks"}
+
+first = next(iter(tables), "")
+if not first:
+    st.markdown("##### No strategy has been measured at this drop count with this recipe yet.")
+else:
+    st.markdown(f"##### {ui.plain(contest_sentence(tables[first], drop_count, total, where[first]))}")
+if impossible := [name.replace("-", " ") for name in STRATEGIES if name not in possible]:
+    st.caption(f"{', '.join(impossible).capitalize()} cannot drop {drop_count} of {total} layers.")
+if first == AVERAGE and (partly := [titles[task] for task in shown if task not in complete]):
+    st.caption(f"Not in the average, since not every strategy is measured there: {ui.plain(', '.join(partly))}.")
+if hardly := [titles[task] for task in shown if task in guessed]:
+    st.caption(
+        f"On {ui.plain(', '.join(hardly))} the whole model itself is not clearly better than one answer given to all: "
+        "differences there say little."
+    )
+offers.tell_problem()
+if tables and controls.wants_table():
+    contest_table(tables, titles)
+elif tables:
+    names = list(dict.fromkeys(name for found_lines in lines.values() for name in found_lines))
+    st.caption(f"Shaded: not clearly different from the best. Dashed: {ui.plain(', '.join(names)) or 'none'}.")
+    if first == AVERAGE:
+        panel(tables[AVERAGE], lines[AVERAGE], f"Average of {len(complete)} tasks", "mean score × 100", where[AVERAGE])
+    columns = st.columns(2, gap="large")
+    for number, task in enumerate(shown):
+        with columns[number % 2]:
+            metric = metric_of(every[task].metric)
+            panel(tables[task], lines[task], titles[task], f"{metric.name} × 100", where[task])
+if missing := [task for task in chosen if task not in complete and not every[task].unfetched]:
+    st.markdown(f"Not every strategy is measured on {ui.plain(', '.join(titles[task] for task in missing))}.")
+    plans_on = partial(plans_for, model, drop_count, possible)
+    offers.offer("queue_missing", [every[task] for task in missing], recipe, plans_on)
+if away := [titles[task] for task in chosen if task not in complete and every[task].unfetched]:
+    st.caption(
+        f"The sentences of {ui.plain(', '.join(away))} are not on this machine: a first run on Explore fetches them."
+    )
+if tables:
+    with st.expander("How this was measured", icon=":material/info:"):
+        sources = summary.source_words(shown.values())
+        st.markdown(METHOD.format(recipe=recipe, sources=sources))
