@@ -1,0 +1,180 @@
+"""What the layers of one or two models do, over the layer: three charts of the same form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from pmb.charts.style import Theme
+from pmb.insight.intervals import Interval
+from pmb.insight.layers import EMBEDDINGS
+from pmb.insight.metrics import metric_of, shown
+
+HEIGHT = 300
+MOST_LABELS = 13  # of layers below a chart
+ROOM = 0.4  # layers at either side
+
+# A series is a model, and where classifiers are compared a model before or after fine-tuning: colour by model.
+SHAPES = ("circle", "square", "triangle-up", "diamond")
+DASHES = ([1, 0], [8, 3], [2, 2], [8, 3, 2, 3])
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A model whose layers are drawn: `table` from `insight.layers.by_layer`; `whole` its own score, where measured."""
+
+    title: str
+    table: pd.DataFrame
+    whole: Interval | None
+
+
+def change_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
+    """1 - cosine of each layer's output and input; of each model that it is known of."""
+    series = {
+        shown.title: _points(shown.table, "change").assign(low=math.nan, high=math.nan, series=shown.title)
+        for shown in models
+    }
+    return _chart(models, series, "1 - cosine of output and input", theme, ".3f", from_zero=True)
+
+
+def similarity_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
+    """Cosine of the sentence token in the pre-trained and the fine-tuned model, with the interval over seeds."""
+    series = {shown.title: _points(shown.table, "similarity").assign(series=shown.title) for shown in models}
+    return _chart(models, series, "cosine, pre-trained and fine-tuned", theme, ".3f")
+
+
+def score_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
+    """Score of a classifier on each layer after and before fine-tuning; the model's own as a rule."""
+    kinds = (("tuned", "fine-tuned"), ("pretrained", "pre-trained"))
+    series = {
+        name: _points(shown.table, column, 100).assign(series=name)
+        for column, words in kinds
+        for shown in models
+        for name in [_series_name(models, shown, words)]
+    }
+    measured = [shown for shown in models if shown.whole is not None]
+    metric = metric_of(next(shown.table["metric"].iloc[0] for shown in measured))
+    title = f"{metric.name} on dev{',' if metric.unit else ' × 100'}{metric.unit}"
+    chart = _chart(models, series, title, theme, ".1f")
+    return alt.layer(*_rules(models, theme), *chart.layer).properties(height=HEIGHT).configure_view(strokeWidth=0)
+
+
+def layers_alt_text(models: Sequence[Shown]) -> dict[str, str]:
+    """Each chart in a sentence: under "change", "similarity" and "score"."""
+    changes, similarities, scores = [], [], []
+    for model in models:
+        for row in model.table.to_dict("records"):
+            name = "the embeddings" if row["layer"] == EMBEDDINGS else f"layer {row['layer']}"
+            if not math.isnan(row["change"]):
+                changes.append(f"{model.title}, {name}: {row['change']:.3f}")
+            if row["seeds"]:
+                similarities.append(f"{model.title}, {name}: {row['similarity']:.3f}")
+                tuned, before = (shown(row["metric"], row[which]) for which in ("tuned", "pretrained"))
+                scores.append(f"{model.title}, {name}: {tuned}, {before}")
+    return {
+        "change": f"1 - cosine of each layer's output and input. {'; '.join(changes)}.",
+        "similarity": f"Cosine of the pre-trained and the fine-tuned model by layer. {'; '.join(similarities)}.",
+        "score": f"Classifier on each layer, fine-tuned and pre-trained. {'; '.join(scores)}.",
+    }
+
+
+def _series_name(models: Sequence[Shown], shown: Shown, words: str) -> str:
+    return words if len(models) == 1 else f"{shown.title}, {words}"
+
+
+def _colours(theme: Theme) -> tuple[str, str]:
+    return theme.accent, theme.colours[1]
+
+
+def _points(table: pd.DataFrame, column: str, factor: float = 1) -> pd.DataFrame:
+    """Layer, value, ends of the interval and seeds, where there is a value."""
+    data = table[table[column].notna()]
+    ends = {end: factor * data[f"{column}_{end}"] for end in ("low", "high") if f"{column}_{end}" in data}
+    values = {"layer": data["layer"], "value": factor * data[column], **ends, "seeds": data["seeds"]}
+    names = {"name": data["layer"].map(lambda layer: "embeddings" if layer == EMBEDDINGS else str(layer))}
+    return pd.DataFrame(values | names).astype({"value": float})
+
+
+def _chart(
+    models: Sequence[Shown],
+    series: dict[str, pd.DataFrame],
+    title: str,
+    theme: Theme,
+    number: str,
+    from_zero: bool = False,
+) -> alt.LayerChart:
+    """A line with points for each series, and a band where it has an interval."""
+    data = pd.concat(series.values(), ignore_index=True)
+    top = max(int(shown.table["layer"].max()) for shown in models)
+    step = math.ceil((top + 1) / MOST_LABELS)
+    x = alt.X(
+        "layer:Q",
+        title="layer",
+        axis=_axis(values=[EMBEDDINGS, *range(0, top + 1, step)], labelExpr="datum.value < 0 ? 'emb.' : datum.label"),
+    ).scale(domain=[EMBEDDINGS - ROOM, top + ROOM], nice=False, zero=False)
+    ends = data[["value", "low", "high"]].astype(float)
+    low, high = float(ends.min().min()), float(ends.max().max())
+    room = 0.06 * (high - low or 0.1 * abs(high) or 1)
+    y = alt.Y("value:Q", title=title, axis=_axis()).scale(
+        domain=[0 if from_zero else low - room, high + room], nice=False, zero=False
+    )
+    names = list(series)
+    count = len(names)
+    legend = (
+        None if count == 1 else alt.Legend(title=None, orient="bottom", columns=2, labelFontSize=12, labelLimit=180)
+    )
+    places = [2 * (i // len(models)) + i % len(models) for i in range(count)]  # before training comes after
+
+    def scale(values: Sequence[Any]) -> dict[str, Any]:
+        return {"scale": alt.Scale(domain=names, range=list(values)), "legend": legend}
+
+    colour = alt.Color("series:N", **scale([_colours(theme)[i % len(models)] for i in range(count)]))
+    shape = alt.Shape("series:N", **scale([SHAPES[place] for place in places]))
+    dash = alt.StrokeDash("series:N", **scale([DASHES[place] for place in places]))
+    tooltip = [
+        alt.Tooltip("series:N", title="of"),
+        alt.Tooltip("name:N", title="layer"),
+        alt.Tooltip("value:Q", title=title, format=number),
+        alt.Tooltip("low:Q", title="interval from", format=number),
+        alt.Tooltip("high:Q", title="interval to", format=number),
+        alt.Tooltip("seeds:Q", title="seeds"),
+    ]
+    if not data["low"].notna().any():
+        tooltip = tooltip[:3]
+    band = alt.Chart(data[data["low"].notna()]).mark_area(opacity=0.15)
+    layers = [
+        band.encode(x=x, y="low:Q", y2="high:Q", color=colour, detail="series:N"),
+        alt.Chart(data).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash),
+        alt.Chart(data)
+        .mark_point(filled=True, size=60, opacity=1)
+        .encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
+    ]
+    chart = alt.layer(*layers)
+    assert isinstance(chart, alt.LayerChart)
+    return chart.properties(height=HEIGHT).configure_view(strokeWidth=0)
+
+
+def _rules(models: Sequence[Shown], theme: Theme) -> list[alt.Chart]:
+    """Each model's own score, named at the left: the better above its rule, the other below, so that none overlap."""
+    measured = [(shown, colour) for shown, colour in zip(models, _colours(theme), strict=False) if shown.whole]
+    best = max(shown.whole.mean for shown, _ in measured if shown.whole)
+    charts = []
+    for model, colour in measured:
+        assert model.whole is not None
+        above = model.whole.mean == best
+        data = pd.DataFrame({"value": [100 * model.whole.mean], "name": [_series_name(models, model, "whole model")]})
+        base = alt.Chart(data).encode(y="value:Q")
+        charts.append(base.mark_rule(color=colour if len(models) > 1 else theme.muted, strokeDash=[3, 3]))
+        baseline: Any = "bottom" if above else "top"
+        label = base.mark_text(align="left", baseline=baseline, dx=4, dy=-3 if above else 4, fontSize=12)
+        charts.append(label.encode(text="name:N", x=alt.value(0), color=alt.value(theme.muted)))
+    return charts
+
+
+def _axis(**more: Any) -> alt.Axis:
+    return alt.Axis(grid=False, labelFontSize=12, titleFontSize=12, titleFontWeight="normal", **more)
