@@ -182,19 +182,18 @@ def ask_for(model: BaseModel, task: Task, recipe: str, seeds: list[int]) -> None
         st.session_state["told_problem"] = str(error)
 
 
-def panels(chosen: Sequence[Chosen], task: Task) -> None:
+def panels(chosen: Sequence[Chosen]) -> None:
     """The three charts, beside each other where there is room; one that has nothing to draw says so."""
     every = [one.drawn for one in chosen]
     measured = [one.drawn for one in chosen if one.probes]
     scored = [one.drawn for one in chosen if one.drawn.table["change"].notna().any()]
     texts = charts.layers_alt_text(every)
-    name = metric_of(task.metric).name
     parts = (
         ("What each layer changes", scored, charts.change_chart, "change"),
-        ("What fine-tuning leaves as it was", measured, charts.similarity_chart, "similarity"),
-        (f"What a classifier on each layer scores ({name})", measured, charts.score_chart, "score"),
+        ("What fine-tuning leaves", measured, charts.similarity_chart, "similarity"),
+        ("What a classifier reads off", measured, charts.score_chart, "score"),
     )
-    for column, (title, drawn, draw, which) in zip(st.columns(3, gap="large"), parts, strict=True):
+    for column, (title, drawn, draw, which) in zip(st.columns(3, gap="medium"), parts, strict=True):
         with column:
             st.markdown(f"**{title}**")
             if drawn:
@@ -264,7 +263,7 @@ chosen = load([model] if beside is None else [model, beside], task, recipe)
 for one in chosen:
     sentence = layers.answer_sentence(one.drawn.table)
     st.markdown(f"##### {f'{ui.plain(one.drawn.title)}: ' if beside else ''}{sentence}")
-st.caption(f"{DROPPING} {NUMBERING}{MATCHED if beside else ''}")
+st.caption(DROPPING)
 measuring(chosen, task, recipe)
 if problem := st.session_state.pop("told_problem", ""):
     st.warning(ui.plain(problem), icon=":material/warning:")
@@ -275,5 +274,6 @@ for one in chosen:
 if controls.wants_table():
     layer_table(chosen)
 else:
-    panels(chosen, task)
+    panels(chosen)
+st.caption(NUMBERING + (MATCHED if beside else ""))
 method(chosen, task, recipe)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.lab import probes
+from pmb.lab.plan import plan_whole, spec_of
+from pmb.lab.schema import layer_probes
 from pmb.lab.store import Store
 from pmb.spec import LayerProbe, Score
 
@@ -38,11 +40,9 @@ def ask_for_probe(
     store: Store, model: str = "minilm-l6", task: str = "rotten-tomatoes", seed: int = 0, recipe: str = "standard"
 ) -> str:
     """Ask for one measurement; a model that is not looked up stands for itself."""
-    from pmb.lab.probes import _new_row, table
-
-    row = _new_row(probes.spec_of(probes.plan_whole(MODELS[model]), TASKS[task], recipe, seed))
+    row = probes._new_row(spec_of(plan_whole(MODELS[model]), TASKS[task], recipe, seed))
     with store.connect() as connection:
-        connection.execute(store.insert_new(table), row)
+        connection.execute(store.insert_new(layer_probes), row)
     return str(row["key"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,15 @@ from tests.conftest import TINY
 CPU = torch.device("cpu")
 TASK = Task("made-up", "Made up", ("accuracy",), ("no", "yes"), "1", "none", "Of two words one tells the label.")
 RECIPE = replace(TINY, learning_rate=1e-2, epochs=3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other take longer than such small models."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def sentences(architecture: Architecture, count: int) -> Encoded:

@@ -16,6 +16,8 @@ from pmb.insight.layers import EMBEDDINGS
 from pmb.insight.metrics import metric_of, shown
 
 HEIGHT = 300
+LEGEND_PIXELS, LEGEND_ROW_PIXELS = 18, 18
+PLOT_PIXELS = 300  # about the width of a plot, on a phone too
 MOST_LABELS = 13  # of layers below a chart
 ROOM = 0.4  # layers at either side
 
@@ -61,7 +63,9 @@ def score_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
     metric = metric_of(next(shown.table["metric"].iloc[0] for shown in measured))
     title = f"{metric.name} on dev{',' if metric.unit else ' × 100'}{metric.unit}"
     chart = _chart(models, series, title, theme, ".1f")
-    return alt.layer(*_rules(models, theme), *chart.layer).properties(height=HEIGHT).configure_view(strokeWidth=0)
+    with_rules = alt.layer(*_rules(models, theme), *chart.layer)
+    assert isinstance(with_rules, alt.LayerChart)
+    return _finished(with_rules, len(series))
 
 
 def layers_alt_text(models: Sequence[Shown]) -> dict[str, str]:
@@ -125,15 +129,14 @@ def _chart(
     )
     names = list(series)
     count = len(names)
-    legend = (
-        None if count == 1 else alt.Legend(title=None, orient="bottom", columns=2, labelFontSize=12, labelLimit=180)
-    )
+    legend = _legend(count) if count > 1 else None
     places = [2 * (i // len(models)) + i % len(models) for i in range(count)]  # before training comes after
 
     def scale(values: Sequence[Any]) -> dict[str, Any]:
         return {"scale": alt.Scale(domain=names, range=list(values)), "legend": legend}
 
-    colour = alt.Color("series:N", **scale([_colours(theme)[i % len(models)] for i in range(count)]))
+    colours = [_colours(theme)[i % len(models)] for i in range(count)]
+    colour = alt.Color("series:N", **scale(colours))
     shape = alt.Shape("series:N", **scale([SHAPES[place] for place in places]))
     dash = alt.StrokeDash("series:N", **scale([DASHES[place] for place in places]))
     tooltip = [
@@ -146,9 +149,12 @@ def _chart(
     ]
     if not data["low"].notna().any():
         tooltip = tooltip[:3]
-    band = alt.Chart(data[data["low"].notna()]).mark_area(opacity=0.15)
+    bands = [  # of a colour of their own: the legend would show them pale
+        alt.Chart(points[points["low"].notna()]).mark_area(opacity=0.15, color=own).encode(x=x, y="low:Q", y2="high:Q")
+        for points, own in zip(series.values(), colours, strict=True)
+    ]
     layers = [
-        band.encode(x=x, y="low:Q", y2="high:Q", color=colour, detail="series:N"),
+        *bands,
         alt.Chart(data).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash),
         alt.Chart(data)
         .mark_point(filled=True, size=60, opacity=1)
@@ -156,24 +162,45 @@ def _chart(
     ]
     chart = alt.layer(*layers)
     assert isinstance(chart, alt.LayerChart)
-    return chart.properties(height=HEIGHT).configure_view(strokeWidth=0)
+    return _finished(chart, count)
+
+
+def _legend(series: int) -> alt.Legend:
+    columns = _legend_columns(series)
+    limit = PLOT_PIXELS // columns - 30
+    return alt.Legend(title=None, orient="bottom", columns=columns, symbolSize=80, labelFontSize=12, labelLimit=limit)
+
+
+def _legend_columns(series: int) -> int:
+    """Two names fit beside each other; the longer ones of four series do not."""
+    return 2 if series == 2 else 1
+
+
+def _finished(chart: alt.LayerChart, series: int) -> alt.LayerChart:
+    """With room for its legend, so that charts beside each other have equal plots."""
+    rows = series // _legend_columns(series) if series > 1 else 0
+    legend = LEGEND_PIXELS + LEGEND_ROW_PIXELS * rows if rows else 0
+    return chart.properties(height=HEIGHT + legend).configure_view(strokeWidth=0)
 
 
 def _rules(models: Sequence[Shown], theme: Theme) -> list[alt.Chart]:
-    """Each model's own score, named at the left: the better above its rule, the other below, so that none overlap."""
-    measured = [(shown, colour) for shown, colour in zip(models, _colours(theme), strict=False) if shown.whole]
-    best = max(shown.whole.mean for shown, _ in measured if shown.whole)
-    charts = []
-    for model, colour in measured:
-        assert model.whole is not None
-        above = model.whole.mean == best
-        data = pd.DataFrame({"value": [100 * model.whole.mean], "name": [_series_name(models, model, "whole model")]})
-        base = alt.Chart(data).encode(y="value:Q")
-        charts.append(base.mark_rule(color=colour if len(models) > 1 else theme.muted, strokeDash=[3, 3]))
-        baseline: Any = "bottom" if above else "top"
-        label = base.mark_text(align="left", baseline=baseline, dx=4, dy=-3 if above else 4, fontSize=12)
-        charts.append(label.encode(text="name:N", x=alt.value(0), color=alt.value(theme.muted)))
-    return charts
+    """Each model's own score over the whole width, named once, above the better."""
+    scores = [100 * shown.whole.mean for shown in models if shown.whole]
+    colours = _colours(theme) if len(scores) > 1 else (theme.muted,)
+    charts = [
+        alt.Chart(pd.DataFrame({"value": [score]})).mark_rule(color=colour, strokeDash=[3, 3]).encode(y="value:Q")
+        for score, colour in zip(scores, colours, strict=True)
+    ]
+    label = alt.Chart(pd.DataFrame({"value": [max(scores)]})).mark_text(
+        text="whole model" if len(scores) == 1 else "whole models",
+        align="left",
+        baseline="bottom",
+        dx=4,
+        dy=-3,
+        color=theme.muted,
+        fontSize=12,
+    )
+    return [*charts, label.encode(y="value:Q", x=alt.value(0))]
 
 
 def _axis(**more: Any) -> alt.Axis:

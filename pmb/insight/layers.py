@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -43,7 +44,8 @@ def by_layer(probes: Sequence[Row], contribution: Sequence[float] | None, num_hi
         }
         if probes:
             similarities = tuple(float(probe["similarity"][place]) for probe in probes)
-            row |= _named("similarity", _over_seeds(similarities, Interval(similarities[0], math.nan, math.nan)))
+            interval = _over_seeds(similarities, Interval(similarities[0], math.nan, math.nan))
+            row |= _named("similarity", replace(interval, high=min(interval.high, 1.0)))  # a cosine is at most 1
             row |= _named("tuned", _score(probes, "tuned", place)) | {"similarities": similarities}
             row |= _named("pretrained", _score(probes, "pretrained", place))
             row["tuned_scores"] = tuple(float(probe["tuned"][place]["value"]) for probe in probes)
@@ -103,9 +105,8 @@ def _classifiers(layers: Sequence[Row]) -> str:
             break
         lowest = row
     if lowest is last:
-        return (
-            f"a classifier on the last layer is clearly better than on any below ({_plus_minus(last)}{unit}, {seeds})"
-        )
+        score = f"{_plus_minus(last)}{unit}, {seeds}"
+        return f"a classifier on the last layer is clearly better than on the one below ({score})"
     return (
         f"from layer {lowest['layer']} up a classifier is not clearly worse than on the last "
         f"({_plus_minus(lowest)} against {_plus_minus(last)}{unit}, {seeds})"
