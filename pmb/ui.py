@@ -104,7 +104,7 @@ def _status() -> None:
     for row in running:
         st.progress(share_done(row), text=progress_line(row))
     asked = probes.asked_probes(the_store())
-    for row in asked:
+    for row in (row for row in asked if row["progress"]):
         st.progress(share_done(row), text=f"Layers of {plain(row['model'])}, {probes.progress_text(row)}")
     if (rows or asked) and not queue.list_workers(the_store()):
         st.warning("No worker is alive. Start one: `python -m pmb worker`", icon=":material/warning:")
