@@ -6,8 +6,9 @@ Run: python -m pmb dashboard (with a worker), or streamlit run streamlit_app.py 
 from __future__ import annotations
 
 import streamlit as st
+from altair.utils import schemapi
 
-from pmb import ui
+from pmb import controls, ui
 
 st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=":material/layers:", layout="wide")
 
@@ -15,9 +16,14 @@ st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=":material/layers
 pages = [
     st.Page("pages/explore_page.py", title="Explore", icon=":material/show_chart:", default=True),
     st.Page("pages/tasks_page.py", title="Tasks", icon=":material/checklist:", url_path="tasks"),
+    st.Page("pages/paper_page.py", title="Paper", icon=":material/fact_check:", url_path="paper"),
     st.Page("pages/layers_page.py", title="Layers", icon=":material/layers:", url_path="layers"),
     st.Page("pages/runs_page.py", title="Runs", icon=":material/list_alt:", url_path="runs"),
 ]
 page = st.navigation(pages, position="top")
-if ui.guarded(ui.sidebar):
-    ui.guarded(page.run)
+controls.carry_over(page.url_path)
+# Altair checks each chart against its schema, which takes as long as all else that a click does; tests do it instead.
+with schemapi.debug_mode(False):
+    if ui.guarded(ui.sidebar):
+        ui.guarded(page.run)
+controls.remember()

@@ -278,10 +278,9 @@ def charts(points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_co
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown(f"**{name} against layers kept**")
-        st.altair_chart(
+        ui.draw(
             accuracy.accuracy_by_depth(points, baselines, strategy, drop_count, ui.theme()),
-            theme=None,
-            alt=accuracy.depth_alt_text(points, baselines),
+            accuracy.depth_alt_text(points, baselines),
         )
     timed = points[points["speedup"].notna()].copy()
     with right:
@@ -290,10 +289,9 @@ def charts(points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_co
             st.info("Speed is measured with the first run of each depth on this machine.")
             return
         timed["front"] = summary.pareto_front(timed)
-        st.altair_chart(
+        ui.draw(
             accuracy.accuracy_by_speed(timed, strategy, drop_count, ui.theme()),
-            theme=None,
-            alt=accuracy.speed_alt_text(timed),
+            accuracy.speed_alt_text(timed),
         )
 
 
@@ -345,8 +343,6 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
     timed = table["speed_device"].dropna()
     devices = ", ".join(sorted(set(table["device"])))
     dates = [datetime.fromtimestamp(seconds, UTC).date().isoformat() for seconds in table["finished_at"]]
-    kinds = {"shipped": "came with the lab", "measured": "measured here"}
-    sources = sorted({kinds[source] for found in table["sources"] for source in found})
     batch, length = HEADLINE_SHAPE
     with st.expander("How this was measured", icon=":material/info:"):
         st.markdown(
@@ -357,7 +353,9 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
                 length=length,
                 device=f" ({timed.iloc[0]})" if len(timed) else "",
                 recipe=f"{recipe} ({recipe_line(recipe)})",
-                sources=f"{', '.join(sources)}, on {devices}, {min(dates)} to {max(dates)}" if dates else "none yet",
+                sources=f"{summary.source_words([table])}, on {devices}, {min(dates)} to {max(dates)}"
+                if dates
+                else "none yet",
             )
         )
         st.caption(f"**{ui.plain(model.title)}**: {ui.plain(model.about)} Licence {model.licence}.")
@@ -404,11 +402,10 @@ st.caption(
     f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. "
     "A darker layer changes the sentence token more."
 )
-st.altair_chart(
+ui.draw(
     strip.layer_strip(plan.kept_layers, model.num_hidden_layers, scores, ui.theme()),
+    strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
     width="content",
-    theme=None,
-    alt=strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
 )
 if model.shared:
     st.caption("All layers of this model are the same weights: dropping some saves time, but no parameters.")

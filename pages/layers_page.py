@@ -198,7 +198,7 @@ def panels(chosen: Sequence[Chosen]) -> None:
         with column:
             st.markdown(f"**{title}**")
             if drawn:
-                st.altair_chart(draw(drawn, ui.theme()), theme=None, alt=texts[which])
+                ui.draw(draw(drawn, ui.theme()), texts[which])
             else:
                 st.info("Not measured yet. Press Measure the layers.")
 

@@ -11,24 +11,31 @@ from pmb import controls, settings, ui
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import PAPER_AVERAGE, Task
 from pmb.charts import losses as loss_charts
-from pmb.insight import averages, summary
+from pmb.charts import thresholds as threshold_charts
+from pmb.insight import averages, summary, threshold
+from pmb.insight.chance import hardly_learned
+from pmb.lab.dev import dev_labels, known_dev_labels
 from pmb.lab.plan import known_layer_scores
-from pmb.lab.results import finished_runs
+from pmb.lab.results import finished_runs, predictions_of
 from pmb.lab.sources import find_task, known_tasks
 from pmb.lab.store import change_mark
 from pmb.spec import PROCEDURES
-from pmb.strategies import drop_counts
+from pmb.strategies import drop_counts, kept_layers
 
 # =============================================================================
 # Constants
 # =============================================================================
 
+THRESHOLD_POINTS = 2  # of the sentence
+THRESHOLD_SEEDS = 5  # of so many at most a cut's predictions are read
 METHOD = """\
 **Loss**: the whole model's score minus the cut one's, in points (scores × 100), each with recipe {recipe}; means over \
 seeds. **Interval**: 95 %, Welch's t over seeds. **Score**: GLUE's own for each task, of two the one that the paper \
 uses: accuracy; Matthews' correlation for CoLA; Pearson's for STS-B; the matched dev set for MNLI. **Average**: the \
 plain mean of the chosen tasks' scores, seed by seed. The paper's GLUE average is over {paper}; CoLA and WNLI are left \
-out of it."""
+out of it. **Layers that go**: the most whose loss on one half of the dev sentences is at most so \
+large; the points lost are then counted on the other half. Dev is halved by chance {splits} \
+times, with at most {seeds} seeds: the median, and the least and the greatest as a line."""
 
 
 # =============================================================================
@@ -44,13 +51,39 @@ def load_points(
     store = ui.the_store()
     points = {}
     for task in tasks:
-        own = finished_runs(store, model, task, recipe, [PROCEDURES[0]])
+        own = finished_runs(store, model, task, recipe, PROCEDURES[:1])
         scores = known_layer_scores(store, model, task)
         curves = summary.curves(summary.configurations(own), model.num_hidden_layers, scores)
         found = curves[curves["strategy"] == strategy]
         if not found.empty:
             points[task.id] = found
     return points
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def load_threshold(drop_of: dict[str, int], labels: tuple[int | float, ...], metric: str) -> pd.DataFrame:
+    """How many layers go at each allowed loss, from runs (their keys) by how many layers they drop."""
+    predictions: dict[int, list[list[int | float]]] = {}
+    for key, answers in predictions_of(ui.the_store(), list(drop_of)).items():
+        predictions.setdefault(drop_of[key], []).append(answers)
+    return threshold.layers_within(predictions, labels, metric)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def runs_by_drop(model: BaseModel, task: Task, strategy: str, recipe: str, mark: tuple[Any, ...]) -> dict[str, int]:
+    """How many layers each finished run of a strategy drops, of few seeds; empty without the whole model and a cut."""
+    store, total = ui.the_store(), model.num_hidden_layers
+    scores = known_layer_scores(store, model, task)
+    if strategy == "contribution" and scores is None:
+        return {}
+    drops = {kept_layers(strategy, total, count, scores): count for count in drop_counts(strategy, total)}
+    found: dict[int, list[str]] = {}
+    for run in sorted(finished_runs(store, model, task, recipe, PROCEDURES[:1]), key=lambda run: run["seed"]):
+        if (kept := tuple(run["kept_layers"])) in drops:
+            found.setdefault(drops[kept], []).append(run["key"])
+    if 0 not in found or len(found) < 2:
+        return {}
+    return {key: count for count, keys in found.items() for key in keys[:THRESHOLD_SEEDS]}
 
 
 # =============================================================================
@@ -75,6 +108,53 @@ def loss_table(table: pd.DataFrame, titles: dict[str, str]) -> None:
     config: dict[str, Any] = dict.fromkeys(("points lost", "from", "to", "score × 100"), one_decimal)
     config |= {"task": st.column_config.TextColumn(pinned=True)}
     st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", alt="What the map draws.")
+
+
+def thresholds(model: BaseModel, tasks: list[Task], strategy: str, recipe: str, mark: tuple[Any, ...]) -> None:
+    """How many layers go at a loss of 1, 2 or 3 points, chosen on one half of dev and reported on the other."""
+    st.subheader("How many layers go at a loss of 1, 2 or 3 points?", anchor=False)
+    store, found = ui.the_store(), settings.from_environment()
+    tables = {}
+    for task in tasks:
+        labels = known_dev_labels(store, task)
+        if labels is None and not task.unfetched:
+            with ui.told(f"Reading the dev labels of {ui.plain(task.title)}, once") as report:
+                labels = dev_labels(store, found, task, report)
+        if labels and (drop_of := runs_by_drop(model, task, strategy, recipe, mark)):
+            tables[task.id] = load_threshold(drop_of, labels, task.metric)
+    if not tables:
+        st.info("This needs a cut and the whole model beside it, and the data of the task on this machine.")
+        return
+    titles = {task.id: task.title for task in tasks}
+    st.markdown(threshold.threshold_sentence(tables, titles, THRESHOLD_POINTS, model.num_hidden_layers))
+    if st.session_state.view == "Table":
+        threshold_table(tables, titles)
+    else:
+        st.caption("Line: what another half of the dev sentences would have chosen.")
+        ui.draw(
+            threshold_charts.threshold_chart(tables, titles, model.num_hidden_layers, ui.theme()),
+            threshold.threshold_sentence(tables, titles, THRESHOLD_POINTS, model.num_hidden_layers),
+        )
+
+
+def threshold_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> None:
+    """The same as a table, a row a task and allowed loss."""
+    data = pd.concat([table.assign(task=titles[task]) for task, table in tables.items()])
+    names = {
+        "task": "task",
+        "points": "loss of at most, points",
+        "dropped": "layers that go",
+        "dropped_low": "fewest",
+        "dropped_high": "most",
+        "loss": "lost on the other half, points",
+        "loss_low": "least",
+        "loss_high": "greatest",
+    }
+    one_decimal = st.column_config.NumberColumn(format="%.1f")
+    config: dict[str, Any] = {names[name]: one_decimal for name in ("loss", "loss_low", "loss_high")}
+    config |= {"task": st.column_config.TextColumn(pinned=True)}
+    shown = data[list(names)].rename(columns=names)
+    st.dataframe(shown, hide_index=True, column_config=config, alt="How many layers go at each allowed loss.")
 
 
 # =============================================================================
@@ -115,6 +195,11 @@ if unmeasured := [titles[task] for task in chosen if task not in measured]:
         f"Not measured with strategy {strategy} and recipe {recipe}: {ui.plain(', '.join(unmeasured))}. Explore runs "
         "them one by one; `python -m pmb sweep --task …` runs every drop count."
     )
+if guessed := [titles[task] for task in points if hardly_learned(points[task], known_dev_labels(store, every[task]))]:
+    st.caption(
+        f"On {ui.plain(', '.join(guessed))} the whole model itself is not clearly better than one answer given to all: "
+        "losses there say little."
+    )
 drawn = table[(table["drop_count"] > 0) & table["loss"].notna()]
 if drawn.empty:
     st.info("Nothing can be compared yet: a cut needs the whole model beside it.")
@@ -123,9 +208,8 @@ else:
         loss_table(table, titles)
     else:
         st.markdown("**Points lost against the whole model**")
-        st.caption("Bold: the 95 % interval leaves out 0. Grey: no clear difference from the whole model.")
-        st.altair_chart(
-            loss_charts.loss_map(table, titles, ui.theme()), theme=None, alt=loss_charts.loss_alt_text(table, titles)
-        )
+        st.caption("Coloured and bold: the 95 % interval leaves out 0. Pale: no clear difference from the whole model.")
+        ui.draw(loss_charts.loss_map(table, titles, ui.theme()), loss_charts.loss_alt_text(table, titles))
+    thresholds(model, [every[task] for task in points], strategy, recipe, mark)
     with st.expander("How this was measured", icon=":material/info:"):
-        st.markdown(METHOD.format(recipe=recipe, paper=paper))
+        st.markdown(METHOD.format(recipe=recipe, paper=paper, splits=threshold.SPLITS, seeds=THRESHOLD_SEEDS))

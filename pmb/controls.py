@@ -26,6 +26,28 @@ DROP_HELP = (
 )
 
 
+SHARED = ("model", "task", "strategy", "recipe", "view")
+
+
+def carry_over(page: str) -> None:
+    """Take what was chosen on one page to the next, before that one draws; what its address says wins.
+
+    Streamlit gives each page widgets of its own, with their defaults. `remember` is to be called after the page.
+    """
+    state = st.session_state
+    if state.setdefault("page", page) != page:
+        state.page = page
+        for key, value in state.get("chosen", {}).items():
+            if key not in st.query_params:
+                state[key] = value
+
+
+def remember() -> None:
+    """Keep what is chosen now, for `carry_over`."""
+    state = st.session_state
+    state.chosen = state.get("chosen", {}) | {key: state[key] for key in SHARED if key in state}
+
+
 def choose_model() -> BaseModel:
     """A model of the catalog, one looked into before, or what is typed; raises BadInput."""
     store = ui.the_store()

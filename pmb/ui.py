@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Literal
 
+import altair as alt
 import pandas as pd
 import streamlit as st
 
@@ -62,6 +64,11 @@ def live(show: Callable[[], object], seconds: float | None) -> None:
 def theme() -> Theme:
     """Colours for charts on the page's present background."""
     return THEMES["dark" if st.context.theme.type == "dark" else "light"]
+
+
+def draw(chart: alt.TopLevelMixin, alt_text: str, width: Literal["stretch", "content"] = "stretch") -> None:
+    """A chart as it is: Altair's own check against its schema takes as long as the rest of a click; tests do it."""
+    st.vega_lite_chart(chart.to_dict(validate=False), theme=None, alt=alt_text, width=width)
 
 
 def live_runs() -> list[Row]:

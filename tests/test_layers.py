@@ -93,8 +93,8 @@ def test_correlations_carry_no_per_cent() -> None:
 
 
 def values_of(chart: Any) -> pd.DataFrame:
-    spec = json.loads(chart.to_json())
-    points = [row for data in spec["datasets"].values() for row in data if "series" in row and "layer" in row]
+    layers = json.loads(chart.to_json())["layer"]
+    points = [row for layer in layers for row in layer["data"]["values"] if "series" in row]
     return pd.DataFrame(points).drop_duplicates(["series", "layer"])
 
 

@@ -14,7 +14,7 @@ from pmb.lab.plan import plan_whole, scores_identity, spec_of
 from pmb.lab.store import Store, save_layer_scores
 from pmb.settings import Settings
 from pmb.spec import Progress
-from tests.app import click, opened, rerun, words
+from tests.app import click, opened, words
 from tests.layer_results import ask_for_probe, finish_probe, layer_probe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -150,7 +150,6 @@ def test_a_correlation_is_drawn_a_hundredfold(scored: Store) -> None:
     save_layer_scores(scored, identity, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     finish_probe(scored, task="stsb", probe=replace(layer_probe(), metric="pearson"))
     app = opened("layers", task="stsb")
-    rerun(app)  # AppTest gives a page that was switched to its shared widgets' defaults at first
     drawn = str(app.get("vega_lite_chart")[2].proto)
     assert "correlation on dev" in drawn
     assert "layer 5: 80.0, 55.0." in drawn

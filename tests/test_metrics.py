@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from pmb.engine.metrics import METRICS, score
 from pmb.insight.metrics import metric_of, shown
+from pmb.scoring import METRICS, score, scores_of
 
 
 def guesses(count: int = 400, right: float = 0.8, labels: int = 2, seed: int = 0) -> tuple[list[int], list[int]]:
@@ -65,3 +65,15 @@ def test_values_are_written_as_glue_writes_them() -> None:
     assert shown("accuracy", 0.7534) == "75.3 %"
     assert shown("accuracy, mismatched", 0.7534) == "75.3 %"
     assert shown("pearson", 0.8879) == "88.8"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_many_predictions_at_once_score_as_one_by_one(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    numbers = metric in ("pearson", "spearman")
+    labels = rng.normal(size=300) if numbers else rng.integers(0, 2 if metric == "f1" else 3, 300).astype(float)
+    noise = rng.normal(size=(5, 300)) if numbers else rng.integers(0, 2, (5, 300))
+    predictions = np.where(rng.random((5, 300)) < 0.5, labels, noise)
+    predictions[4] = 1.0  # the same for all
+    expected = [METRICS[metric](labels, row) for row in predictions]
+    assert scores_of(metric, labels, predictions) == pytest.approx(expected)

@@ -11,6 +11,7 @@ from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import PAPER_AVERAGE, TASKS
 from pmb.errors import StoreUnavailable
 from pmb.lab import queue
+from pmb.lab.dev import save_dev_labels
 from pmb.lab.plan import plan_kept, spec_of
 from pmb.lab.store import Row, Store, list_runs
 from pmb.settings import Settings
@@ -308,13 +309,13 @@ def test_tasks_averages_over_the_papers_tasks_that_are_measured_and_over_a_choic
     assert app.multiselect(key="tasks").value == ["sst2", "rte"]
     said = words(app)
     assert "Dropping 3 of 6 layers by top costs 3.0 points" in said
-    assert "on average over 2 tasks: least on RTE (2.0), most on SST-2 (4.0)" in said
+    assert "on average over 2 tasks; by task from 2.0 (RTE) to 4.0 (SST-2)" in said
     assert "not among these here: MNLI, QNLI, QQP, STS-B, MRPC" in said
     app.multiselect(key="tasks").set_value(["sst2", "rte", "cola", "qnli"])
     rerun(app)
     said = words(app)
     assert "costs 8.7 points" in said
-    assert "most on CoLA (20.0)" in said
+    assert "to 20.0 (CoLA)" in said
     assert "Not measured with strategy top and recipe standard: QNLI" in said
 
 
@@ -326,3 +327,14 @@ def test_tasks_with_all_seven_is_the_papers_average_and_is_a_table_too(scored: S
     assert "4.0 points (1 seed, so no interval) on average over 7 tasks" in words(app)
     shown = app.dataframe[0].value
     assert list(shown[shown["dropped"] == 2]["task"])[-1] == "average"
+
+
+def test_tasks_says_how_many_layers_go_on_sentences_that_no_choice_was_made_on(scored: Store) -> None:
+    finish_task(scored, "sst2", {0: 0.90, 3: 0.90})
+    save_dev_labels(scored, TASKS["sst2"], [0, 1] * 1000)
+    said = words(opened("tasks"))
+    assert "At a loss of at most 2 points, of 6 layers go: SST-2 3." in said
+    finish_task(scored, "rte", {0: 0.60, 3: 0.58})  # whose dev labels are neither known nor here
+    app = opened("tasks", view="Table")
+    assert len(app.dataframe) == 2
+    assert set(app.dataframe[1].value["task"]) == {"SST-2"}

@@ -17,9 +17,9 @@ from pmb.engine import probe
 from pmb.engine.batches import Encoded, batch_of
 from pmb.engine.finetune import fine_tune, predict
 from pmb.engine.forward import model_inputs
-from pmb.engine.metrics import score
 from pmb.engine.probe import fit_linear, probe_layers, read_layers, sentence_tokens
 from pmb.engine.surgery import load_classifier
+from pmb.scoring import score
 from tests.architectures import ARCHITECTURES, DEPTH, Architecture
 from tests.conftest import TINY
 

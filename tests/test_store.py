@@ -11,7 +11,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from pmb.catalog.tasks import TASKS
-from pmb.engine.metrics import score
 from pmb.errors import PmbError, StoreUnavailable
 from pmb.lab import queue, schema
 from pmb.lab import store as store_module
@@ -30,6 +29,7 @@ from pmb.lab.store import (
     save_layer_scores,
     write_shipped,
 )
+from pmb.scoring import score
 from pmb.settings import REPOSITORY, Settings
 from pmb.spec import Latency
 from tests.conftest import result, spec

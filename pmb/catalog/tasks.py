@@ -31,7 +31,7 @@ class Task:
 
     id: str
     title: str
-    metrics: tuple[str, ...]  # names of engine/metrics.py; the first is the one that is shown, the paper's choice
+    metrics: tuple[str, ...]  # names of scoring.py; the first is the one that is shown, the paper's choice
     labels: tuple[str, ...]  # in the order of their indices; empty: the label is a number
     revision: str  # of the data and of the way they are split
     licence: str

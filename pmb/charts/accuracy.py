@@ -7,11 +7,12 @@ from typing import Any, Literal
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import DASHES, NAMES, SHAPES, Theme
+from pmb.charts.style import DASHES, NAMES, SHAPES, Theme, rows
 from pmb.insight.metrics import metric_of, sentence_case, shown
 
 HEIGHT = 340
 FADED = 0.45
+OPACITY = alt.Opacity("opacity:Q", scale=None, legend=None)
 
 
 def accuracy_by_depth(
@@ -22,6 +23,7 @@ def accuracy_by_depth(
     `points`: from `insight.summary.curves`; `baselines`: configurations of other models, with `number` and `title`.
     """
     data = _plain(points)
+    data["opacity"] = _faded(data["strategy"] == strategy)
     others = _others(baselines)
     total = int(data["num_hidden_layers"].iloc[0])
     chosen = data["strategy"] == strategy
@@ -33,18 +35,18 @@ def accuracy_by_depth(
         domain=[0.5, total + 0.3], nice=False, zero=False
     )
     y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=_padded(span), nice=False, zero=False)
-    marks = {"color": _colour(theme), "detail": "strategy:N"}
+    marks = {"color": _colour(theme), "detail": alt.Detail("strategy:N")}
     lines = (
-        alt.Chart(data)
-        .mark_line(strokeWidth=2)
-        .encode(x=x, y=y, strokeDash=_dash(), opacity=_fading(strategy), **marks)
+        alt.Chart(rows(data)).mark_line(strokeWidth=2).encode(x=x, y=y, strokeDash=_dash(), opacity=OPACITY, **marks)
     )
     dots = (
-        alt.Chart(data)
+        alt.Chart(rows(data))
         .mark_point(filled=True, size=55, opacity=1)
-        .encode(x=x, y=y, shape=_shape(), opacity=_fading(strategy), tooltip=_tooltip(data), **marks)
+        .encode(x=x, y=y, shape=_shape(), opacity=OPACITY, tooltip=_tooltip(data), **marks)
     )
-    band = alt.Chart(data[chosen]).mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", **marks)
+    band = (
+        alt.Chart(rows(data[chosen])).mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high"), **marks)
+    )
     layers = [
         band,
         _whole_rule(data, theme, "left"),
@@ -62,6 +64,7 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
     `points`: as above with the columns `speedup`, `speedup_low`, `speedup_high`, `front`.
     """
     data = _plain(points)
+    data["opacity"] = _faded(data["front"])
     unique = data.drop_duplicates("kept")
     x = alt.X("speedup:Q", title="speed-up over the whole model (times)", axis=_axis(format=".1f", tickCount=6)).scale(
         domain=[0.8, float(data["speedup"].max()) * 1.08], nice=False, zero=False
@@ -69,17 +72,20 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
     span = (float(data["low"].min()), float(data["high"].max()))
     y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=_padded(span), nice=False, zero=False)
     front = unique[unique["front"]].sort_values("speedup")
-    line = alt.Chart(front).mark_line(color=theme.muted, strokeWidth=1.5).encode(x=x, y=y, order="speedup:Q")
-    opacity = alt.condition(alt.datum.front, alt.value(1.0), alt.value(FADED))
+    line = (
+        alt.Chart(rows(front))
+        .mark_line(color=theme.muted, strokeWidth=1.5)
+        .encode(x=x, y=y, order=alt.Order("speedup:Q"))
+    )
     dots = (
-        alt.Chart(data)
+        alt.Chart(rows(data))
         .mark_point(filled=True, size=60)
         .encode(
             x=x,
             y=y,
             color=_colour(theme),
             shape=_shape(),
-            opacity=opacity,
+            opacity=OPACITY,
             tooltip=_tooltip(data),
         )
     )
@@ -167,7 +173,7 @@ def _others(baselines: pd.DataFrame) -> pd.DataFrame:
 
 def _beside(others: pd.DataFrame, x: alt.X, theme: Theme) -> list[alt.Chart]:
     """A hollow star for each other model, with its interval and its number; neighbours have theirs on either side."""
-    base = alt.Chart(others)
+    base = alt.Chart(rows(others))
     tooltip = [
         alt.Tooltip("title:N", title="model"),
         alt.Tooltip("mean:Q", format=".1f"),
@@ -178,14 +184,14 @@ def _beside(others: pd.DataFrame, x: alt.X, theme: Theme) -> list[alt.Chart]:
     ]
     star = "M0,-1L.23,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.23,-.32Z"
     return [
-        base.mark_rule(color=theme.muted).encode(x=x, y="low:Q", y2="high:Q"),
+        base.mark_rule(color=theme.muted).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high")),
         base.mark_point(shape=star, size=110, strokeWidth=1.5, color=theme.text, filled=False, opacity=1).encode(
-            x=x, y="mean:Q", tooltip=tooltip
+            x=x, y=alt.Y("mean:Q"), tooltip=tooltip
         ),
         *(
-            alt.Chart(others[others["number"] % 2 == odd])
+            alt.Chart(rows(others[others["number"] % 2 == odd]))
             .mark_text(dx=14 if odd else -14, fontSize=12, fontWeight="bold", color=theme.text)
-            .encode(x=x, y="mean:Q", text="number:Q")
+            .encode(x=x, y=alt.Y("mean:Q"), text=alt.Text("number:Q"))
             for odd in (0, 1)
         ),
     ]
@@ -217,15 +223,15 @@ def _legend() -> alt.Legend:
     return alt.Legend(title=None, orient="bottom", columns=3, symbolSize=80, symbolOpacity=1, labelFontSize=12)
 
 
-def _fading(strategy: str) -> Any:
-    return alt.condition(alt.datum.strategy == strategy, alt.value(1.0), alt.value(FADED))
+def _faded(stands_out: pd.Series) -> pd.Series:
+    return stands_out.map({True: 1.0, False: FADED})
 
 
 def _whole_rule(data: pd.DataFrame, theme: Theme, label_at: Literal["left", "right"]) -> alt.LayerChart:
     """The whole model as a line over the whole width, with its name where no points are."""
     whole = data[data["drop_count"] == 0].head(1)
-    rule = alt.Chart(whole).mark_rule(color=theme.muted, strokeDash=[3, 3]).encode(y="mean:Q")
-    label = alt.Chart(whole).mark_text(
+    rule = alt.Chart(rows(whole)).mark_rule(color=theme.muted, strokeDash=[3, 3]).encode(y=alt.Y("mean:Q"))
+    label = alt.Chart(rows(whole)).mark_text(
         text="whole model",
         align=label_at,
         baseline="bottom",
@@ -235,15 +241,15 @@ def _whole_rule(data: pd.DataFrame, theme: Theme, label_at: Literal["left", "rig
         fontSize=12,
     )
     edge = alt.value(0) if label_at == "left" else alt.value("width")
-    return _layered(rule, label.encode(y="mean:Q", x=edge))
+    return _layered(rule, label.encode(y=alt.Y("mean:Q"), x=edge))
 
 
 def _picked(chosen: pd.DataFrame, x: alt.X, theme: Theme) -> list[alt.Chart]:
     """A ring around the chosen point, with the whiskers of its interval."""
-    base = alt.Chart(chosen)
+    base = alt.Chart(rows(chosen))
     return [
-        base.mark_rule(color=theme.text, strokeWidth=1.5).encode(x=x, y="low:Q", y2="high:Q"),
-        base.mark_point(size=190, strokeWidth=2, color=theme.text, filled=False).encode(x=x, y="mean:Q"),
+        base.mark_rule(color=theme.text, strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high")),
+        base.mark_point(size=190, strokeWidth=2, color=theme.text, filled=False).encode(x=x, y=alt.Y("mean:Q")),
     ]
 
 

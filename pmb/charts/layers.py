@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import Theme
+from pmb.charts.style import Theme, rows
 from pmb.insight.intervals import Interval
 from pmb.insight.layers import EMBEDDINGS
 from pmb.insight.metrics import metric_of, shown
@@ -150,13 +150,16 @@ def _chart(
     if not data["low"].notna().any():
         tooltip = tooltip[:3]
     bands = [  # of a colour of their own: the legend would show them pale
-        alt.Chart(points[points["low"].notna()]).mark_area(opacity=0.15, color=own).encode(x=x, y="low:Q", y2="high:Q")
+        alt.Chart(rows(points[points["low"].notna()]))
+        .mark_area(opacity=0.15, color=own)
+        .encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
         for points, own in zip(series.values(), colours, strict=True)
     ]
+    shared = rows(data)
     layers = [
         *bands,
-        alt.Chart(data).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash),
-        alt.Chart(data)
+        alt.Chart(shared).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash),
+        alt.Chart(shared)
         .mark_point(filled=True, size=60, opacity=1)
         .encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
     ]
@@ -178,8 +181,8 @@ def _legend_columns(series: int) -> int:
 
 def _finished(chart: alt.LayerChart, series: int) -> alt.LayerChart:
     """With room for its legend, so that charts beside each other have equal plots."""
-    rows = series // _legend_columns(series) if series > 1 else 0
-    legend = LEGEND_PIXELS + LEGEND_ROW_PIXELS * rows if rows else 0
+    lines = series // _legend_columns(series) if series > 1 else 0
+    legend = LEGEND_PIXELS + LEGEND_ROW_PIXELS * lines if lines else 0
     return chart.properties(height=HEIGHT + legend).configure_view(strokeWidth=0)
 
 
@@ -188,10 +191,12 @@ def _rules(models: Sequence[Shown], theme: Theme) -> list[alt.Chart]:
     scores = [100 * shown.whole.mean for shown in models if shown.whole]
     colours = _colours(theme) if len(scores) > 1 else (theme.muted,)
     charts = [
-        alt.Chart(pd.DataFrame({"value": [score]})).mark_rule(color=colour, strokeDash=[3, 3]).encode(y="value:Q")
+        alt.Chart(rows(pd.DataFrame({"value": [score]})))
+        .mark_rule(color=colour, strokeDash=[3, 3])
+        .encode(y=alt.Y("value:Q"))
         for score, colour in zip(scores, colours, strict=True)
     ]
-    label = alt.Chart(pd.DataFrame({"value": [max(scores)]})).mark_text(
+    label = alt.Chart(rows(pd.DataFrame({"value": [max(scores)]}))).mark_text(
         text="whole model" if len(scores) == 1 else "whole models",
         align="left",
         baseline="bottom",
@@ -200,7 +205,7 @@ def _rules(models: Sequence[Shown], theme: Theme) -> list[alt.Chart]:
         color=theme.muted,
         fontSize=12,
     )
-    return [*charts, label.encode(y="value:Q", x=alt.value(0))]
+    return [*charts, label.encode(y=alt.Y("value:Q"), x=alt.value(0))]
 
 
 def _axis(**more: Any) -> alt.Axis:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import Theme
+from pmb.charts.style import Theme, rows
 from pmb.insight.averages import AVERAGE
 
 ROW_PIXELS = 40
@@ -23,7 +23,7 @@ def loss_map(losses: pd.DataFrame, titles: Mapping[str, str], theme: Theme) -> a
     data = losses[(losses["drop_count"] > 0) & losses["loss"].notna()].copy()
     data["name"] = data["task"].map(lambda task: "average" if task == AVERAGE else titles[task])
     data["clear"] = (data["low"] > 0) | (data["high"] < 0)
-    data["share"] = data["loss"].clip(0, CLEAR_POINTS) / CLEAR_POINTS
+    data["share"] = data["loss"].clip(0, CLEAR_POINTS) / CLEAR_POINTS * data["clear"]
     data["text"] = data["loss"].map(lambda loss: f"{loss:.1f}")
     data["score"] = 100 * data["mean"]
     order = [titles[task] for task in dict.fromkeys(data["task"]) if task != AVERAGE] + ["average"]
@@ -48,7 +48,7 @@ def loss_map(losses: pd.DataFrame, titles: Mapping[str, str], theme: Theme) -> a
         alt.Tooltip("seeds:Q", title="seeds"),
     ]
     cells = (
-        alt.Chart(data)
+        alt.Chart(rows(data))
         .mark_rect(color=theme.accent, cornerRadius=4)
         .encode(
             x=x,
@@ -58,9 +58,9 @@ def loss_map(losses: pd.DataFrame, titles: Mapping[str, str], theme: Theme) -> a
         )
     )
     texts = [
-        alt.Chart(data[data["clear"] == clear])
+        alt.Chart(rows(data[data["clear"] == clear]))
         .mark_text(fontSize=13, fontWeight="bold" if clear else "normal", color=theme.text if clear else theme.muted)
-        .encode(x=x, y=y, text="text:N", tooltip=tooltip)
+        .encode(x=x, y=y, text=alt.Text("text:N"), tooltip=tooltip)
         for clear in (True, False)
     ]
     chart = alt.layer(cells, *texts)
@@ -73,8 +73,8 @@ def loss_alt_text(losses: pd.DataFrame, titles: Mapping[str, str]) -> str:
     """The map in a sentence: the greatest drop count of each row."""
     data = losses[(losses["drop_count"] > 0) & losses["loss"].notna()]
     parts = []
-    for task, rows in data.groupby("task", sort=False):
-        last = rows.sort_values("drop_count").iloc[-1]
+    for task, own in data.groupby("task", sort=False):
+        last = own.sort_values("drop_count").iloc[-1]
         name = "the average" if task == AVERAGE else titles[str(task)]
         parts.append(f"{name} loses {last['loss']:.1f} points with {last['drop_count']} layers dropped")
     return f"Points lost by task and layers dropped: {'; '.join(parts)}."

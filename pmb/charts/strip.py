@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import Theme
+from pmb.charts.style import Theme, rows
 
 WIDE_CELLS = 7  # so many wide cells fit a phone
 WIDE_PIXELS, NARROW_PIXELS = 46, 29
@@ -49,7 +49,7 @@ def layer_strip(
     tooltip = [alt.Tooltip("layer:O"), alt.Tooltip("state:N", title="this cut")]
     if scores:
         tooltip.append(alt.Tooltip("change:Q", title="changes the sentence token by (1 - cosine)", format=".3f"))
-    stays, goes = alt.Chart(data[data["kept"]]), alt.Chart(data[~data["kept"]])
+    stays, goes = alt.Chart(rows(data[data["kept"]])), alt.Chart(rows(data[~data["kept"]]))
     text: dict[str, Any] = {"fontSize": 12 if narrow else 14}
     layers = [
         stays.mark_rect(cornerRadius=4).encode(**place, color=alt.Color("shade:N", scale=None), tooltip=tooltip),
@@ -57,9 +57,9 @@ def layer_strip(
             **place, tooltip=tooltip
         ),
         stays.mark_text(**text, fontWeight="bold").encode(
-            **place, text="layer:O", color=alt.Color("ink:N", scale=None)
+            **place, text=alt.Text("layer:O"), color=alt.Color("ink:N", scale=None)
         ),
-        goes.mark_text(**text, color=theme.muted).encode(**place, text="layer:O"),
+        goes.mark_text(**text, color=theme.muted).encode(**place, text=alt.Text("layer:O")),
     ]
     size: dict[str, Any] = {
         "height": CELL_HEIGHT * math.ceil(num_hidden_layers / ROW_CELLS),

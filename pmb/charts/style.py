@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import altair as alt
+import pandas as pd
+
 from pmb.strategies import STRATEGIES
 
 # Chosen for contrast (at least 3:1 on their background) and for distance under colour blindness; see
@@ -31,3 +34,13 @@ THEMES: Final = {
     "light": Theme(LIGHT, "#FFFFFF", "#1F2430", "#6B7280", "#1D4ED8"),
     "dark": Theme(DARK, "#0E1117", "#E5E7EB", "#9CA3AF", "#7AA2FF"),
 }
+
+
+def rows(table: pd.DataFrame) -> alt.Data:
+    """A table as the rows of a chart, where nothing is to be found out about its columns: that takes time.
+
+    Encodings name their types, and are objects and not strings, for the same reason; the rows are a tuple, which is not
+    copied with the chart.
+    """
+    plain = table.astype(object).where(table.notna(), None)
+    return alt.Data(values=tuple(plain.to_dict("records")))  # type: ignore[no-untyped-call]

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from pmb import scoring
 from pmb.catalog.tasks import Task
-from pmb.engine import finetune, metrics, surgery
+from pmb.engine import finetune, surgery
 from pmb.engine.batches import Encoded, batch_of
 from pmb.engine.device import device_name, machine_name, versions
 from pmb.engine.forward import model_inputs
@@ -61,7 +62,7 @@ def probe_layers(
     report(Progress("evaluating"))
     return LayerProbe(
         metric=task.metric,
-        score=metrics.score(task.metric, dev.labels, finetune.predict(model, dev, device)),
+        score=scoring.score(task.metric, dev.labels, finetune.predict(model, dev, device)),
         similarity=tuple(functional.cosine_similarity(before, after, dim=-1).double().mean(1).tolist()),
         tuned=tuned,
         pretrained=pretrained,
@@ -100,7 +101,7 @@ def read_layers(
             found += classify(layer.numpy())
         if rows.start < SIMILARITY_EXAMPLES:
             kept.append(states)
-    return tuple(metrics.score(metric, dev.labels, found) for found in predictions), torch.cat(kept, dim=1)
+    return tuple(scoring.score(metric, dev.labels, found) for found in predictions), torch.cat(kept, dim=1)
 
 
 @torch.inference_mode()

@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+from pmb import scoring
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
-from pmb.engine import assets, batches, data, finetune, latency, metrics, probe, similarity, surgery, tokens
+from pmb.engine import assets, batches, data, finetune, latency, probe, similarity, surgery, tokens
 from pmb.engine.batches import Encoded
 from pmb.engine.device import device_name, machine_name, pick_device, use_threads, versions
 from pmb.settings import cores
@@ -46,9 +47,9 @@ def run(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, re
     steps = finetune.total_steps(len(train), spec.recipe)
     report(Progress("evaluating", steps, steps, training.losses[-1]))
     predictions = finetune.predict(model, dev, device)
-    scores = [metrics.score(metric, dev.labels, predictions) for metric in task.metrics]
+    scores = [scoring.score(metric, dev.labels, predictions) for metric in task.metrics]
     for name, other in parts.items():
-        found = metrics.score(task.metric, other.labels, finetune.predict(model, other, device))
+        found = scoring.score(task.metric, other.labels, finetune.predict(model, other, device))
         scores.append(replace(found, metric=f"{found.metric}, {name}"))
     parameters = surgery.num_parameters(model)
     return RunResult(

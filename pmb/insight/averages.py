@@ -86,11 +86,14 @@ def loss_sentence(table: pd.DataFrame, titles: Mapping[str, str], strategy: str,
         return f"{what} has not been measured on these tasks with this recipe."
     most, least = tasks.iloc[-1], tasks.iloc[0]
     if average.empty:
-        return f"{what} costs {_points(most)} on {titles[most['task']]}."
-    ends = (
-        f"least on {titles[least['task']]} ({least['loss']:.1f}), most on {titles[most['task']]} ({most['loss']:.1f})"
-    )
-    return f"{what} costs {_points(average.iloc[0])} on average over {len(tasks)} tasks: {ends}."
+        return f"{what} costs {_points(most)} on {titles[most['task']]}{_unclear(most)}."
+    span = f"{least['loss']:.1f} ({titles[least['task']]}) to {most['loss']:.1f} ({titles[most['task']]})"
+    mean = average.iloc[0]
+    return f"{what} costs {_points(mean)} on average over {len(tasks)} tasks{_unclear(mean)}; by task from {span}."
+
+
+def _unclear(row: pd.Series) -> str:
+    return ", no clear loss" if row["low"] <= 0 <= row["high"] else ""
 
 
 def _points(row: pd.Series) -> str:

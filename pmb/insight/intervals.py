@@ -47,7 +47,7 @@ def seed_interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def difference_interval(values: Sequence[float], others: Sequence[float]) -> Interval:
+def difference_interval(values: Sequence[float], others: Sequence[float], coverage: float = COVERAGE) -> Interval:
     """Welch's t-interval of mean(values) - mean(others); needs at least 2 values of each (Welch, 1947).
 
     NaN ends where both sides do not vary at all: such seeds say nothing about other seeds.
@@ -58,15 +58,15 @@ def difference_interval(values: Sequence[float], others: Sequence[float]) -> Int
     if squared_error == 0:
         return Interval(mean - other_mean, math.nan, math.nan)
     freedom = squared_error**2 / (share**2 / (len(values) - 1) + other_share**2 / (len(others) - 1))
-    half = _student(freedom) * math.sqrt(squared_error)
+    half = _student(freedom, coverage) * math.sqrt(squared_error)
     return Interval(mean - other_mean, mean - other_mean - half, mean - other_mean + half)
 
 
-def _student(freedom: float) -> float:
+def _student(freedom: float, coverage: float = COVERAGE) -> float:
     """How many standard errors a Student's t-interval reaches to each side."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, TAIL))
+    return float(stdtrit(freedom, 1 - (1 - coverage) / 2))
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
-from pmb.insight.intervals import difference_interval, run_interval, seed_interval
+from pmb.insight.intervals import Interval, difference_interval, run_interval, seed_interval
 from pmb.insight.metrics import metric_of
 from pmb.strategies import STRATEGIES, drop_counts, kept_layers
 
@@ -34,6 +35,14 @@ CONFIGURATION_COLUMNS = (
     "device",
     "finished_at",
 )
+
+
+SOURCES = {"shipped": "came with the lab", "measured": "measured here"}
+
+
+def source_words(tables: Iterable[pd.DataFrame]) -> str:
+    """Where the configurations or points of these tables come from, such as "came with the lab, measured here"."""
+    return ", ".join(sorted({SOURCES[source] for table in tables for found in table["sources"] for source in found}))
 
 
 def configurations(runs: Sequence[Row]) -> pd.DataFrame:
@@ -87,6 +96,43 @@ def speed_by_depth(latencies: Sequence[Row], num_hidden_layers: int, batch: int,
     frame.columns = pd.Index(names)
     whole = pd.DataFrame([[num_hidden_layers, 1.0, 1.0, 1.0, device]], columns=names)
     return pd.concat([frame, whole]).sort_values("depth").reset_index(drop=True)
+
+
+def points_lost(points: pd.DataFrame) -> pd.DataFrame:
+    """Points lost against the whole model by `strategy` and `drop_count`; empty without the whole model."""
+    whole = points[points["drop_count"] == 0]
+    cuts = points[points["drop_count"] > 0]
+    if whole.empty or cuts.empty:
+        return pd.DataFrame(columns=["strategy", "drop_count", "lost"])
+    lost = 100 * (whole["mean"].iloc[0] - cuts["mean"])
+    return cuts.assign(lost=lost)[["strategy", "drop_count", "lost"]]
+
+
+def speedups_at(
+    depth: int, runs: Sequence[Row], latencies: Sequence[Row], num_hidden_layers: int, shape: tuple[int, int]
+) -> dict[str, Interval]:
+    """How many times as fast the model cut to a depth is at "fine-tuning" and at "inference", as far as it was timed.
+
+    Inference: median with the 10th and 90th percentile of pairs, of a batch and length. Fine-tuning: the median over
+    pairs of runs, whole and cut, of one task and seed on the same machine, with their 10th and 90th percentile: a run
+    beside which something else computed says little.
+    """
+    found = {}
+    by_pair: dict[tuple[Any, ...], dict[str, list[float]]] = {}
+    for run in runs:
+        kept = len(run["kept_layers"])
+        if kept in (depth, num_hidden_layers):
+            pair = by_pair.setdefault((run["task"], run["seed"], run["machine"], run["device"]), {})
+            pair.setdefault("cut" if kept == depth else "whole", []).append(run["train_seconds"])
+    ratios = [median(pair["whole"]) / median(pair["cut"]) for pair in by_pair.values() if len(pair) == 2]
+    if ratios:
+        low, high = pd.Series(ratios).quantile([0.1, 0.9])
+        found["fine-tuning"] = Interval(median(ratios), float(low), float(high))
+    speed = speed_by_depth(latencies, num_hidden_layers, *shape)
+    if len(row := speed[(speed["depth"] == depth) & (speed["depth"] < num_hidden_layers)]):
+        one = row.iloc[0]
+        found["inference"] = Interval(float(one["speedup"]), float(one["speedup_low"]), float(one["speedup_high"]))
+    return found
 
 
 def pareto_front(table: pd.DataFrame) -> pd.Series:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
 from sqlalchemy import select
@@ -34,3 +34,10 @@ def finished_runs(
         for run in found
         if run["recipe_values"] == values and (run["procedure"] in procedures or run["kept_layers"] == whole)
     ]
+
+
+def predictions_of(store: Store, keys: Sequence[str]) -> dict[str, list[int | float]]:
+    """What those runs answered on dev, by run, in the order of the task's dev labels."""
+    query = select(runs.c.key, runs.c.predictions).where(runs.c.key.in_(keys))
+    with store.connect() as connection:
+        return {row.key: row.predictions for row in connection.execute(query)}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, pearsonr, spearmanr
+from scipy.stats import binomtest, pearsonr, rankdata, spearmanr
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 
 from pmb.spec import Score
@@ -78,6 +78,24 @@ def _matthews_of(cells: Numbers) -> Numbers:
     above = right * total - (true * predicted).sum(1)
     below = np.sqrt((total**2 - (predicted**2).sum(1)) * (total**2 - (true**2).sum(1)))
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def scores_of(metric: str, labels: Numbers, predictions: Numbers) -> Numbers:
+    """The metric of many predictions at once, (rows, examples) against (examples): a value a row."""
+    if metric == "accuracy":
+        return (predictions == labels).mean(axis=1)
+    if metric in _OF_CONFUSION:
+        classes, codes = np.unique(np.concatenate([labels[None], predictions]), return_inverse=True)
+        count = len(classes)
+        codes = codes.reshape(len(predictions) + 1, -1)
+        row = np.arange(len(predictions))[:, None]
+        cells = np.bincount(((row * count + codes[0]) * count + codes[1:]).ravel(), minlength=len(row) * count**2)
+        return _OF_CONFUSION[metric](cells.reshape(-1, count, count).astype(np.float64))
+    if metric == "spearman":
+        labels, predictions = rankdata(labels), rankdata(predictions, axis=1)
+    left, right = labels - labels.mean(), predictions - predictions.mean(axis=1, keepdims=True)
+    below = np.sqrt((left**2).sum() * (right**2).sum(axis=1))
+    return np.divide(right @ left, below, out=np.zeros(len(predictions)), where=below > 0)
 
 
 _OF_CONFUSION: dict[str, Callable[[Numbers], Numbers]] = {

@@ -1,0 +1,169 @@
+"""How long until a page is painted, and until a click is answered, with many finished runs and a fine-tune going on?
+
+Run: python -m benchmarks.clicks [--runs 10000] [--times 20] [--write]   (with nothing else running; needs Chromium)
+A real browser in front of the dashboard as `make run` starts it. A page is painted when its title stands in a fresh tab
+of a warm server; a click is answered when the page's script has ended and its last element has reached the browser.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from playwright.sync_api import Browser, Page, sync_playwright
+from sqlalchemy import insert, select
+
+from benchmarks.results import publish
+from docs.screenshots import ARGUMENTS, settled
+from pmb.catalog.models import find_model
+from pmb.catalog.tasks import find_task
+from pmb.lab import queue
+from pmb.lab.plan import plan_kept, spec_of
+from pmb.lab.schema import runs
+from pmb.lab.store import open_store
+from pmb.settings import REPOSITORY, Settings, from_environment
+
+PORT = 8599
+WARM_SECONDS = 15.0
+# By page what is clicked in turn: the role and the names of the controls, of which the second undoes the first.
+CLICKS: dict[str, tuple[str, tuple[str, str]]] = {
+    "": ("radio", ("3", "2")),
+    "strategies": ("radio", ("2", "3")),
+    "tasks": ("radio", ("2", "3")),
+    "cost": ("radio", ("2", "3")),
+    "layers": ("radio", ("Table", "Chart")),
+    "paper": ("radio", ("XLNet", "BERT")),
+    "compare": ("radio", ("Table", "Chart")),
+    "runs": ("button", ("failed", "failed")),
+}
+ANSWERED = """
+async (element) => {
+  const app = document.querySelector('[data-testid=stApp]');
+  const state = () => app.getAttribute('data-test-script-state');
+  const frame = () => new Promise(requestAnimationFrame);
+  const start = performance.now();
+  element.click();
+  while (state() === 'notRunning' && performance.now() - start < 2000) await frame();
+  while (state() !== 'notRunning') await frame();
+  return performance.now() - start;
+}
+"""
+
+
+def fill(settings: Settings, count: int) -> None:
+    """Copies of the shipped runs with other seeds, so that there are so many."""
+    store = open_store(settings)
+    with store.connect() as connection:
+        shipped = [dict(row) for row in connection.execute(select(runs)).mappings()]
+        chance, seeds = random.Random(0), itertools.count(1000)
+        for start in range(len(shipped), count, 500):
+            rows = []
+            for row in itertools.islice(itertools.cycle(shipped), start, min(start + 500, count)):
+                seed = next(seeds)
+                score = row["score"] + chance.gauss(0, 0.01)
+                rows.append(row | {"key": f"{seed:064x}", "seed": seed, "score": score, "source": "measured"})
+            connection.execute(insert(runs), rows)
+    model, task = find_model("minilm-l6"), find_task("rotten-tomatoes")
+    whole = plan_kept(model, range(6))
+    queue.submit(store, [spec_of(whole, task, "stable", seed) for seed in range(5000, 5010)])
+    store.close()
+
+
+@contextmanager
+def dashboard(count: int) -> Iterator[str]:
+    """The product in a home of its own, with so many finished runs and a fine-tune that goes on."""
+    found = from_environment()
+    with tempfile.TemporaryDirectory() as home:
+        shutil.copytree(found.assets, Path(home) / "assets")
+        fill(Settings(Path(home), "", "local", found.shipped, None), count)
+        command = [sys.executable, "-m", "pmb", "dashboard", "--port", str(PORT)]
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"PMB_HOME": home, "PMB_JOBS": "1"})
+        url = f"http://127.0.0.1:{PORT}"
+        try:
+            for _ in range(100):
+                time.sleep(0.2)
+                try:
+                    urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).close()
+                    break
+                except OSError:
+                    assert process.poll() is None, "the dashboard ended"
+            time.sleep(WARM_SECONDS)
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def paints(browser: Browser, url: str, times: int) -> list[float]:
+    """Seconds from the address to the title, in fresh tabs."""
+    seconds = []
+    for _ in range(times + 1):
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        page = context.new_page()
+        start = time.perf_counter()
+        page.goto(url, wait_until="commit")
+        page.get_by_role("heading", level=1).wait_for()
+        seconds.append(time.perf_counter() - start)
+        settled(page)
+        context.close()
+    return seconds[1:]  # the first warms the server
+
+
+def answers(page: Page, path: str, times: int) -> list[float]:
+    """Seconds from a click to its answer."""
+    role, names = CLICKS[path]
+    seconds = []
+    for name in itertools.islice(itertools.cycle(names), times + 2):
+        control: Any = page.locator("[data-testid=stMain]").get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
+        seconds.append(control.first.evaluate(ANSWERED) / 1000)
+        page.wait_for_timeout(300)
+    return seconds[2:]  # each choice once before: what is computed once a choice is not the click
+
+
+@click.command()
+@click.option("--runs", "count", type=click.IntRange(0), default=10_000, show_default=True)
+@click.option("--times", type=click.IntRange(5), default=20, show_default=True)
+@click.option("--page", "paths", multiple=True, help="Only these pages; the first is ''.")
+@click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")
+def main(count: int, times: int, paths: tuple[str, ...], write: bool) -> None:
+    """Measure every page and print a table."""
+    lines = [
+        "| page | painted, s, median | 95th percentile | click answered, s, median | 95th percentile |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    with dashboard(count) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        for path in paths or CLICKS:
+            painted = paints(browser, f"{url}/{path}", max(5, times // 4))
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.goto(f"{url}/{path}")
+            settled(page)
+            clicked = answers(page, path, times)
+            page.close()
+            cells = [
+                f"{statistics.median(s):.2f} | {statistics.quantiles(s, n=20)[-1]:.2f}" for s in (painted, clicked)
+            ]
+            lines.append(f"| {path or 'explore'} | {' | '.join(cells)} |")
+            click.echo(lines[-1])
+        browser.close()
+    command = (
+        f"`python -m benchmarks.clicks --runs {count} --times {times} --write`: {count:,} finished runs, one going on."
+    )
+    publish("Painting and clicking", [command, "", *lines], write)
+
+
+if __name__ == "__main__":
+    main()

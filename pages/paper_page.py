@@ -1,0 +1,298 @@
+"""Does it hold? The paper's claims with their published evidence, what this lab measured, and a verdict on each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pmb import controls, settings, ui
+from pmb.catalog.models import BASELINES, MODELS, BaseModel
+from pmb.catalog.tasks import Task
+from pmb.charts.published import lost_alt_text, lost_by_strategy
+from pmb.errors import PmbError
+from pmb.insight import claims, estimate, published, summary
+from pmb.insight.chance import hardly_learned
+from pmb.insight.claims import CLAIMS, Claim, Measured, Verdict
+from pmb.lab import queue
+from pmb.lab.answer import HEADLINE_SHAPE
+from pmb.lab.dev import known_dev_labels
+from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, plan_whole, spec_of, with_data
+from pmb.lab.results import finished_runs
+from pmb.lab.sources import find_model, find_task, known_tasks
+from pmb.lab.store import change_mark, list_latencies, list_runs, runs_by_key
+from pmb.spec import PROCEDURES, RunSpec
+
+# =============================================================================
+# Constants
+# =============================================================================
+
+SEEDS = (0, 1, 2)
+PUBLISHED_LAYERS = {"BERT": 12, "XLNet": 12, "DistilBERT": 6}
+BADGES: dict[str, tuple[str, Any]] = {
+    claims.HOLDS: (":material/check:", "green"),
+    claims.FAILS: (":material/close:", "red"),
+    claims.NOISE: (":material/waves:", "gray"),
+    claims.UNMEASURED: (":material/hourglass_empty:", "blue"),
+}
+METHOD = """\
+**Published**: {source}; no seeds and no intervals are published. **Measured**: recipe {recipe}, means over seeds, \
+95 % intervals over seeds (Student's t; of differences Welch's). Tasks on which the whole model itself is not clearly \
+better than one answer given to all are left out. **Verdict**: a claim holds where every interval says so; it does not \
+hold where one contradicts it, widened to the number of comparisons (Bonferroni); else it is within noise. "Near" and \
+"equals" are within {near:g} points, "hardly anything" and "level" within {hardly:g}; half the time is at least \
+{speedup:g} times as fast. A third and half of the layers are of each model's own."""
+
+
+# =============================================================================
+# Data loading
+# =============================================================================
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]) -> Measured:
+    """What the store has of a model with a recipe, on the tasks that it has learned."""
+    store, half = ui.the_store(), claims.half(model.num_hidden_layers)
+    points, distilled, cost = {}, {}, []
+    small = distilled_of(model)
+    beside = find_model(store, settings.from_environment(), small) if small else None
+    for task in tasks:
+        runs = finished_runs(store, model, task, recipe, PROCEDURES[:1])
+        cost += runs
+        table = summary.configurations(runs)
+        if table.empty or hardly_learned(table, known_dev_labels(store, task)):
+            continue
+        points[task.title] = summary.curves(table, model.num_hidden_layers, known_layer_scores(store, model, task))
+        if beside:
+            whole = plan_whole(beside).kept_layers
+            others = finished_runs(store, beside, task, recipe, PROCEDURES[:1])
+            distilled[task.title] = {run["seed"]: run["score"] for run in others if tuple(run["kept_layers"]) == whole}
+    latencies = list_latencies(store, model.id, model.revision)
+    speedups = summary.speedups_at(half, cost, latencies, model.num_hidden_layers, HEADLINE_SHAPE)
+    return Measured(
+        title=model.title,
+        num_hidden_layers=model.num_hidden_layers,
+        points=points,
+        speedups=speedups,
+        distilled=distilled,
+        distilled_title=beside.title if beside else "",
+    )
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def load_rate(mark: tuple[Any, ...]) -> float | None:
+    """Seconds by work of this machine's finished runs, else of the shipped ones."""
+    runs = list_runs(ui.the_store(), "done")
+    return estimate.seconds_per_work([run for run in runs if run["source"] == "measured"] or runs)
+
+
+def plans_for(claim: Claim, model: BaseModel, task: Task, measuring: bool) -> list[Plan]:
+    """The cuts that decide a claim, with the whole model; contribution where its scores are known or measured now."""
+    store, found = ui.the_store(), settings.from_environment()
+    models = [find_model(store, found, name, pinned=measuring) for name in claim.models] or [model]
+    if claim.distilled:
+        models = [one for one in models if distilled_of(one)] or [find_model(store, found, claims.BERT, measuring)]
+    plans = []
+    for one in models:
+        plans.append(plan_whole(one))
+        for strategy, count in claim.needs(one.num_hidden_layers):
+            if measuring or strategy != "contribution" or known_layer_scores(store, one, task):
+                plans.append(plan_strategy(store, found, one, task, strategy, count))
+        if claim.distilled:
+            plans.append(plan_whole(find_model(store, found, distilled_of(one), pinned=measuring)))
+    return plans
+
+
+def distilled_of(model: BaseModel) -> str:
+    """The name of a distilled model with half as many layers; empty where there is none."""
+    half = claims.half(model.num_hidden_layers)
+    named = [row for row in BASELINES.get(model.id, ()) if row.depth == half]
+    return next((row.model for row in named if MODELS[row.model].num_hidden_layers == half), "")
+
+
+def missing_runs(plans: list[Plan], task: Task, recipe: str) -> list[RunSpec]:
+    """The runs of these cuts with SEEDS that have not ended yet."""
+    specs = {spec.key: spec for plan in plans for seed in SEEDS for spec in [spec_of(plan, task, recipe, seed)]}
+    done = {row["key"] for row in runs_by_key(ui.the_store(), list(specs)) if row["state"] == "done"}
+    return [spec for key, spec in specs.items() if key not in done]
+
+
+def seconds_for(specs: list[RunSpec], plans: list[Plan]) -> float | None:
+    """About how long runs take here one after the other; None where nothing has run yet."""
+    rate = load_rate(change_mark(ui.the_store()))
+    parameters = {plan.model.id: plan.model.parameters for plan in plans}
+    if rate is None or not all(parameters.values()):
+        return None
+    return rate * sum(
+        estimate.work(asdict(s.recipe), parameters[s.model] or 0, s.num_hidden_layers, len(s.kept_layers))
+        for s in specs
+    )
+
+
+# =============================================================================
+# Parts of the page
+# =============================================================================
+
+
+def ledger_row(claim: Claim, verdict: Verdict, evidence: str, model: BaseModel, task: Task, recipe: str) -> None:
+    """A claim with its evidence on both sides, and what would decide it where it is not measured."""
+    icon, colour = BADGES[verdict.verdict]
+    with st.container(border=True, key=f"claim-{claim.number}", gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(f"**{claim.number}. {claim.text}**", width="content")
+            st.badge(verdict.verdict, icon=icon, color=colour)
+        left, right = st.columns(2, gap="medium")
+        left.markdown(f":gray[Published]  \n{ui.plain(evidence)}")
+        with right:
+            if verdict.measured:
+                st.markdown(f":gray[Measured]  \n{ui.plain(verdict.measured)}")
+            elif claim.needs(model.num_hidden_layers):
+                offer(claim, model, task, recipe)
+            else:
+                names = " and ".join(MODELS[name].title for name in claim.models)
+                st.markdown(
+                    f":gray[Measured]  \nClassifiers on the layers of {names} are needed; Layers measures them."
+                )
+
+
+def offer(claim: Claim, model: BaseModel, task: Task, recipe: str) -> None:
+    """The runs that would decide a claim, their number and time, and a button that queues them."""
+    plans = plans_for(claim, model, task, measuring=False)
+    specs = missing_runs(plans, task, recipe)
+    if not specs:
+        st.markdown(
+            f":gray[Measured]  \nThe runs on {ui.plain(task.title)} are done and do not decide it; choose another task."
+        )
+        return
+    seconds = seconds_for(specs, plans)
+    about = f", about {estimate.duration(seconds)} here" if seconds else ""
+    titles = list(dict.fromkeys(plan.model.title for plan in plans))
+    st.markdown(f":gray[Measured]  \nNot yet: {ui.plain(' and '.join(titles))} on {ui.plain(task.title)}.")
+    waiting = {row["key"] for row in ui.live_runs()}
+    if all(spec.key in waiting for spec in specs):
+        st.caption(f"{len(specs)} runs wait or go on.")
+        return
+    place = st.empty()
+    if place.button(f"Queue it: {len(specs)} runs{about}", key=f"queue-{claim.number}", icon=":material/playlist_add:"):
+        with place.container():
+            queue_runs(claim, model, task, recipe)
+
+
+def queue_runs(claim: Claim, model: BaseModel, task: Task, recipe: str) -> None:
+    """Look models and data up where need be, and queue what is missing."""
+    store, found = ui.the_store(), settings.from_environment()
+    try:
+        with ui.told(f"Fetching what {ui.plain(task.title)} needs") as report:
+
+            def wanted(data: Task) -> list[RunSpec]:
+                return missing_runs(plans_for(claim, model, data, measuring=True), data, recipe)
+
+            queue.submit(store, with_data(store, found, task, wanted, report))
+    except PmbError as error:
+        st.session_state["told_problem"] = str(error)
+    st.rerun()
+
+
+def ledger_table(verdicts: Sequence[Verdict], evidence: dict[int, str]) -> None:
+    """The ledger, a row a claim."""
+    rows = [
+        {
+            "claim": f"{claim.number}. {claim.text}",
+            "verdict": verdict.verdict,
+            "published": evidence[claim.number],
+            "measured": verdict.measured or "–",
+        }
+        for claim, verdict in zip(CLAIMS, verdicts, strict=True)
+    ]
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, alt="The paper's claims, with the evidence and a verdict on each."
+    )
+
+
+def side_by_side(measured: Measured, task: Task, as_table: bool) -> None:
+    """Points lost by strategy, published at the left, measured at the right; never in one chart."""
+    st.subheader("Published and measured, side by side", anchor=False)
+    name = st.segmented_control(
+        "Published model",
+        list(PUBLISHED_LAYERS),
+        default="BERT",
+        required=True,
+        key="published",
+        bind="query-params",
+    )
+    points = measured.points.get(task.title)
+    own = summary.points_lost(points) if points is not None else pd.DataFrame()
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown(f"**Published: {name}, mean of seven GLUE tasks**")
+        losses_part(published.losses(name), PUBLISHED_LAYERS[name], f"Published, {name}", as_table)
+    with right:
+        st.markdown(f"**Measured: {ui.plain(measured.title)}, {ui.plain(task.title)}**")
+        if own.empty:
+            st.info("Nothing has been measured for this choice, or the whole model has not learned the task.")
+        else:
+            source = f"Measured, {measured.title} on {task.title}"
+            losses_part(own, measured.num_hidden_layers, source, as_table)
+
+
+def losses_part(losses: pd.DataFrame, total: int, source: str, as_table: bool) -> None:
+    """Points lost of one source, as a chart or as a table with a column a drop count."""
+    alt = lost_alt_text(losses, source)
+    if as_table:
+        wide = losses.pivot(index="strategy", columns="drop_count", values="lost")
+        wide.columns = pd.Index([f"{count} dropped" for count in wide.columns])
+        one_decimal: dict[str, Any] = dict.fromkeys(wide.columns, st.column_config.NumberColumn(format="%.1f"))
+        st.dataframe(wide, column_config=one_decimal, placeholder="–", alt=alt)
+    else:
+        ui.draw(lost_by_strategy(losses, total, ui.theme()), alt)
+
+
+# =============================================================================
+# Page
+# =============================================================================
+
+st.title("Does it hold?", anchor=False)
+
+store, found = ui.the_store(), settings.from_environment()
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    model, task, recipe = controls.choose_model(), controls.choose_task(), controls.choose_recipe()
+
+mark = change_mark(store)
+every = tuple(find_task(store, found, name) for name in known_tasks(store))
+known = {"": load_measured(model, every, recipe, mark)}
+for name in {name for claim in CLAIMS for name in claim.models} | {claims.BERT}:
+    known[name] = load_measured(find_model(store, found, name), every, recipe, mark)
+verdicts = [claim.judge(known) for claim in CLAIMS]
+evidence = published.evidence()
+
+st.markdown(f"##### {claims.ledger_sentence(verdicts, model.title, recipe)}")
+learned = ", ".join(known[""].points) or "no task yet"
+sources = summary.source_words(known[""].points.values())
+st.caption(
+    ui.plain(
+        f"Measured: {model.title} on {learned}{f' ({sources})' if sources else ''}. The task above is the one of the "
+        "runs that a row offers."
+    )
+)
+if problem := st.session_state.pop("told_problem", ""):
+    st.warning(ui.plain(problem), icon=":material/warning:")
+as_table = controls.wants_table()
+if as_table:
+    ledger_table(verdicts, evidence)
+else:
+    for claim, verdict in zip(CLAIMS, verdicts, strict=True):
+        ledger_row(claim, verdict, evidence[claim.number], model, task, recipe)
+side_by_side(known[""], task, as_table)
+with st.expander("How this was measured", icon=":material/info:"):
+    st.markdown(
+        METHOD.format(
+            source=published.SOURCE,
+            recipe=recipe,
+            near=claims.NEAR_POINTS,
+            hardly=claims.HARDLY_POINTS,
+            speedup=claims.LEAST_SPEEDUP,
+        )
+    )

@@ -1,0 +1,67 @@
+"""How many layers go at a loss of 1, 2 or 3 points, by task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import altair as alt
+import pandas as pd
+
+from pmb.charts.style import Theme, rows
+from pmb.insight.threshold import POINTS
+
+ROW_PIXELS = 54
+AROUND_PIXELS = 110  # axis and legend
+LABEL_PIXELS = 110
+SHAPES = ("circle", "square", "triangle-up")
+
+
+def threshold_chart(
+    tables: Mapping[str, pd.DataFrame], titles: Mapping[str, str], total: int, theme: Theme
+) -> alt.Chart:
+    """A row a task with a mark for each allowed loss; a line over what other halves of dev would have chosen.
+
+    `tables`: by task from `insight.threshold.layers_within`.
+    """
+    data = pd.concat([table.assign(name=titles[task]) for task, table in tables.items()])
+    data["allowed"] = data["points"].map(_allowed)
+    order = [titles[task] for task in tables]
+    x = alt.X(
+        "dropped:Q",
+        title="layers that go",
+        axis=alt.Axis(grid=False, values=list(range(total)), format="d", titleFontWeight="normal"),
+    ).scale(domain=[-0.3, total - 0.7], nice=False)
+    y = alt.Y(
+        "name:N",
+        title=None,
+        sort=order,
+        axis=alt.Axis(domain=False, ticks=False, labelFontSize=13, labelLimit=LABEL_PIXELS, minExtent=LABEL_PIXELS),
+    )
+    allowed = [_allowed(points) for points in POINTS]
+    lane = alt.YOffset("allowed:N", scale=alt.Scale(domain=allowed, paddingOuter=0.4))
+    legend = alt.Legend(title="loss of at most", orient="bottom", titleFontWeight="normal")
+    shape = alt.Shape("allowed:N", scale=alt.Scale(domain=allowed, range=list(SHAPES)), legend=legend)
+    tooltip = [
+        alt.Tooltip("name:N", title="task"),
+        alt.Tooltip("allowed:N", title="loss of at most"),
+        alt.Tooltip("dropped:Q", title="layers that go"),
+        alt.Tooltip("dropped_low:Q", title="fewest"),
+        alt.Tooltip("dropped_high:Q", title="most"),
+        alt.Tooltip("loss:Q", title="points lost on the other half", format=".1f"),
+        alt.Tooltip("loss_low:Q", title="least", format=".1f"),
+        alt.Tooltip("loss_high:Q", title="greatest", format=".1f"),
+    ]
+    base = alt.Chart(rows(data)).encode(y=y, yOffset=lane)
+    rules = base.mark_rule(color=theme.muted).encode(
+        x=alt.X("dropped_low:Q", title="layers that go"), x2=alt.X2("dropped_high")
+    )
+    marks = base.mark_point(filled=True, size=70, opacity=1, color=theme.accent).encode(
+        x=x, shape=shape, tooltip=tooltip
+    )
+    chart = alt.layer(rules, marks)
+    assert isinstance(chart, alt.LayerChart)
+    return chart.properties(height=ROW_PIXELS * len(order) + AROUND_PIXELS).configure_view(strokeWidth=0)
+
+
+def _allowed(points: int) -> str:
+    return f"{points} point{'' if points == 1 else 's'}"

@@ -1,0 +1,55 @@
+"""Every chart is what its library's schema allows: pages draw without that check, which takes time."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from pmb.charts import accuracy, losses, published, strip, thresholds
+from pmb.charts.style import THEMES, Theme, rows
+from pmb.insight import averages, summary, threshold
+from pmb.insight.published import losses as published_losses
+
+TITLES = {"a": "A", "b": "B"}
+
+
+def points() -> pd.DataFrame:
+    """Top and bottom dropping at two drop counts, with speed, one value missing."""
+    runs = [
+        {"kept_layers": kept, "num_hidden_layers": 6, "seed": seed, "score": 0.8 - 0.03 * (6 - len(kept)) + seed / 100}
+        | {"metric": "accuracy", "scores": None, "num_dev": 1000, "parameters": 10**6, "megabytes": 4.0}
+        | {"train_seconds": 1.0, "source": "measured", "device": "d", "finished_at": 0.0}
+        for kept in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3], [2, 3, 4, 5], [0, 1, 2])
+        for seed in range(3)
+    ]
+    found = summary.curves(summary.configurations(runs), 6, None)
+    found["speedup"] = 6 / found["depth"]
+    found["speedup_low"] = found["speedup_high"] = float("nan")
+    found["front"] = found["strategy"] == "top"
+    return found
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
+def test_charts_are_valid(theme: Theme) -> None:
+    table = points()
+    baselines = table.head(1).assign(title="Other", number=1)
+    by_task = {"a": table[table["strategy"] == "top"], "b": table[table["strategy"] == "top"]}
+    lost = averages.losses(by_task)
+    within = threshold.layers_within({0: [[0, 1] * 50], 2: [[0, 0] * 50]}, [0, 1] * 50, "accuracy")
+    charts = [
+        accuracy.accuracy_by_depth(table, baselines, "top", 2, theme),
+        accuracy.accuracy_by_depth(table, pd.DataFrame(), "symmetric", 5, theme),
+        accuracy.accuracy_by_speed(table, "top", 2, theme),
+        strip.layer_strip([0, 1, 2], 6, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], theme),
+        strip.layer_strip(range(24), 24, None, theme),
+        losses.loss_map(lost, TITLES, theme),
+        thresholds.threshold_chart({"a": within, "b": within}, TITLES, 6, theme),
+        published.lost_by_strategy(published_losses("BERT"), 12, theme),
+        published.lost_by_strategy(summary.points_lost(table), 6, theme),
+    ]
+    for chart in charts:
+        assert chart.to_dict()["$schema"].startswith("https://vega.github.io/schema/vega-lite/")
+
+
+def test_rows_have_null_where_nothing_is_known() -> None:
+    assert rows(pd.DataFrame({"a": [1.0, float("nan")]})).to_dict()["values"] == [{"a": 1.0}, {"a": None}]

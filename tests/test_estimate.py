@@ -1,0 +1,35 @@
+"""How long runs will take: parameters of layers from the whole, and seconds by work."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from pmb.catalog.recipes import RECIPES
+from pmb.insight.estimate import duration, layer_parameters, seconds_per_work, work
+
+
+@pytest.mark.parametrize(
+    ("parameters", "layers", "in_layers"),
+    [(22_713_216, 6, 10_646_784), (108_310_272, 12, 85_054_464), (335_141_888, 24, 302_309_376)],
+)
+def test_the_layers_share_of_an_encoder_is_right_to_a_tenth(parameters: int, layers: int, in_layers: int) -> None:
+    """The true numbers: 12 h² + 13 h a layer, of MiniLM-L6, BERT base and BERT large."""
+    assert layer_parameters(parameters, layers) == pytest.approx(in_layers, rel=0.1)
+
+
+def test_twice_the_layers_take_twice_as_long() -> None:
+    recipe = asdict(RECIPES["standard"])
+    run = {"recipe_values": recipe, "whole_model_parameters": 22_000_000, "num_hidden_layers": 6}
+    rate = seconds_per_work([run | {"kept_layers": [0, 1, 2], "total_seconds": 30.0}])
+    assert rate is not None
+    assert rate * work(recipe, 22_000_000, 6, 6) == pytest.approx(60.0)
+    assert seconds_per_work([]) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(3, "10 s"), (64, "60 s"), (3000, "50 min"), (9000, "2.5 h"), (72_000, "20 h")]
+)
+def test_durations_are_rounded_as_people_say_them(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
