@@ -12,12 +12,13 @@ from pmb import controls, offers, settings, ui
 from pmb.catalog.models import BASELINES, MODELS, BaseModel
 from pmb.catalog.tasks import Task
 from pmb.charts.published import lost_alt_text, lost_by_strategy
-from pmb.insight import claims, published, summary
+from pmb.insight import claims, estimate, published, summary
 from pmb.insight.chance import hardly_learned
 from pmb.insight.claims import CLAIMS, Claim, Measured, Verdict
 from pmb.lab.answer import HEADLINE_SHAPE
 from pmb.lab.dev import known_dev_labels
-from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, plan_whole
+from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, plan_whole, spec_of
+from pmb.lab.probes import probes_of
 from pmb.lab.results import finished_runs
 from pmb.lab.sources import find_model, find_task, known_tasks
 from pmb.lab.store import change_mark, list_latencies
@@ -52,12 +53,13 @@ hold where one contradicts it, widened to the number of comparisons (Bonferroni)
 def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]) -> Measured:
     """What the store has of a model with a recipe, on the tasks that it has learned."""
     store, half = ui.the_store(), claims.half(model.num_hidden_layers)
-    points, distilled, cost = {}, {}, []
+    points, distilled, cost, probed = {}, {}, [], []
     small = distilled_of(model)
     beside = find_model(store, settings.from_environment(), small) if small else None
     for task in tasks:
         runs = finished_runs(store, model, task, recipe, PROCEDURES[:1])
         cost += runs
+        probed += [row for row in probes_of(store, model, task, recipe) if row["state"] == "done"]
         table = summary.configurations(runs)
         if table.empty or hardly_learned(table, known_dev_labels(store, task)):
             continue
@@ -72,6 +74,7 @@ def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: 
         title=model.title,
         num_hidden_layers=model.num_hidden_layers,
         points=points,
+        probes=claims.probe_rows(probed),
         speedups=speedups,
         distilled=distilled,
         distilled_title=beside.title if beside else "",
@@ -138,6 +141,24 @@ def open_claim(claim: Claim, model: BaseModel, task: Task, recipe: str) -> None:
     st.markdown(f":gray[Measured]  \nNot yet: {ui.plain(' and '.join(titles))} on {ui.plain(task.title)}.")
     if not offers.offer(f"queue-{claim.number}", [task], recipe, plans_on):
         st.caption("These runs are done and do not decide it; choose another task above.")
+
+
+def open_probes(claim: Claim, task: Task, recipe: str) -> None:
+    """The measurements of layers that would decide a claim, and the way to them."""
+    store, found = ui.the_store(), settings.from_environment()
+    plans = [plan_whole(find_model(store, found, name)) for name in claim.models]
+    specs = [spec_of(plan, task, recipe, seed) for plan in plans for seed in offers.SEEDS]
+    seconds = offers.seconds_for(specs, plans)
+    about = f", about {estimate.duration(seconds)} here" if seconds else ""
+    names = " and ".join(plan.model.title for plan in plans)
+    st.markdown(f":gray[Measured]  \nNot yet: the layers of {names} on {ui.plain(task.title)}.")
+    model, beside = claim.models
+    st.page_link(
+        "pages/layers_page.py",
+        label=f"Measure them on Layers: {len(specs)} fine-tunings{about}",
+        icon=":material/layers:",
+        query_params={"model": model, "beside": beside, "task": task.id, "recipe": recipe},
+    )
 
 
 def ledger_table(verdicts: Sequence[Verdict], evidence: dict[int, str]) -> None:

@@ -1,6 +1,6 @@
 """The command line: python -m pmb VERB.
 
-Verbs: plan run sweep runs cancel retry worker dashboard doctor assets ship.
+Verbs: plan run sweep probe runs cancel retry worker dashboard doctor assets ship.
 Errors go to stderr in one line and exit with 2; `--json` prints one object.
 """
 
@@ -23,11 +23,12 @@ from pmb import settings
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import TASKS, Task
 from pmb.errors import BadInput, PmbError
-from pmb.insight.metrics import shown
+from pmb.insight.metrics import metric_of, shown
 from pmb.lab import queue
 from pmb.lab.answer import answer
 from pmb.lab.plan import (
     Plan,
+    known_layer_scores,
     plan_kept,
     plan_strategy,
     plan_sweep,
@@ -227,6 +228,57 @@ def sweep(
 
 
 @cli.command()
+@model_option
+@task_option
+@click.option("--recipe", default="standard", show_default=True, help=f"{', '.join(RECIPES)}.")
+@click.option("--seeds", type=Numbers(), default="0,1,2", show_default=True)
+@click.option("--cancel", "to_cancel", is_flag=True, help="Take back what was asked for and is not measured yet.")
+@json_option
+def probe(model: str, task: str, recipe: str, seeds: list[int], to_cancel: bool, as_json: bool) -> None:
+    """Fine-tune the whole model and measure what each of its layers holds; a cached result prints at once."""
+    from pmb.lab import probes  # for this verb alone
+
+    find_recipe(recipe)
+    with opened_store() as (store, found):
+        model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        if to_cancel:
+            wanted = [row for row in probes.probes_of(store, model_row, task_row, recipe) if row["seed"] in seeds]
+            probes.cancel(store, [row["key"] for row in wanted])
+            return
+        keys = probes.ask_for(store, found, model_row, task_row, recipe, seeds, show_fetching)
+        if any(row["state"] == "asked" for row in probes.probes_by_key(store, keys)):
+            from pmb.lab.waiting import wait_until_none
+
+            wait_until_none(store, found, lambda: probes.waiting_line(store, keys), show_progress)
+        rows = probes.probes_by_key(store, keys)
+        model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        change = known_layer_scores(store, model_row, task_row)
+    if failed := [row for row in rows if row["state"] == "failed"]:
+        raise BadInput(f"Seed {failed[0]['seed']} failed: {failed[0]['error']}")
+    if len(rows) < len(keys):
+        raise BadInput("The measurement was cancelled.")
+    if as_json:
+        names = [
+            "seed",
+            "metric",
+            "score",
+            "similarity",
+            "tuned",
+            "pretrained",
+            "num_train",
+            "num_dev",
+            "device",
+            "machine",
+            "versions",
+            "source",
+        ]
+        values = {"model": model_row.id, "task": task_row.id, "recipe": recipe, "contribution": change}
+        click.echo(json.dumps(values | {"seeds": [{name: row[name] for name in names} for row in rows]}))
+        return
+    print_layers(rows, change)
+
+
+@cli.command()
 @click.option("--csv", "as_csv", is_flag=True, help="All rows with all columns as CSV.")
 @click.option("--state", type=click.Choice(["queued", "running", "done", "failed", "cancelled"]))
 @json_option
@@ -408,6 +460,21 @@ def print_answer(values: Row) -> None:
         spread = f"{speedup['low']:.2f} to {speedup['high']:.2f}; {speedup['device']}"
         click.echo(f"speed-up  {speedup['ratio']:.2f}  ({spread})")
     click.echo(f"training  {values['train_seconds']:.1f} s{', cached' if values['cached'] else ''}")
+
+
+def print_layers(rows: Sequence[Row], change: Sequence[float] | None) -> None:
+    """What was measured on the layers, for people: means over the seeds."""
+    from pmb.insight import layers
+
+    table = layers.by_layer(rows, change, rows[0]["num_hidden_layers"])
+    click.echo(layers.answer_sentence(table))
+    click.echo("layer       change  similarity  fine-tuned  pre-trained")
+    for row in table.to_dict("records"):
+        name = "embeddings" if row["layer"] == layers.EMBEDDINGS else str(row["layer"])
+        scores = f"{100 * row['tuned']:>10.1f}  {100 * row['pretrained']:>11.1f}"
+        click.echo(f"{name:<10}  {row['change']:>6.3f}  {row['similarity']:>10.3f}  {scores}")
+    click.echo("change: 1 - cosine of output and input; similarity: of the pre-trained and the fine-tuned model;")
+    click.echo(f"fine-tuned, pre-trained: {metric_of(rows[0]['metric']).label} of a classifier on the layer's output.")
 
 
 def run_line(row: Row) -> str:

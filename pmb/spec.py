@@ -141,10 +141,33 @@ class RunResult:
 
 
 @dataclass(frozen=True)
+class LayerProbe:
+    """What was measured on the layers of a whole model fine-tuned once; the embeddings first, then layer by layer."""
+
+    metric: str  # the task's first
+    score: Score  # of the fine-tuned model itself
+    similarity: tuple[float, ...]  # cosine of the sentence token in the pre-trained and the fine-tuned model
+    tuned: tuple[Score, ...]  # of a linear classifier on the fine-tuned model's sentence token
+    pretrained: tuple[Score, ...]  # of one on the pre-trained model's
+    num_train: int  # examples that the classifiers were fitted on
+    num_dev: int
+    device: str
+    machine: str
+    versions: dict[str, str]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` wrote."""
+        scores = {name: tuple(Score(**score) for score in values[name]) for name in ("tuned", "pretrained")}
+        more = {"score": Score(**values["score"]), "similarity": tuple(values["similarity"])}
+        return cls(**values | scores | more)
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a run is; `step` of `steps` counts training steps."""
 
-    phase: str  # starting, downloading (steps are megabytes), loading, training, evaluating, timing
+    phase: str  # starting, downloading (steps are megabytes), loading, training, evaluating, timing, reading (examples)
     step: int = 0
     steps: int = 0
     loss: float | None = None
@@ -160,6 +183,8 @@ def progress_count(progress: dict[str, Any]) -> str:
         return ""
     if progress["phase"] == "downloading":
         return f"{progress['step']} of {progress['steps']} MB"
+    if progress["phase"].startswith("reading"):
+        return f"{progress['step']} of {progress['steps']} examples"
     return f"step {progress['step']} of {progress['steps']}"
 
 

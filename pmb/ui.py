@@ -16,7 +16,7 @@ from pmb import settings
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, PmbError
 from pmb.insight.metrics import shown
-from pmb.lab import queue
+from pmb.lab import probes, queue
 from pmb.lab.store import Row, Store, get_run, list_runs, open_store
 from pmb.spec import Progress, Report, progress_count
 
@@ -110,7 +110,10 @@ def _status() -> None:
     st.markdown(f"**{len(running)} running, {len(rows) - len(running)} waiting**")
     for row in running:
         st.progress(share_done(row), text=progress_line(row))
-    if rows and not queue.list_workers(the_store()):
+    asked = probes.asked_probes(the_store())
+    for row in (row for row in asked if row["progress"]):
+        st.progress(share_done(row), text=f"Layers of {plain(row['model'])}, {probes.progress_text(row)}")
+    if (rows or asked) and not queue.list_workers(the_store()):
         st.warning("No worker is alive. Start one: `python -m pmb worker`", icon=":material/warning:")
 
 

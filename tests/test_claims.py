@@ -239,3 +239,12 @@ def test_speedups_pair_runs_of_one_machine_task_and_seed() -> None:
     timed = {"batch": 32, "length": 32, "depth": 3, "device": "d", "measured_at": 0.0, "ratio": 1.9}
     found = speedups_at(3, [], [timed | {"low": 1.8, "high": 2.0}], 6, (32, 32))
     assert found == {"inference": Interval(1.9, 1.8, 2.0)}
+
+
+def test_probes_of_several_tasks_are_one_row_a_seed_and_layer() -> None:
+    def probe(seed: int, last: float) -> dict[str, object]:
+        return {"seed": seed, "similarity": [1.0, last], "tuned": [{"value": 0.5}, {"value": last}]}
+
+    table = claims.probe_rows([probe(0, 0.8), probe(0, 0.6), probe(1, 0.9)]).set_index(["seed", "layer"])
+    assert table["score"].to_dict() == pytest.approx({(0, 0): 0.5, (0, 1): 0.7, (1, 0): 0.5, (1, 1): 0.9})
+    assert claims.probe_rows([]).empty

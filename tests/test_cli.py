@@ -124,7 +124,20 @@ def test_a_port_in_use_is_named_with_the_command_that_avoids_it(settings: Settin
 
 
 def test_every_verb_has_help(settings: Settings) -> None:
-    verbs = ("plan", "run", "sweep", "runs", "cancel", "retry", "worker", "dashboard", "doctor", "assets", "ship")
+    verbs = (
+        "plan",
+        "run",
+        "sweep",
+        "probe",
+        "runs",
+        "cancel",
+        "retry",
+        "worker",
+        "dashboard",
+        "doctor",
+        "assets",
+        "ship",
+    )
     listing = pmb(settings, "--help").stdout
     assert all(f"\n  {verb} " in listing for verb in verbs)
     assert "Usage" in pmb(settings, "sweep", "--help").stdout

@@ -15,6 +15,7 @@ from pmb.errors import PmbError, StoreUnavailable
 from pmb.lab import queue, schema
 from pmb.lab import store as store_module
 from pmb.lab.dev import known_dev_labels, save_dev_labels
+from pmb.lab.probes import probes_by_key
 from pmb.lab.schema import REVISION
 from pmb.lab.store import (
     Store,
@@ -32,6 +33,7 @@ from pmb.scoring import score
 from pmb.settings import REPOSITORY, Settings
 from pmb.spec import Latency
 from tests.conftest import result, spec
+from tests.layer_results import ask_for_probe, finish_probe, layer_probe
 
 LATENCY = Latency(1, 32, 32, "test device", 4.0, 3.5, 4.5, 9, 0.4, 0.1)
 SCORES = {"model": "m", "model_revision": "1", "task": "t", "task_revision": "1", "sentences": 10}
@@ -135,7 +137,10 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     save_layer_scores(store, SCORES, [0.5, 0.6])
     save_dev_labels(store, TASKS["stsb"], [0.2, 5.0])
     queue.submit(store, [spec(seed=5)])
-    assert write_shipped(store, tmp_path / "shipped") == {"runs": 1, "layer_scores": 1, "dev_labels": 1, "latencies": 1}
+    probed = finish_probe(store)
+    ask_for_probe(store, seed=1)
+    counts = {"runs": 1, "layer_probes": 1, "layer_scores": 1, "dev_labels": 1, "latencies": 1}
+    assert write_shipped(store, tmp_path / "shipped") == counts
     elsewhere = replace(
         settings, home=tmp_path / "b", database_url=f"sqlite:///{tmp_path}/b/lab.sqlite", shipped=tmp_path / "shipped"
     )
@@ -144,6 +149,8 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     assert row is not None
     assert (row["source"], row["score"], row["predictions"]) == ("shipped", 0.8, [0, 1] * 1000)
     assert get_layer_scores(fresh, SCORES) == (0.5, 0.6)
+    (probe,) = probes_by_key(fresh, [probed])
+    assert (probe["source"], probe["state"], probe["similarity"]) == ("shipped", "done", list(layer_probe().similarity))
     assert known_dev_labels(fresh, TASKS["stsb"]) == (0.2, 5.0)
     assert list_latencies(fresh, spec().model, spec().model_revision)[0]["ratio"] == 4.0
     assert queue.submit(fresh, [spec()])[0].cached
@@ -178,7 +185,10 @@ def test_the_mark_changes_with_a_result_and_not_with_progress(store: Store) -> N
     assert claim is not None
     assert change_mark(store) == before
     queue.finish(store, claim.key, "worker", result())
-    assert change_mark(store) != before
+    after = change_mark(store)
+    assert after != before
+    finish_probe(store)
+    assert change_mark(store) != after
 
 
 def test_the_shipped_predictions_and_dev_labels_give_the_shipped_scores(settings: Settings) -> None:

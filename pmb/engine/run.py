@@ -1,4 +1,4 @@
-"""One run from its spec to its result: load, cut, fine-tune, score; and the two measurements beside it."""
+"""One run from its spec to its result: load, cut, fine-tune, score; and the measurements beside it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pmb import scoring
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
-from pmb.engine import assets, batches, data, finetune, latency, similarity, surgery, tokens
+from pmb.engine import assets, batches, data, finetune, latency, probe, similarity, surgery, tokens
 from pmb.engine.batches import Encoded
 from pmb.engine.device import device_name, machine_name, pick_device, use_threads, versions
 from pmb.settings import cores
-from pmb.spec import Latency, Progress, Report, RunResult, RunSpec
+from pmb.spec import Latency, LayerProbe, Progress, Report, RunResult, RunSpec
 
 BYTES_A_PARAMETER = 4  # float32
 WARM_UP_SENTENCES = 8
@@ -141,6 +141,14 @@ def measure_similarity(
     folder = model_folder(model, assets_folder, report)
     report(Progress("measuring what each layer contributes"))
     return similarity.layer_similarity(folder, examples, pick_device())
+
+
+def probe_layers(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, report: Report) -> LayerProbe:
+    """Look at the layers of the whole model before and after the fine-tuning of a spec; raises PmbError."""
+    report(Progress("loading"))
+    folder = model_folder(model_row, assets_folder, report)
+    parts = encoded(spec, task, folder, assets_folder, report)
+    return probe.probe_layers(folder, task, parts["train"], parts["dev"], spec.recipe, spec.seed, pick_device(), report)
 
 
 def inspect_model(row: BaseModel, assets_folder: Path) -> BaseModel:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 import pandas as pd
 
@@ -159,6 +160,18 @@ def tasks_with(measured: Measured, strategies: Sequence[str], drop_count: int) -
         for title, table in measured.points.items()
         if set(strategies) - {"whole"} <= set(table[table["drop_count"] == drop_count]["strategy"])
     ]
+
+
+def probe_rows(probes: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What was measured on layers, a row a seed and layer (0 the embeddings, as in the paper), means over tasks."""
+    rows = [
+        {"seed": probe["seed"], "layer": layer, "similarity": similarity, "score": tuned["value"]}
+        for probe in probes
+        for layer, (similarity, tuned) in enumerate(zip(probe["similarity"], probe["tuned"], strict=True))
+    ]
+    if not rows:
+        return pd.DataFrame()
+    return pd.DataFrame(rows).groupby(["seed", "layer"], as_index=False).mean()
 
 
 def third(num_hidden_layers: int) -> int:

@@ -66,8 +66,9 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     """The answer to a job, a dict with "assets" and "kind".
 
     Kinds: "run" with "spec", "threads", "alone", "timed_devices"; "latency" with "depths"; "similarity" with
-    "sentences"; all of these with the rows "model" and "task". "inspect model" and "inspect task" with a "row"; "dev"
-    with "task" and the numbers "rows" of the examples whose texts are wanted; "preview table" with "path".
+    "sentences"; "probe" with "spec", "threads" and "sentences" (0: contribution is known); all of these with the rows
+    "model" and "task". "inspect model" and "inspect task" with a "row"; "dev" with "task" and the numbers "rows" of
+    the examples whose texts are wanted; "preview table" with "path".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
@@ -90,6 +91,10 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         return {"scores": engine.measure_similarity(model, task, job["sentences"], assets_folder, report)}
     spec = RunSpec.from_dict(job["spec"])
     engine.use_threads(job["threads"])
+    if job["kind"] == "probe":
+        sentences = job["sentences"]
+        scores = engine.measure_similarity(model, task, sentences, assets_folder, report) if sentences else None
+        return {"probe": asdict(engine.probe_layers(spec, model, task, assets_folder, report)), "scores": scores}
     result = engine.run(spec, model, task, assets_folder, report)
     depth = len(spec.kept_layers)
     latencies = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = MetaData()
 
@@ -65,6 +65,39 @@ layer_scores = Table(
     Column("sentences", Integer, primary_key=True),
     Column("scores", JSON, nullable=False),
     Column("measured_at", Float, nullable=False),
+)
+
+# What was measured on the layers of a whole model fine-tuned once; the key is that run's. While `state` is asked, a
+# worker without runs takes the row and renews it; a row that is not renewed any more is taken again.
+layer_probes = Table(
+    "layer_probes",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("model_revision", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("task_revision", Text, nullable=False),
+    Column("num_hidden_layers", Integer, nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("recipe_values", JSON, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("state", Text, nullable=False),  # asked | done | failed
+    Column("asked_at", Float, nullable=False),
+    Column("renewed_at", Float),
+    Column("progress", JSON),
+    Column("error", Text),
+    Column("metric", Text),
+    Column("score", JSON),
+    Column("similarity", JSON),
+    Column("tuned", JSON),
+    Column("pretrained", JSON),
+    Column("num_train", Integer),
+    Column("num_dev", Integer),
+    Column("device", Text),
+    Column("machine", Text),
+    Column("versions", JSON),
+    Column("measured_at", Float),
 )
 
 # The true labels of a task's dev examples, in the order of a run's predictions.

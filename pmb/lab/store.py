@@ -29,7 +29,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from pmb.errors import PmbError, StoreUnavailable
-from pmb.lab.schema import REVISION, dev_labels, latencies, layer_scores, runs, shipped_files
+from pmb.lab.schema import REVISION, dev_labels, latencies, layer_probes, layer_scores, runs, shipped_files
 from pmb.settings import Settings
 from pmb.spec import Latency, RunSpec
 
@@ -112,15 +112,12 @@ def get_run(store: Store, key: str) -> Row | None:
 
 
 def change_mark(store: Store) -> tuple[Any, ...]:
-    """A small value that differs whenever finished runs, latencies, layer scores or dev labels differ."""
+    """A small value that differs whenever finished runs or anything else measured differs."""
     done = select(func.count(), func.max(runs.c.finished_at)).where(runs.c.state == "done")
+    others = (latencies, layer_scores, layer_probes, dev_labels)
     with store.connect() as connection:
-        return (
-            *connection.execute(done).one(),
-            connection.execute(select(func.max(latencies.c.measured_at))).scalar(),
-            connection.execute(select(func.max(layer_scores.c.measured_at))).scalar(),
-            connection.execute(select(func.max(dev_labels.c.measured_at))).scalar(),
-        )
+        newest = [connection.execute(select(func.max(table.c.measured_at))).scalar() for table in others]
+        return (*connection.execute(done).one(), *newest)
 
 
 def list_latencies(store: Store, model: str, model_revision: str) -> list[Row]:
@@ -158,10 +155,13 @@ def save_layer_scores(store: Store, identity: Row, scores: Sequence[float]) -> N
 
 
 def write_shipped(store: Store, folder: Path) -> dict[str, int]:
-    """Write finished runs, layer scores and latencies as JSON lines for the repository; returns rows per file."""
-    private = {"worker", "lease_until", "cancel_requested", "progress", "log", "error"}
+    """Write everything finished that is measured as JSON lines for the repository; returns rows per file."""
+    private = {"worker", "lease_until", "renewed_at", "cancel_requested", "progress", "log", "error"}
     tables: tuple[tuple[Table, Any], ...] = (
-        (runs, select(*(c for c in runs.c if c.name not in private)).where(runs.c.state == "done")),
+        *(
+            (table, select(*(c for c in table.c if c.name not in private)).where(table.c.state == "done"))
+            for table in (runs, layer_probes)
+        ),
         (layer_scores, select(layer_scores)),
         (dev_labels, select(dev_labels)),
         (latencies, select(latencies)),
@@ -181,7 +181,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
 
 def _read_shipped(store: Store, folder: Path) -> None:
     """Read in the shipped files that are new or changed; a run that was measured here wins over a shipped one."""
-    for table in (runs, layer_scores, dev_labels, latencies):
+    for table in (runs, layer_scores, layer_probes, dev_labels, latencies):
         path = folder / f"{table.name}.jsonl"
         if not path.is_file():
             continue

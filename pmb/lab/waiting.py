@@ -17,7 +17,19 @@ LOOK_SECONDS = 0.5
 
 
 def wait_for(store: Store, settings: Settings, keys: Sequence[str], tell: Callable[[str], None]) -> None:
-    """Return when all the runs have ended; tells how far they are, and at last an empty line.
+    """Return when all the runs have ended; tells how far they are, and at last an empty line. Raises PmbError."""
+
+    def look() -> str | None:
+        rows = runs_by_key(store, keys)
+        return None if all(row["state"] in queue.ENDED for row in rows) else _line(store, rows)
+
+    wait_until_none(store, settings, look, tell)
+
+
+def wait_until_none(
+    store: Store, settings: Settings, look: Callable[[], str | None], tell: Callable[[str], None]
+) -> None:
+    """Tell the line that `look` gives until it gives none, and at last an empty one.
 
     Works the queue itself for as long as no other worker is alive. Raises PmbError.
     """
@@ -37,15 +49,15 @@ def wait_for(store: Store, settings: Settings, keys: Sequence[str], tell: Callab
 
     try:
         while True:
-            rows = runs_by_key(store, keys)
-            if all(row["state"] in queue.ENDED for row in rows):
+            line = look()
+            if line is None:
                 break
             if failures:
                 raise failures[0]
             if not (own and own.is_alive()) and not queue.list_workers(store):
                 own = threading.Thread(target=work_here)
                 own.start()
-            tell(_line(store, rows))
+            tell(line)
             time.sleep(LOOK_SECONDS)
     finally:
         stop.set()

@@ -25,13 +25,21 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task
 from pmb.errors import PmbError, StoreUnavailable, WorkerBusy
-from pmb.lab import queue
+from pmb.lab import probes, queue
 from pmb.lab.executors import Child, ChildDied, Message, Spares
+from pmb.lab.plan import SCORE_SENTENCES, scores_identity
 from pmb.lab.queue import Claim
 from pmb.lab.sources import rows_of
-from pmb.lab.store import Store, list_latencies, list_runs, save_latencies
+from pmb.lab.store import (
+    Store,
+    get_layer_scores,
+    list_latencies,
+    list_runs,
+    save_latencies,
+    save_layer_scores,
+)
 from pmb.settings import MOST_JOBS, Settings, cores
-from pmb.spec import Latency, Progress, RunResult, RunSpec
+from pmb.spec import Latency, LayerProbe, Progress, RunResult, RunSpec
 
 T = TypeVar("T")
 
@@ -48,7 +56,7 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
     """Work the queue until `stop` is set; with `once`, until nothing waits. Raises WorkerBusy, StoreUnavailable.
 
     A run that is alone computes on all cores; runs that wait together share them, which takes less time in all, since
-    matrix products on one thread wait for no other.
+    matrix products on one thread wait for no other. Layers are measured when no run waits or goes on.
     """
     with _only_worker(settings):
         worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -76,6 +84,8 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
                             together = min(jobs, len(active) + waiting)
                             job = {"threads": max(1, cores() // together), "alone": together == 1}
                             active.add(pool.submit(_run, store, settings, worker, claim, job, spares, stopwatch, stop))
+                        elif not active and not waiting and (spec := _patiently(lambda: probes.take(store))):
+                            active.add(pool.submit(_probe, store, settings, spec, spares, stop))
                         elif once and not active:
                             return
                         else:
@@ -178,6 +188,52 @@ def _run(
         _patiently(lambda: queue.lose(store, claim.key, worker, sentence, child.log()))
     finally:
         child.end()
+
+
+def _probe(store: Store, settings: Settings, spec: RunSpec, spares: Spares, stop: threading.Event) -> None:
+    """Measure the layers of a fine-tuned whole model in a child and write down how it ended."""
+    key = spec.key
+    try:
+        model, task = _patiently(lambda: rows_of(store, settings, spec))
+    except PmbError as error:
+        sentence = str(error)
+        _patiently(lambda: probes.fail(store, key, sentence))
+        return
+    identity = scores_identity(spec)
+    known = _patiently(lambda: get_layer_scores(store, identity))
+    job: dict[str, Any] = {"kind": "probe", "spec": spec.to_dict(), "model": asdict(model), "task": asdict(task)}
+    job |= {"assets": str(settings.assets), "threads": cores(), "sentences": 0 if known else SCORE_SENTENCES}
+    child = spares.take()
+    try:
+        child.send(job)
+        progress = Progress("starting")
+        renewed = 0.0
+        while not stop.is_set():
+            message = child.receive(LISTEN_SECONDS)
+            if message is not None and "progress" in message:
+                progress = Progress(**message["progress"])
+            elif message is not None:
+                _write_down_probe(store, spec, message)
+                return
+            if time.monotonic() - renewed >= RENEW_SECONDS:
+                renewed = time.monotonic()
+                if not _patiently(partial(probes.renew, store, key, progress)):
+                    return  # cancelled
+        _patiently(lambda: probes.give_back(store, key))
+    except ChildDied as error:
+        sentence = str(error)
+        _patiently(lambda: probes.fail(store, key, sentence))
+    finally:
+        child.end()
+
+
+def _write_down_probe(store: Store, spec: RunSpec, message: Message) -> None:
+    if "error" in message:
+        _patiently(lambda: probes.fail(store, spec.key, message["error"]))
+        return
+    if message["scores"]:
+        _patiently(lambda: save_layer_scores(store, scores_identity(spec), message["scores"]))
+    _patiently(lambda: probes.finish(store, spec.key, LayerProbe.from_dict(message["probe"])))
 
 
 def _warm_up(settings: Settings, model: BaseModel, task: Task) -> Message:

@@ -1,0 +1,212 @@
+"""What the layers of one or two models do, over the layer: three charts of the same form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from pmb.charts.style import Theme, rows
+from pmb.insight.intervals import Interval
+from pmb.insight.layers import EMBEDDINGS
+from pmb.insight.metrics import metric_of, shown
+
+HEIGHT = 300
+LEGEND_PIXELS, LEGEND_ROW_PIXELS = 18, 18
+PLOT_PIXELS = 300  # about the width of a plot, on a phone too
+MOST_LABELS = 13  # of layers below a chart
+ROOM = 0.4  # layers at either side
+
+# A series is a model, and where classifiers are compared a model before or after fine-tuning: colour by model.
+SHAPES = ("circle", "square", "triangle-up", "diamond")
+DASHES = ([1, 0], [8, 3], [2, 2], [8, 3, 2, 3])
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A model whose layers are drawn: `table` from `insight.layers.by_layer`; `whole` its own score, where measured."""
+
+    title: str
+    table: pd.DataFrame
+    whole: Interval | None
+
+
+def change_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
+    """1 - cosine of each layer's output and input; of each model that it is known of."""
+    series = {
+        shown.title: _points(shown.table, "change").assign(low=math.nan, high=math.nan, series=shown.title)
+        for shown in models
+    }
+    return _chart(models, series, "1 - cosine of output and input", theme, ".3f", from_zero=True)
+
+
+def similarity_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
+    """Cosine of the sentence token in the pre-trained and the fine-tuned model, with the interval over seeds."""
+    series = {shown.title: _points(shown.table, "similarity").assign(series=shown.title) for shown in models}
+    return _chart(models, series, "cosine, pre-trained and fine-tuned", theme, ".3f")
+
+
+def score_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
+    """Score of a classifier on each layer after and before fine-tuning; the model's own as a rule."""
+    kinds = (("tuned", "fine-tuned"), ("pretrained", "pre-trained"))
+    series = {
+        name: _points(shown.table, column, 100).assign(series=name)
+        for column, words in kinds
+        for shown in models
+        for name in [_series_name(models, shown, words)]
+    }
+    measured = [shown for shown in models if shown.whole is not None]
+    metric = metric_of(next(shown.table["metric"].iloc[0] for shown in measured))
+    title = f"{metric.name} on dev{',' if metric.unit else ' × 100'}{metric.unit}"
+    chart = _chart(models, series, title, theme, ".1f")
+    with_rules = alt.layer(*_rules(models, theme), *chart.layer)
+    assert isinstance(with_rules, alt.LayerChart)
+    return _finished(with_rules, len(series))
+
+
+def layers_alt_text(models: Sequence[Shown]) -> dict[str, str]:
+    """Each chart in a sentence: under "change", "similarity" and "score"."""
+    changes, similarities, scores = [], [], []
+    for model in models:
+        for row in model.table.to_dict("records"):
+            name = "the embeddings" if row["layer"] == EMBEDDINGS else f"layer {row['layer']}"
+            if not math.isnan(row["change"]):
+                changes.append(f"{model.title}, {name}: {row['change']:.3f}")
+            if row["seeds"]:
+                similarities.append(f"{model.title}, {name}: {row['similarity']:.3f}")
+                tuned, before = (shown(row["metric"], row[which]) for which in ("tuned", "pretrained"))
+                scores.append(f"{model.title}, {name}: {tuned}, {before}")
+    return {
+        "change": f"1 - cosine of each layer's output and input. {'; '.join(changes)}.",
+        "similarity": f"Cosine of the pre-trained and the fine-tuned model by layer. {'; '.join(similarities)}.",
+        "score": f"Classifier on each layer, fine-tuned and pre-trained. {'; '.join(scores)}.",
+    }
+
+
+def _series_name(models: Sequence[Shown], shown: Shown, words: str) -> str:
+    return words if len(models) == 1 else f"{shown.title}, {words}"
+
+
+def _colours(theme: Theme) -> tuple[str, str]:
+    return theme.accent, theme.colours[1]
+
+
+def _points(table: pd.DataFrame, column: str, factor: float = 1) -> pd.DataFrame:
+    """Layer, value, ends of the interval and seeds, where there is a value."""
+    data = table[table[column].notna()]
+    ends = {end: factor * data[f"{column}_{end}"] for end in ("low", "high") if f"{column}_{end}" in data}
+    values = {"layer": data["layer"], "value": factor * data[column], **ends, "seeds": data["seeds"]}
+    names = {"name": data["layer"].map(lambda layer: "embeddings" if layer == EMBEDDINGS else str(layer))}
+    return pd.DataFrame(values | names).astype({"value": float})
+
+
+def _chart(
+    models: Sequence[Shown],
+    series: dict[str, pd.DataFrame],
+    title: str,
+    theme: Theme,
+    number: str,
+    from_zero: bool = False,
+) -> alt.LayerChart:
+    """A line with points for each series, and a band where it has an interval."""
+    data = pd.concat(series.values(), ignore_index=True)
+    top = max(int(shown.table["layer"].max()) for shown in models)
+    step = math.ceil((top + 1) / MOST_LABELS)
+    x = alt.X(
+        "layer:Q",
+        title="layer",
+        axis=_axis(values=[EMBEDDINGS, *range(0, top + 1, step)], labelExpr="datum.value < 0 ? 'emb.' : datum.label"),
+    ).scale(domain=[EMBEDDINGS - ROOM, top + ROOM], nice=False, zero=False)
+    ends = data[["value", "low", "high"]].astype(float)
+    low, high = float(ends.min().min()), float(ends.max().max())
+    room = 0.06 * (high - low or 0.1 * abs(high) or 1)
+    y = alt.Y("value:Q", title=title, axis=_axis()).scale(
+        domain=[0 if from_zero else low - room, high + room], nice=False, zero=False
+    )
+    names = list(series)
+    count = len(names)
+    legend = _legend(count) if count > 1 else None
+    places = [2 * (i // len(models)) + i % len(models) for i in range(count)]  # before training comes after
+
+    def scale(values: Sequence[Any]) -> dict[str, Any]:
+        return {"scale": alt.Scale(domain=names, range=list(values)), "legend": legend}
+
+    colours = [_colours(theme)[i % len(models)] for i in range(count)]
+    colour = alt.Color("series:N", **scale(colours))
+    shape = alt.Shape("series:N", **scale([SHAPES[place] for place in places]))
+    dash = alt.StrokeDash("series:N", **scale([DASHES[place] for place in places]))
+    tooltip = [
+        alt.Tooltip("series:N", title="of"),
+        alt.Tooltip("name:N", title="layer"),
+        alt.Tooltip("value:Q", title=title, format=number),
+        alt.Tooltip("low:Q", title="interval from", format=number),
+        alt.Tooltip("high:Q", title="interval to", format=number),
+        alt.Tooltip("seeds:Q", title="seeds"),
+    ]
+    if not data["low"].notna().any():
+        tooltip = tooltip[:3]
+    bands = [  # of a colour of their own: the legend would show them pale
+        alt.Chart(rows(points[points["low"].notna()]))
+        .mark_area(opacity=0.15, color=own)
+        .encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
+        for points, own in zip(series.values(), colours, strict=True)
+    ]
+    shared = rows(data)
+    layers = [
+        *bands,
+        alt.Chart(shared).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash),
+        alt.Chart(shared)
+        .mark_point(filled=True, size=60, opacity=1)
+        .encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
+    ]
+    chart = alt.layer(*layers)
+    assert isinstance(chart, alt.LayerChart)
+    return _finished(chart, count)
+
+
+def _legend(series: int) -> alt.Legend:
+    columns = _legend_columns(series)
+    limit = PLOT_PIXELS // columns - 30
+    return alt.Legend(title=None, orient="bottom", columns=columns, symbolSize=80, labelFontSize=12, labelLimit=limit)
+
+
+def _legend_columns(series: int) -> int:
+    """Two names fit beside each other; the longer ones of four series do not."""
+    return 2 if series == 2 else 1
+
+
+def _finished(chart: alt.LayerChart, series: int) -> alt.LayerChart:
+    """With room for its legend, so that charts beside each other have equal plots."""
+    lines = series // _legend_columns(series) if series > 1 else 0
+    legend = LEGEND_PIXELS + LEGEND_ROW_PIXELS * lines if lines else 0
+    return chart.properties(height=HEIGHT + legend).configure_view(strokeWidth=0)
+
+
+def _rules(models: Sequence[Shown], theme: Theme) -> list[alt.Chart]:
+    """Each model's own score over the whole width, named once, above the better."""
+    scores = [100 * shown.whole.mean for shown in models if shown.whole]
+    colours = _colours(theme) if len(scores) > 1 else (theme.muted,)
+    charts = [
+        alt.Chart(rows(pd.DataFrame({"value": [score]})))
+        .mark_rule(color=colour, strokeDash=[3, 3])
+        .encode(y=alt.Y("value:Q"))
+        for score, colour in zip(scores, colours, strict=True)
+    ]
+    label = alt.Chart(rows(pd.DataFrame({"value": [max(scores)]}))).mark_text(
+        text="whole model" if len(scores) == 1 else "whole models",
+        align="left",
+        baseline="bottom",
+        dx=4,
+        dy=-3,
+        color=theme.muted,
+        fontSize=12,
+    )
+    return [*charts, label.encode(y=alt.Y("value:Q"), x=alt.value(0))]
+
+
+def _axis(**more: Any) -> alt.Axis:
+    return alt.Axis(grid=False, labelFontSize=12, titleFontSize=12, titleFontWeight="normal", **more)

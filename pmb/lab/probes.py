@@ -1,0 +1,162 @@
+"""What the layers of a fine-tuned whole model hold: asked for, measured by a worker that has no runs, remembered.
+
+One row a model, task, recipe and seed, under the key of the run that fine-tunes the whole model so. A worker that takes
+a row renews it; one that is silent loses it. To cancel is to delete the row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import and_, or_, select
+
+from pmb.catalog.models import BaseModel
+from pmb.catalog.recipes import find_recipe
+from pmb.catalog.tasks import Task
+from pmb.lab.plan import plan_whole, spec_of
+from pmb.lab.queue import LEASE_SECONDS
+from pmb.lab.schema import layer_probes as table
+from pmb.lab.sources import find_model, find_task
+from pmb.lab.store import Row, Store
+from pmb.settings import Settings
+from pmb.spec import LayerProbe, Progress, Recipe, Report, RunSpec, progress_count
+
+
+def ask_for(
+    store: Store,
+    settings: Settings,
+    model: BaseModel,
+    task: Task,
+    recipe: str,
+    seeds: Sequence[int],
+    report: Report = lambda _: None,
+) -> list[str]:
+    """Ask for a measurement with each seed and return the keys; raises PmbError.
+
+    What is there stays; what failed is asked for again. A model of the Hub is looked up, and data that a missing
+    measurement needs are fetched.
+    """
+    find_recipe(recipe)
+    plan = plan_whole(find_model(store, settings, model.id, pinned=True))
+    specs = [spec_of(plan, task, recipe, seed) for seed in seeds]
+    done = {row["key"] for row in probes_by_key(store, [s.key for s in specs]) if row["state"] == "done"}
+    if task.unfetched and any(spec.key not in done for spec in specs):
+        report(Progress("starting"))
+        task = find_task(store, settings, task.id, pinned=True, report=report)
+        specs = [spec_of(plan, task, recipe, seed) for seed in seeds]
+    keys = [spec.key for spec in specs]
+    with store.connect() as connection:
+        connection.execute(table.delete().where(table.c.key.in_(keys), table.c.state == "failed"))
+        connection.execute(store.insert_new(table), [_new_row(spec) for spec in specs])
+    return keys
+
+
+def probes_of(store: Store, model: BaseModel, task: Task, recipe: str) -> list[Row]:
+    """The measurements of a model on a task with a recipe as they are now, in any state, by seed."""
+    query = select(table).where(
+        table.c.model == model.id,
+        table.c.model_revision == model.revision,
+        table.c.task == task.id,
+        table.c.task_revision == task.revision,
+    )
+    values = asdict(find_recipe(recipe))
+    with store.connect() as connection:
+        rows = [dict(row) for row in connection.execute(query.order_by(table.c.seed)).mappings()]
+    return [row for row in rows if row["recipe_values"] == values]
+
+
+def probes_by_key(store: Store, keys: Sequence[str]) -> list[Row]:
+    """Those measurements, in any state, by seed."""
+    query = select(table).where(table.c.key.in_(keys)).order_by(table.c.seed)
+    with store.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def asked_probes(store: Store) -> list[Row]:
+    """What waits to be measured or is being measured, in the order in which it was asked for."""
+    query = select(table).where(table.c.state == "asked").order_by(table.c.asked_at, table.c.key)
+    with store.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def cancel(store: Store, keys: Sequence[str]) -> None:
+    """Take back what was asked for; what is measured stays."""
+    with store.connect() as connection:
+        connection.execute(table.delete().where(table.c.key.in_(keys), table.c.state == "asked"))
+
+
+def waiting_line(store: Store, keys: Sequence[str]) -> str | None:
+    """How far the measurements are, in a line; None when none of them waits any more."""
+    live = [row for row in probes_by_key(store, keys) if row["state"] == "asked"]
+    if not live:
+        return None
+    running = next((row for row in live if row["progress"]), None)
+    line = f"{len(keys) - len(live)} of {len(keys)} done" if len(keys) > 1 else ""
+    return "  ".join(filter(None, [line, progress_text(running) if running else "waiting"]))
+
+
+def progress_text(row: Row) -> str:
+    """Phase, steps and time left of a measurement that waits or goes on."""
+    progress = row["progress"]
+    if not progress:
+        return "waiting"
+    parts = [progress["phase"], progress_count(progress)]
+    if progress["seconds_left"] is not None:
+        parts.append(f"{progress['seconds_left']:.0f} s left")
+    return ", ".join(filter(None, parts))
+
+
+def take(store: Store) -> RunSpec | None:
+    """The run whose layers are to be measured next, now this worker's; None when nothing was asked for."""
+    now = time.time()
+    free = and_(table.c.state == "asked", or_(table.c.renewed_at.is_(None), table.c.renewed_at < now - LEASE_SECONDS))
+    with store.connect() as connection:
+        oldest = select(table).where(free).order_by(table.c.asked_at, table.c.key).limit(1)
+        row = connection.execute(oldest).mappings().first()
+        if row is None:
+            return None
+        mine = table.update().where(table.c.key == row["key"], free)
+        taken = connection.execute(mine.values(renewed_at=now, progress=asdict(Progress("starting")))).rowcount
+    return _spec_of_row(dict(row)) if taken else None
+
+
+def renew(store: Store, key: str, progress: Progress) -> bool:
+    """Tell how far it is and keep it; False when it was cancelled."""
+    return _update_asked(store, key, {"renewed_at": time.time(), "progress": asdict(progress)})
+
+
+def give_back(store: Store, key: str) -> None:
+    """Leave it to the next worker."""
+    _update_asked(store, key, {"renewed_at": None, "progress": None})
+
+
+def finish(store: Store, key: str, probe: LayerProbe) -> None:
+    """Write down what was measured."""
+    values = asdict(probe) | {"state": "done", "progress": None, "error": None, "measured_at": time.time()}
+    _update_asked(store, key, values)
+
+
+def fail(store: Store, key: str, error: str) -> None:
+    """End it without a result, with the sentence for its user."""
+    _update_asked(store, key, {"state": "failed", "progress": None, "error": error})
+
+
+def _update_asked(store: Store, key: str, values: Row) -> bool:
+    asked = table.update().where(table.c.key == key, table.c.state == "asked")
+    with store.connect() as connection:
+        return bool(connection.execute(asked.values(values)).rowcount)
+
+
+def _new_row(spec: RunSpec) -> Row:
+    names = ("key", "model", "model_revision", "task", "task_revision", "num_hidden_layers", "seed")
+    values = {name: getattr(spec, name) for name in names}
+    values |= {"recipe": spec.recipe.name, "recipe_values": asdict(spec.recipe)}
+    return values | {"source": "measured", "state": "asked", "asked_at": time.time()}
+
+
+def _spec_of_row(row: Row) -> RunSpec:
+    names = ("model", "model_revision", "task", "task_revision", "num_hidden_layers", "seed")
+    values = {name: row[name] for name in names}
+    return RunSpec(**values, kept_layers=tuple(range(row["num_hidden_layers"])), recipe=Recipe(**row["recipe_values"]))
