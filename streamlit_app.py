@@ -16,8 +16,8 @@ st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=":material/layers
 pages = [
     st.Page("pages/explore_page.py", title="Explore", icon=":material/show_chart:", default=True),
     st.Page("pages/tasks_page.py", title="Tasks", icon=":material/checklist:", url_path="tasks"),
-    st.Page("pages/paper_page.py", title="Paper", icon=":material/fact_check:", url_path="paper"),
     st.Page("pages/layers_page.py", title="Layers", icon=":material/layers:", url_path="layers"),
+    st.Page("pages/paper_page.py", title="Paper", icon=":material/fact_check:", url_path="paper"),
     st.Page("pages/runs_page.py", title="Runs", icon=":material/list_alt:", url_path="runs"),
 ]
 page = st.navigation(pages, position="top")

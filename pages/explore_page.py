@@ -37,6 +37,7 @@ from pmb.lab.sources import find_model, notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
 from pmb.spec import PROCEDURES, RunSpec
 from pmb.strategies import drop_counts
+from pmb.your_table import your_table
 
 # =============================================================================
 # Constants
@@ -373,6 +374,13 @@ store, found = ui.the_store(), settings.from_environment()
 with st.container(horizontal=True, vertical_alignment="bottom"):
     model, task, strategy = controls.choose_model(), controls.choose_task(), controls.choose_strategy()
     drop_count = controls.choose_drop(drop_counts(strategy, model.num_hidden_layers), DEFAULT_DROP)
+    if st.button(
+        "Your table",
+        icon=":material/upload_file:",
+        key="your_table",
+        help="Upload a table of your own, or look at the present one.",
+    ):
+        your_table(task.table)
     with st.popover("More", icon=":material/tune:"):
         recipe = controls.choose_recipe()
         st.caption(recipe_line(recipe))

@@ -66,6 +66,8 @@ def choose_model() -> BaseModel:
 def choose_task() -> Task:
     """A task of the catalog, a table used before, or what is typed; raises BadInput."""
     store = ui.the_store()
+    if brought := st.session_state.pop("brought_task", ""):  # by the dialog, which is drawn after this box
+        st.session_state["task"] = brought
     name = st.selectbox(
         "Task",
         known_tasks(store),

@@ -186,3 +186,56 @@ def progress_count(progress: dict[str, Any]) -> str:
     if progress["phase"].startswith("reading"):
         return f"{progress['step']} of {progress['steps']} examples"
     return f"step {progress['step']} of {progress['steps']}"
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts between edges, of which there is one more; `low` and `high` are the least and the greatest value."""
+
+    low: float
+    high: float
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` wrote."""
+        return cls(**values | {"edges": tuple(values["edges"]), "counts": tuple(values["counts"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPreview:
+    """A column of a user's table: its commonest values, its numbers where all cells are, its words a cell."""
+
+    name: str
+    distinct: int
+    classes: dict[str, int]
+    numbers: Histogram | None
+    words: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class TablePreview:
+    """What is in a user's table, its first rows, and which columns the lab would take."""
+
+    rows: int
+    columns: tuple[ColumnPreview, ...]
+    first: tuple[dict[str, str], ...]
+    text: str
+    pair: str
+    label: str
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` wrote."""
+        columns = [
+            ColumnPreview(
+                **column
+                | {
+                    "numbers": column["numbers"] and Histogram.from_dict(column["numbers"]),
+                    "words": Histogram.from_dict(column["words"]),
+                }
+            )
+            for column in values["columns"]
+        ]
+        return cls(**values | {"columns": tuple(columns), "first": tuple(values["first"])})

@@ -152,6 +152,41 @@ def test_a_cold_deep_link_shows_its_page_with_navigation_and_sidebar(dashboard: 
     assert complaints == []
 
 
+def test_a_table_of_ones_own_is_looked_at_and_becomes_the_task(
+    dashboard: str, browser: Browser, tmp_path: Path
+) -> None:
+    table = tmp_path / "My reviews.csv"
+    lines = [f"{i},<b>bold</b> **{i}** [a](b),{'so so' if i % 4 else 'good'},other words {i}" for i in range(60)]
+    table.write_text("\n".join(["id,body,verdict,more", *lines]))
+    complaints: list[str] = []
+    page = opened(browser, dashboard, complaints)
+    page.get_by_role("button", name="Your table").click()
+    dialog = page.get_by_role("dialog")
+    upload = dialog.locator("input[type=file]").first
+    same = tmp_path / "same.csv"
+    same.write_text("text,label\n" + "\n".join(f"word {i},only" for i in range(20)))
+    upload.set_input_files(same)
+    dialog.get_by_role("button", name="Use this table").click()
+    expect(dialog.get_by_text("same.csv has one label only, 'only'")).to_be_visible(timeout=30_000)
+    dialog.get_by_role("button", name="Remove same.csv").click()
+    upload.set_input_files(table)
+    expect(dialog.get_by_text("60 rows, 2 classes")).to_be_visible(timeout=30_000)
+    dialog.get_by_role("combobox", name="Second text").click()
+    page.get_by_role("option", name="more").click()
+    expect(dialog.locator("[data-testid=stVegaLiteChart]")).to_have_count(2)
+    dialog.get_by_role("button", name="Use this table").click()
+    expect(page.get_by_text("This cut has not been measured")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("12 of 60 rows were set aside as dev, of each label alike.")).to_be_visible()
+    assert re.search("task=csv%3A.*text%3Dbody%26pair%3Dmore%26label%3Dverdict", page.url)
+    page.reload()
+    settled(page)
+    page.get_by_role("button", name="Your table").click()
+    expect(dialog.get_by_text("The present table: ")).to_be_visible()
+    expect(dialog.get_by_text("60 rows, 2 classes")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("12 of 60 rows were set aside as dev, of each label alike.")).to_be_visible()
+    assert complaints == []
+
+
 @pytest.mark.parametrize("theme", THEMES)
 def test_pages_have_nothing_wider_than_the_screen_and_leave_a_picture(
     dashboard: str, browser: Browser, theme: str
@@ -162,7 +197,7 @@ def test_pages_have_nothing_wider_than_the_screen_and_leave_a_picture(
             viewport={"width": width, "height": 900}, color_scheme="dark" if theme == "dark" else "light"
         )
         page = context.new_page()
-        for path in ("", "runs"):
+        for path in ("", "tasks", "paper", "runs"):
             page.goto(f"{dashboard}/{path}")
             settled(page)
             main = "document.querySelector('[data-testid=stMain]')"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pmb.charts import accuracy, losses, published, strip, thresholds
+from pmb.charts import accuracy, losses, preview, published, strip, thresholds
 from pmb.charts.style import THEMES, Theme, rows
 from pmb.insight import averages, summary, threshold
 from pmb.insight.published import losses as published_losses
+from pmb.spec import Histogram
 
 TITLES = {"a": "A", "b": "B"}
 
@@ -45,6 +46,8 @@ def test_charts_are_valid(theme: Theme) -> None:
         losses.loss_map(lost, TITLES, theme),
         thresholds.threshold_chart({"a": within, "b": within}, TITLES, 6, theme),
         published.lost_by_strategy(published_losses("BERT"), 12, theme),
+        preview.class_balance({"a": 3, "<b>": 2}, theme),
+        preview.histogram(Histogram(0.0, 2.0, (0.0, 1.0, 2.0), (5, 3)), "words", theme),
         published.lost_by_strategy(summary.points_lost(table), 6, theme),
     ]
     for chart in charts:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pmb.catalog.tasks import Table, parse_table
+from pmb.catalog.tasks import TABLE_SUFFIXES, Table, parse_table, table_id
 from pmb.engine import tables
 from pmb.engine.tables import load_table
 from pmb.errors import BadInput
+from pmb.spec import TablePreview
 
 REVIEWS = pd.DataFrame(
     {
@@ -35,7 +40,7 @@ def written(frame: pd.DataFrame, path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("suffix", tables.SUFFIXES)
+@pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
 def test_every_format_gives_the_same_task(tmp_path: Path, suffix: str) -> None:
     chosen = load_table(Table(written(REVIEWS, tmp_path / f"reviews{suffix}")))
     assert (chosen.table.text, chosen.table.pair, chosen.table.label) == ("review", "", "sentiment")
@@ -154,7 +159,49 @@ def test_limits_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_id_names_the_file_and_its_columns() -> None:
     assert parse_table("csv:a b.csv") == Table("a b.csv")
     assert parse_table("csv:x.tsv?text=A&label=B%26C&dev=d.csv") == Table("x.tsv", text="A", label="B&C", dev="d.csv")
+    assert parse_table("csv:what?.csv") == Table("what?.csv")
     with pytest.raises(BadInput, match="Unknown setting of a table 'lable'. Did you mean 'label'"):
         parse_table("csv:x.csv?lable=A")
     with pytest.raises(BadInput, match="names no file; write csv:PATH"):
         parse_table("csv:")
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(path=NAMES, text=NAMES, pair=NAMES | st.just(""), label=NAMES, dev=NAMES | st.just(""))
+def test_an_id_reads_back_as_its_table_whatever_the_names(
+    path: str, text: str, pair: str, label: str, dev: str
+) -> None:
+    table = Table(path, text=text, pair=pair, label=label, dev=dev)
+    assert parse_table(table_id(table)) == table
+
+
+@pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
+def test_a_preview_tells_what_is_there_before_anything_is_chosen(tmp_path: Path, suffix: str) -> None:
+    found = tables.preview(Path(written(REVIEWS, tmp_path / f"reviews{suffix}")))
+    assert (found.rows, found.text, found.pair, found.label) == (60, "review", "", "sentiment")
+    columns = {column.name: column for column in found.columns}
+    assert columns["sentiment"].classes == {"pos": 40, "neg": 20}
+    assert columns["sentiment"].numbers is None
+    assert sum(columns["review"].words.counts) == 60
+    assert found.first[0]["review"] == REVIEWS["review"][0]
+    assert TablePreview.from_dict(json.loads(json.dumps(asdict(found)))) == found
+
+
+def test_a_preview_of_numbers_is_a_histogram(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["one two", "three"] * 30, "score": [i / 10 for i in range(60)]})
+    found = tables.preview(Path(written(frame, tmp_path / "t.csv")))
+    columns = {column.name: column for column in found.columns}
+    assert columns["score"].numbers is not None
+    assert (columns["score"].numbers.low, columns["score"].numbers.high) == (0.0, 5.9)
+    assert sum(columns["score"].numbers.counts) == 60
+    assert columns["text"].words.counts == (30, 30)
+    assert columns["text"].words.edges == (1.0, 2.0, 3.0)
+
+
+def test_long_cells_are_cut_in_a_preview(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["x" * 5000] * 20, "label": ["a", "b"] * 10})
+    found = tables.preview(Path(written(frame, tmp_path / "t.csv")))
+    assert len(found.first) == tables.FIRST_ROWS
+    assert len(found.first[0]["text"]) == tables.MOST_CHARACTERS

@@ -7,6 +7,12 @@ from typing import Any, Self
 
 from pmb.errors import BadInput, unknown_name
 
+# Of a user's own file.
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+MOST_MEGABYTES = 200
+MOST_ROWS = 500_000
+MOST_CLASSES = 50
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -186,10 +192,16 @@ def find_task(task: str) -> Task:
 
 
 def parse_table(task: str) -> Table:
-    """The table that an id `csv:PATH` or `csv:PATH?text=A&pair=B&label=C&dev=PATH` names; raises BadInput."""
+    """The table that an id `csv:PATH` or `csv:PATH?text=A&pair=B&label=C&dev=PATH` names; raises BadInput.
+
+    The settings stand behind the last question mark that an equals sign follows; all before it is the path as it is.
+    """
     from urllib.parse import parse_qsl
 
-    path, _, query = task.removeprefix("csv:").partition("?")
+    name = task.removeprefix("csv:")
+    path, _, query = name.rpartition("?")
+    if "=" not in query or not path:
+        path, query = name, ""
     given = dict(parse_qsl(query, keep_blank_values=True))
     allowed = ("text", "pair", "label", "dev")
     if unknown := [name for name in given if name not in allowed]:
@@ -197,3 +209,11 @@ def parse_table(task: str) -> Table:
     if not path:
         raise BadInput(f"Task {task!r} names no file; write csv:PATH.")
     return Table(path, **given)
+
+
+def table_id(table: Table) -> str:
+    """What `parse_table` reads as this table, whose column of text is named."""
+    from urllib.parse import urlencode
+
+    given = {"text": table.text, "pair": table.pair, "label": table.label, "dev": table.dev}
+    return f"csv:{table.path}?{urlencode({name: value for name, value in given.items() if value})}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -9,15 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from pmb.catalog.tasks import Table
+from pmb.catalog.tasks import MOST_CLASSES, MOST_MEGABYTES, MOST_ROWS, TABLE_SUFFIXES, Table
 from pmb.engine.examples import Example, TaskData, in_hash_order
 from pmb.errors import BadInput
+from pmb.spec import ColumnPreview, Histogram, TablePreview
 
-MOST_MEGABYTES = 200
-MOST_ROWS = 500_000
-MOST_CLASSES = 50
 LEAST_ROWS_A_CLASS = 4  # so that train and dev both have some
 DEV_SHARE = 5  # one in so many rows of each class is set aside
 MOST_DEV = 2000
@@ -35,7 +35,9 @@ TEXT_NAMES = (
 )
 PAIR_NAMES = ("text_pair", "sentence2", "question2", "hypothesis", "answer", "text2")
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "score", "rating", "sentiment", "gold_label", "y")
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+BINS = 20  # of a histogram
+FIRST_ROWS = 8
+MOST_CHARACTERS = 400  # of a cell that is shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,53 @@ def load_table(table: Table) -> Chosen:
     return Chosen(table, labels, TaskData(clean, tuple(dev), {}, tuple(notes)))
 
 
+def preview(path: Path) -> TablePreview:
+    """What is in a file, before anything of it is chosen; raises BadInput."""
+    frame = read_frame(path)
+    chosen = _with_columns(Table(str(path)), frame)
+    first = [
+        {str(name): str(cell)[:MOST_CHARACTERS] for name, cell in row.items()}
+        for row in frame.head(FIRST_ROWS).to_dict("records")
+    ]
+    return TablePreview(
+        rows=len(frame),
+        columns=tuple(_column(str(name), frame[name].map(str.strip)) for name in frame),
+        first=tuple(first),
+        text=chosen.text,
+        pair=chosen.pair,
+        label=chosen.label,
+    )
+
+
+def _column(name: str, cells: pd.Series) -> ColumnPreview:
+    counts = cells.value_counts()
+    numbers = pd.to_numeric(cells, errors="coerce")
+    words = cells.map(lambda cell: len(cell.split()))
+    return ColumnPreview(
+        name=name,
+        distinct=len(counts),
+        classes={str(label): int(count) for label, count in counts.head(MOST_CLASSES).items()},
+        numbers=_histogram(numbers) if numbers.notna().all() and np.isfinite(numbers).all() else None,
+        words=_histogram(words),
+    )
+
+
+def _histogram(values: pd.Series) -> Histogram:
+    """In at most BINS bins of equal width; where all values are whole, so is the width."""
+    low, high = float(values.min()), float(values.max())
+    if (values == values.round()).all():
+        width = math.ceil((high - low + 1) / BINS)
+        bins = math.ceil((high - low + 1) / width)
+        counts, edges = np.histogram(values, bins=bins, range=(low, low + bins * width))
+    else:
+        counts, edges = np.histogram(values, bins=BINS)
+    return Histogram(low, high, tuple(edges.tolist()), tuple(counts.tolist()))
+
+
 def read_frame(path: Path) -> pd.DataFrame:
     """The file's rows, every cell as text; raises BadInput."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise BadInput(f"{path.name} is no table that can be read: {', '.join(SUFFIXES)} are.")
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise BadInput(f"{path.name} is no table that can be read: {', '.join(TABLE_SUFFIXES)} are.")
     if not path.is_file():
         raise BadInput(f"{path} is not there.")
     if (megabytes := path.stat().st_size / 1e6) > MOST_MEGABYTES:

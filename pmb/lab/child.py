@@ -67,8 +67,8 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
 
     Kinds: "run" with "spec", "threads", "alone", "timed_devices"; "latency" with "depths"; "similarity" with
     "sentences"; "probe" with "spec", "threads" and "sentences" (0: contribution is known); all of these with the rows
-    "model" and "task". "inspect model" and "inspect task" with a "row"; "dev"
-    with "task" and the numbers "rows" of the examples whose texts are wanted.
+    "model" and "task". "inspect model" and "inspect task" with a "row"; "dev" with "task" and the numbers "rows" of the
+    examples whose texts are wanted; "preview table" with "path".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
@@ -79,6 +79,10 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     if job["kind"] == "dev":
         labels, texts = engine.data.dev_examples(Task.from_dict(job["task"]), job["rows"], assets_folder, report)
         return {"labels": labels, "texts": texts}
+    if job["kind"] == "preview table":
+        from pmb.engine import tables  # pandas: time that no other job needs
+
+        return {"preview": asdict(tables.preview(Path(job["path"])))}
     model, task = _rows(job)
     if job["kind"] == "latency":
         latencies = engine.measure_latency(model, task, job["depths"], assets_folder)

@@ -1,0 +1,88 @@
+"""Uploads: kept once, whole or not at all, under names that cannot leave their folder."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as chances
+from hypothesis import strategies as st
+
+from pmb.catalog.tasks import MOST_MEGABYTES
+from pmb.errors import BadInput, PmbError
+from pmb.lab import uploads
+from pmb.settings import REPOSITORY, Settings
+
+CONTENT = b"text,label\nx,a\n"
+
+
+def test_the_same_file_is_kept_once(settings: Settings) -> None:
+    path = uploads.keep(settings, "My reviews (1).CSV", CONTENT)
+    assert path.name == "My-reviews-1.csv"
+    assert path.read_bytes() == CONTENT
+    first = path.stat().st_mtime_ns
+    assert uploads.keep(settings, "My reviews (1).CSV", CONTENT) == path
+    assert path.stat().st_mtime_ns == first
+    assert uploads.keep(settings, "My reviews (1).CSV", CONTENT + b"y,b\n") != path
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_half_a_file_is_written_again(settings: Settings) -> None:
+    path = uploads.keep(settings, "a.csv", CONTENT)
+    path.write_bytes(CONTENT[:5])
+    assert uploads.keep(settings, "a.csv", CONTENT).read_bytes() == CONTENT
+
+
+@given(name=st.text(max_size=300))
+@chances(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+def test_no_name_leaves_the_folder(settings: Settings, name: str) -> None:
+    path = uploads.keep(settings, name + ".csv", CONTENT)
+    assert path.resolve().parent.parent == (settings.home / "uploads").resolve()
+    assert path.name == uploads.safe_name(path.name)
+    assert len(path.name) <= uploads.MOST_CHARACTERS + len(".csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("virus.exe", CONTENT, "'virus.exe' is no table that can be read: .csv, .tsv, .jsonl, .parquet are."),
+        ("csv", CONTENT, "'csv' is no table"),
+        ("a.csv", b"", "'a.csv' is empty."),
+    ],
+)
+def test_what_cannot_be_a_table_is_refused(settings: Settings, name: str, content: bytes, said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        uploads.keep(settings, name, content)
+    assert str(caught.value).startswith(said)
+    assert not (settings.home / "uploads").exists()
+
+
+def test_too_large_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MOST_MEGABYTES", 0)
+    with pytest.raises(BadInput, match="at most 0 are allowed"):
+        uploads.keep(settings, "a.csv", CONTENT)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(settings: Settings) -> None:
+    settings.home.mkdir()
+    (settings.home / "uploads").write_text("a file in the way")
+    with pytest.raises(PmbError, match="cannot be kept in"):
+        uploads.keep(settings, "a.csv", CONTENT)
+
+
+def test_the_browser_may_send_what_the_lab_may_keep() -> None:
+    config = tomllib.loads((REPOSITORY / ".streamlit" / "config.toml").read_text())
+    assert config["server"]["maxUploadSize"] == MOST_MEGABYTES
+
+
+@pytest.mark.slow
+def test_a_preview_comes_from_a_child_and_a_fault_names_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"text,label\n" + b"a b,x\nc,y\n" * 10)
+    found = uploads.preview(path)
+    assert (found.rows, found.text, found.label) == (20, "text", "label")
+    path.write_bytes(b"text,label\na,b,c,d\ne\n")
+    with pytest.raises(BadInput, match="its rows have more cells than its header"):
+        uploads.preview(path)
