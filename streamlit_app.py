@@ -17,6 +17,7 @@ pages = [
     st.Page("pages/explore_page.py", title="Explore", icon=":material/show_chart:", default=True),
     st.Page("pages/strategies_page.py", title="Strategies", icon=":material/compare_arrows:", url_path="strategies"),
     st.Page("pages/tasks_page.py", title="Tasks", icon=":material/checklist:", url_path="tasks"),
+    st.Page("pages/cost_page.py", title="Cost", icon=":material/speed:", url_path="cost"),
     st.Page("pages/layers_page.py", title="Layers", icon=":material/layers:", url_path="layers"),
     st.Page("pages/paper_page.py", title="Paper", icon=":material/fact_check:", url_path="paper"),
     st.Page("pages/runs_page.py", title="Runs", icon=":material/list_alt:", url_path="runs"),

@@ -37,7 +37,13 @@ def picture(page: Page, path: Path) -> None:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--url", default="http://127.0.0.1:8501", show_default=True)
-@click.option("--page", "paths", multiple=True, default=["", "strategies", "tasks", "layers", "paper", "runs"], show_default=True)
+@click.option(
+    "--page",
+    "paths",
+    multiple=True,
+    default=["", "strategies", "tasks", "cost", "layers", "paper", "runs"],
+    show_default=True,
+)
 def main(folder: Path, url: str, paths: tuple[str, ...]) -> None:
     """Take a picture of each page in each theme at each width."""
     folder.mkdir(parents=True, exist_ok=True)

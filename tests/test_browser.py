@@ -197,7 +197,7 @@ def test_pages_have_nothing_wider_than_the_screen_and_leave_a_picture(
             viewport={"width": width, "height": 900}, color_scheme="dark" if theme == "dark" else "light"
         )
         page = context.new_page()
-        for path in ("", "strategies", "tasks", "layers", "paper", "runs"):
+        for path in ("", "strategies", "tasks", "cost", "layers", "paper", "runs"):
             page.goto(f"{dashboard}/{path}")
             settled(page)
             main = "document.querySelector('[data-testid=stMain]')"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pmb.charts import accuracy, contest, losses, preview, published, strip, thresholds
+from pmb.charts import accuracy, contest, cost, losses, preview, published, strip, thresholds
 from pmb.charts.style import THEMES, Theme, rows
 from pmb.insight import averages, summary, threshold
 from pmb.insight.contest import contest as contest_of
+from pmb.insight.cost import costs
 from pmb.insight.published import losses as published_losses
 from pmb.spec import Histogram
+from tests.test_cost import RUNS as COST_RUNS
+from tests.test_cost import TIMINGS as COST_TIMINGS
 
 TITLES = {"a": "A", "b": "B"}
 
@@ -38,6 +41,7 @@ def test_charts_are_valid(theme: Theme) -> None:
     by_task = {"a": table[table["strategy"] == "top"], "b": table[table["strategy"] == "top"]}
     lost = averages.losses(by_task)
     within = threshold.layers_within({0: [[0, 1] * 50], 2: [[0, 0] * 50]}, [0, 1] * 50, "accuracy")
+    costly = costs(COST_RUNS, COST_TIMINGS, 6)
     contested = contest_of({"top": (0.8, 0.81), "bottom": (0.7, 0.72)}, {"top": (0,), "bottom": (1,)})
     charts = [
         accuracy.accuracy_by_depth(table, baselines, "top", 2, theme),
@@ -48,6 +52,9 @@ def test_charts_are_valid(theme: Theme) -> None:
         losses.loss_map(lost, TITLES, theme),
         thresholds.threshold_chart({"a": within, "b": within}, TITLES, 6, theme),
         published.lost_by_strategy(published_losses("BERT"), 12, theme),
+        cost.speedup_chart(costly, "batch 32", 6, theme),
+        cost.size_chart(costly, "parameters", "parameters, millions", 0.4, 6, theme),
+        cost.size_chart(costly, "megabytes", "megabytes", None, 24, theme),
         contest.contest_chart(contested, {"whole model": 0.9, "Distilled": 0.8}, "accuracy × 100", theme),
         contest.contest_chart(contested.assign(seeds=1, low=None, high=None), {}, "accuracy × 100", theme),
         preview.class_balance({"a": 3, "<b>": 2}, theme),

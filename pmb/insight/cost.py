@@ -1,0 +1,84 @@
+"""What dropping layers saves: parameters, file, time of fine-tuning and of inference, by drop count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pmb.insight.summary import speedups_at
+
+Row = Mapping[str, Any]
+
+SHAPES = {"batch 32": (32, 32), "batch 1": (1, 32)}  # of inference: sentences and tokens
+TUNING = "fine-tuning"
+COLUMNS = ("drop_count", "depth", "parameters", "megabytes")
+
+
+def costs(runs: Sequence[Row], latencies: Sequence[Row], num_hidden_layers: int) -> pd.DataFrame:
+    """A row a drop count that anything is measured at, 0 among them: COLUMNS, whatever was not measured NaN.
+
+    For each speed-up ("fine-tuning", "batch 32", "batch 1") the columns `name`, `name low` and `name high`.
+    """
+    sizes = {len(run["kept_layers"]): (run["parameters"], run["megabytes"]) for run in runs}
+    if runs:
+        sizes[num_hidden_layers] = (runs[0]["whole_model_parameters"], runs[0]["whole_model_megabytes"])
+    depths = sorted({*sizes, *(row["depth"] for row in latencies)}, reverse=True)
+    rows = []
+    for depth in depths:
+        parameters, megabytes = sizes.get(depth, (None, None))
+        row = {"drop_count": num_hidden_layers - depth, "depth": depth}
+        row |= {"parameters": parameters, "megabytes": megabytes}
+        for name, ratio in _speedups(depth, runs, latencies, num_hidden_layers).items():
+            row |= {name: ratio.mean, f"{name} low": ratio.low, f"{name} high": ratio.high}
+        rows.append(row)
+    names = [f"{name}{end}" for name in (TUNING, *SHAPES) for end in ("", " low", " high")]
+    return pd.DataFrame(rows, columns=[*COLUMNS, *names]).astype(dict.fromkeys(names, float))
+
+
+def _speedups(depth: int, runs: Sequence[Row], latencies: Sequence[Row], total: int) -> dict[str, Any]:
+    if depth == total:
+        return {}
+    found: dict[str, Any] = {}
+    for name, shape in SHAPES.items():
+        measured = speedups_at(depth, runs, latencies, total, shape)
+        found |= {TUNING: measured[TUNING]} if TUNING in measured else {}
+        found |= {name: measured["inference"]} if "inference" in measured else {}
+    return found
+
+
+def outside_layers(table: pd.DataFrame) -> float | None:
+    """The share of the whole model's parameters that no cut saves: what is not in its layers.
+
+    From two depths, since every layer has as many. None with a single one.
+    """
+    known = table.dropna(subset=["parameters"])
+    if known["parameters"].nunique() < 2:
+        return None
+    whole, least = known.iloc[0], known.iloc[-1]
+    a_layer = (whole["parameters"] - least["parameters"]) / (whole["depth"] - least["depth"])
+    return float(1 - a_layer * whole["depth"] / whole["parameters"])
+
+
+def cost_sentence(table: pd.DataFrame, drop_count: int, num_hidden_layers: int) -> str:
+    """The page's question answered at one drop count, as far as it is measured."""
+    what = f"Dropping {drop_count} of {num_hidden_layers} layers"
+    here, whole = table[table["drop_count"] == drop_count], table[table["drop_count"] == 0]
+    if here.empty:
+        return f"{what} has not been measured yet."
+    row, parts = here.iloc[0], []
+    if len(whole) and pd.notna(row["parameters"]) and pd.notna(whole["parameters"].iloc[0]):
+        saved = 100 * (1 - row["parameters"] / whole["parameters"].iloc[0])
+        parts.append(f"saves {saved:.0f} % of the parameters and of the file")
+    if pd.notna(row[TUNING]):
+        parts.append(f"fine-tunes {row[TUNING]:.1f} times as fast")
+    answers = [f"{row[name]:.1f} times as fast at {name}" for name in SHAPES if pd.notna(row[name])]
+    if answers:
+        parts.append(f"answers {' and '.join(answers)}")
+    if not parts:
+        return f"{what} has not been measured yet."
+    joined = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+    ideal = num_hidden_layers / (num_hidden_layers - drop_count)
+    timed = bool(answers) or pd.notna(row[TUNING])
+    return f"{what} {joined}{f'; {ideal:.1f} times would be in proportion to depth' if timed else ''}."

@@ -1,0 +1,45 @@
+"""The Cost page in its states."""
+
+from __future__ import annotations
+
+import pytest
+
+from pmb.lab.store import Store
+from tests.app import STANDARD, TOP_2, fill, finish, opened, rerun, words
+from tests.conftest import spec
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
+
+
+def test_an_empty_store_says_what_to_do(scored: Store) -> None:
+    said = words(opened("cost"))
+    assert "Dropping 3 of 6 layers has not been measured yet." in said
+    assert "Run a cut on Explore" in said
+
+
+def test_shipped_results_fill_the_page(scored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PMB_SHIPPED")
+    app = opened("cost")
+    said = words(app)
+    assert "Dropping 3 of 6 layers saves 23 % of the parameters and of the file, fine-tunes" in said
+    assert "outside its layers" in said
+    assert "came with the lab" in said
+    assert len(app.get("vega_lite_chart")) == 5
+    app.button_group(key="view").set_value("Table")
+    rerun(app)
+    table = app.dataframe[0].value.set_index("dropped")
+    assert list(table.index) == [0, 1, 2, 3, 4, 5]
+    assert table["Inference, one sentence at a time, times"].dropna().is_monotonic_increasing
+
+
+def test_what_was_not_timed_is_left_out(scored: Store) -> None:
+    finish(scored, spec(TOP_2, 0, STANDARD), 0.7)
+    app = opened("cost", k="2")
+    assert "Dropping 2 of 6 layers saves" in words(app)
+    assert "times as fast" not in words(app).partition("How")[0]
+    assert len(app.get("vega_lite_chart")) == 2
+
+
+def test_nonsense_in_the_address_falls_back(scored: Store) -> None:
+    fill(scored)
+    assert "Dropping 3 of 6 layers" in words(opened("cost", k="99", recipe="none"))
