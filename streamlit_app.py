@@ -20,6 +20,7 @@ pages = [
     st.Page("pages/cost_page.py", title="Cost", icon=":material/speed:", url_path="cost"),
     st.Page("pages/layers_page.py", title="Layers", icon=":material/layers:", url_path="layers"),
     st.Page("pages/paper_page.py", title="Paper", icon=":material/fact_check:", url_path="paper"),
+    st.Page("pages/compare_page.py", title="Compare", icon=":material/balance:", url_path="compare"),
     st.Page("pages/runs_page.py", title="Runs", icon=":material/list_alt:", url_path="runs"),
 ]
 page = st.navigation(pages, position="top")

@@ -22,7 +22,7 @@ def settled(page: Page) -> None:
     """Wait until the page has drawn its title and its script has ended."""
     page.get_by_role("heading", level=1).wait_for(timeout=30_000)
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=30_000)
-    page.wait_for_timeout(1500)  # charts draw after the script
+    page.wait_for_timeout(1000)  # charts draw after the script
 
 
 def picture(page: Page, path: Path) -> None:
@@ -30,7 +30,7 @@ def picture(page: Page, path: Path) -> None:
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     width = page.viewport_size["width"] if page.viewport_size else WIDTHS["wide"]
     page.set_viewport_size({"width": width, "height": max(900, height + 8)})
-    page.wait_for_timeout(700)
+    page.wait_for_timeout(500)
     page.screenshot(path=path)
 
 
@@ -41,7 +41,7 @@ def picture(page: Page, path: Path) -> None:
     "--page",
     "paths",
     multiple=True,
-    default=["", "strategies", "tasks", "cost", "layers", "paper", "runs"],
+    default=["", "strategies", "tasks", "cost", "layers", "paper", "compare", "runs"],
     show_default=True,
 )
 def main(folder: Path, url: str, paths: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -187,17 +188,13 @@ def test_a_table_of_ones_own_is_looked_at_and_becomes_the_task(
     assert complaints == []
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_pages_have_nothing_wider_than_the_screen_and_leave_a_picture(
-    dashboard: str, browser: Browser, theme: str
-) -> None:
+def test_pages_have_nothing_wider_than_the_screen_and_leave_a_picture(dashboard: str, browser: Browser) -> None:
     OUTPUT.mkdir(exist_ok=True)
-    for name, width in WIDTHS.items():
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if theme == "dark" else "light"
-        )
-        page = context.new_page()
-        for path in ("", "strategies", "tasks", "cost", "layers", "paper", "runs"):
+    page = browser.new_page()
+    for theme, (name, width) in itertools.product(THEMES, WIDTHS.items()):
+        page.emulate_media(color_scheme=theme)
+        for path in ("", "strategies", "tasks", "cost", "layers", "paper", "compare", "runs"):
+            page.set_viewport_size({"width": width, "height": 900})
             page.goto(f"{dashboard}/{path}")
             settled(page)
             main = "document.querySelector('[data-testid=stMain]')"
@@ -205,4 +202,3 @@ def test_pages_have_nothing_wider_than_the_screen_and_leave_a_picture(
             target: Path = OUTPUT / f"{path or 'explore'}-{theme}-{name}.png"
             picture(page, target)
             assert target.stat().st_size > 10_000
-        context.close()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from pmb.charts import accuracy, contest, cost, losses, preview, published, strip, thresholds
+from pmb.charts import accuracy, contest, cost, losses, paired, preview, published, strip, thresholds
 from pmb.charts.style import THEMES, Theme, rows
 from pmb.insight import averages, summary, threshold
 from pmb.insight.contest import contest as contest_of
@@ -55,6 +56,9 @@ def test_charts_are_valid(theme: Theme) -> None:
         cost.speedup_chart(costly, "batch 32", 6, theme),
         cost.size_chart(costly, "parameters", "parameters, millions", 0.4, 6, theme),
         cost.size_chart(costly, "megabytes", "megabytes", None, 24, theme),
+        paired.confusion_chart(np.array([[5.0, 1.0], [0.0, 0.0]]), ["no", "<b>yes</b>"], theme),
+        paired.answers_chart([0.0, 1.0], np.array([0.5, 0.7]), theme),
+        paired.loss_chart({"A": [[0.7, 0.4]], "B": [[0.6, 0.5], [0.6, 0.5]]}, theme),
         contest.contest_chart(contested, {"whole model": 0.9, "Distilled": 0.8}, "accuracy × 100", theme),
         contest.contest_chart(contested.assign(seeds=1, low=None, high=None), {}, "accuracy × 100", theme),
         preview.class_balance({"a": 3, "<b>": 2}, theme),

@@ -151,7 +151,12 @@ def test_a_run_by_command_downloads_the_model_and_the_next_asks_nobody(
             check=False,
         )
 
-    command = ("run", "--model", "some/distil", "--strategy", "top", "--drop", "2", "--recipe", "quick")
+    table = tmp_path / "few.csv"
+    table.write_text(
+        "text,label\n" + "".join(f"sentence {i} is {'good' if i % 2 else 'bad'},{i % 2}\n" for i in range(60))
+    )
+    cut = ("--strategy", "top", "--drop", "2")
+    command = ("run", "--model", "some/distil", "--task", f"csv:{table}", *cut, "--recipe", "quick")
     first = pmb(*command)
     assert first.returncode == 0, first.stderr
     answer = json.loads(first.stdout)

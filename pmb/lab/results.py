@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from sqlalchemy import select
 
@@ -41,3 +42,37 @@ def predictions_of(store: Store, keys: Sequence[str]) -> dict[str, list[int | fl
     query = select(runs.c.key, runs.c.predictions).where(runs.c.key.in_(keys))
     with store.connect() as connection:
         return {row.key: row.predictions for row in connection.execute(query)}
+
+
+def measured_configurations(store: Store, task: Task) -> dict[str, dict[str, Any]]:
+    """What has finished on a task as it is now, by a name: `model`, `kept_layers`, `num_hidden_layers`, `keys` by seed.
+
+    A name is the model, the recipe and the layers that stay, such as "minilm-l6 standard 0,1,2", and the procedure
+    where it is not the usual one. Runs of a recipe as it was before it changed are left out.
+    """
+    names = ("key", "model", "model_revision", "num_hidden_layers", "kept_layers", "recipe", "recipe_values")
+    query = select(*(runs.c[name] for name in names), runs.c.procedure, runs.c.seed).where(
+        runs.c.state == "done", runs.c.task == task.id, runs.c.task_revision == task.revision
+    )
+    recipes = {name: asdict(recipe) for name, recipe in RECIPES.items()}
+    found: dict[str, dict[str, Any]] = {}
+    with store.connect() as connection:
+        rows = connection.execute(query.order_by(runs.c.finished_at, runs.c.key)).mappings().all()
+    for row in rows:
+        if recipes.get(row["recipe"]) != row["recipe_values"]:
+            continue
+        name = f"{row['model']} {row['recipe']} {','.join(map(str, row['kept_layers']))}"
+        name += f" {row['procedure']}" if row["procedure"] != PROCEDURES[0] else ""
+        facts = {name: row[name] for name in ("model", "model_revision", "num_hidden_layers", "kept_layers")}
+        known = found.get(name)
+        if known is None or known["model_revision"] != row["model_revision"]:  # the newest revision alone
+            known = found[name] = facts | {"keys": {}}
+        known["keys"][row["seed"]] = row["key"]
+    return found
+
+
+def losses_of(store: Store, keys: Sequence[str]) -> dict[str, list[float]]:
+    """The mean training losses of those runs, a value an epoch, by run."""
+    query = select(runs.c.key, runs.c.losses).where(runs.c.key.in_(keys))
+    with store.connect() as connection:
+        return {row.key: row.losses for row in connection.execute(query)}

@@ -1,0 +1,254 @@
+"""What is the difference between these two? Two configurations on the same dev sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pmb import controls, settings, ui
+from pmb.catalog.models import MODELS
+from pmb.catalog.tasks import Task
+from pmb.charts import paired as charts
+from pmb.errors import PmbError
+from pmb.insight import paired
+from pmb.insight.metrics import metric_of, sentence_case, shown
+from pmb.lab.dev import dev_labels, dev_texts, known_dev_labels
+from pmb.lab.results import losses_of, measured_configurations, predictions_of
+from pmb.lab.store import change_mark
+
+# =============================================================================
+# Constants
+# =============================================================================
+
+MOST_SENTENCES = 20  # shown on each side
+METHOD = """\
+Both answer the same {dev:,} dev sentences; runs are paired in the order of their seeds, at most {seeds} of each. \
+**Over sentences**: would other sentences show the same? A paired bootstrap, {resamples:,} times (Efron and \
+Tibshirani, 1993). **Over seeds**: would other seeds? Student's t of the pairs' differences. A difference is called \
+only where both intervals leave out 0. **McNemar's test** (1947), exact and two-sided, asks of one pair of runs \
+whether the sentences that A alone gets right are as many as those that B alone does; its p is corrected for the \
+number of pairs (Holm, 1979)."""
+
+
+# =============================================================================
+# Data loading
+# =============================================================================
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def load_configurations(task: Task, mark: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
+    """What can be compared on a task."""
+    return measured_configurations(ui.the_store(), task)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def load_answers(keys: dict[int, str]) -> dict[int, list[int | float]]:
+    """What the runs answered, by seed; finished runs do not change."""
+    found = predictions_of(ui.the_store(), list(keys.values()))
+    return {seed: found[key] for seed, key in keys.items() if key in found}
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def load_comparison(
+    metric: str, labels: tuple[int | float, ...], a: dict[int, str], b: dict[int, str], classes: bool
+) -> paired.Compared:
+    """The comparison of runs that do not change."""
+    return paired.compare(metric, labels, load_answers(a), load_answers(b), classes)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def load_losses(keys: tuple[str, ...]) -> list[list[float]]:
+    """The training losses of those runs."""
+    return list(losses_of(ui.the_store(), keys).values())
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def load_texts(task: Task, rows: tuple[int, ...]) -> list[tuple[str, ...]]:
+    """The texts of dev sentences, read in a child process."""
+    return dev_texts(settings.from_environment(), task, rows)
+
+
+def first_keys(configuration: dict[str, Any]) -> dict[int, str]:
+    """The runs of a configuration by seed, so many as are read."""
+    keys: dict[int, str] = configuration["keys"]
+    return {seed: keys[seed] for seed in sorted(keys)[: paired.MOST_SEEDS]}
+
+
+def labels_of(task: Task) -> tuple[int | float, ...] | None:
+    """The true dev labels; None where they are neither known nor here."""
+    store = ui.the_store()
+    labels = known_dev_labels(store, task)
+    if labels is None and not task.unfetched:
+        with ui.told(f"Reading the dev labels of {ui.plain(task.title)}, once") as report:
+            labels = dev_labels(store, settings.from_environment(), task, report)
+    return labels
+
+
+# =============================================================================
+# Parts of the page
+# =============================================================================
+
+
+def defaults(configurations: dict[str, dict[str, Any]]) -> tuple[int, int]:
+    """The whole model, and the same cut to its lower half, else the next."""
+    names = list(configurations)
+    for i, name in enumerate(names):
+        one = configurations[name]
+        if len(one["kept_layers"]) == one["num_hidden_layers"]:
+            half = list(range(one["num_hidden_layers"] - one["num_hidden_layers"] // 2))
+            for j, other in enumerate(names):
+                same = configurations[other]["model"] == one["model"] and other.split()[1] == name.split()[1]
+                if same and configurations[other]["kept_layers"] == half:
+                    return i, j
+    return 0, 1
+
+
+def described(configuration: dict[str, Any]) -> str:
+    """What a configuration is, in words."""
+    name = configuration["model"]
+    title = MODELS[name].title if name in MODELS else name
+    kept, total = configuration["kept_layers"], configuration["num_hidden_layers"]
+    what = "whole" if len(kept) == total else f"{total - len(kept)} of {total} layers dropped, kept {ui.layers(kept)}"
+    count = len(configuration["keys"])
+    return f"{title}, {what}; {count} seed{'' if count == 1 else 's'}"
+
+
+def cards(found: paired.Compared) -> None:
+    """Both scores and the difference."""
+    count = len(found.pairs)
+    a, b = (sum(scores) / count for scores in zip(*((p.score_a, p.score_b) for p in found.pairs), strict=True))
+    name = sentence_case(metric_of(found.metric).label)
+    with st.grid(3, min_column_width=150):
+        st.metric(f"A: {name}", shown(found.metric, a), border=True)
+        st.metric(f"B: {name}", shown(found.metric, b), border=True)
+        st.metric("B minus A, points", f"{found.difference:+.1f}", border=True)
+
+
+def pairs_table(found: paired.Compared) -> None:
+    """Each pair of runs, with McNemar's test."""
+    label = metric_of(found.metric).label
+    data = pd.DataFrame(
+        {
+            "seed of A": [pair.seed_a for pair in found.pairs],
+            "seed of B": [pair.seed_b for pair in found.pairs],
+            f"A, {label}": [100 * pair.score_a for pair in found.pairs],
+            f"B, {label}": [100 * pair.score_b for pair in found.pairs],
+            "only A right": [pair.only_a for pair in found.pairs],
+            "only B right": [pair.only_b for pair in found.pairs],
+            "McNemar's p": [paired.p_text(pair.p) for pair in found.pairs],
+        }
+    )
+    one_decimal: dict[str, Any] = dict.fromkeys(
+        (f"A, {label}", f"B, {label}"), st.column_config.NumberColumn(format="%.1f")
+    )
+    st.dataframe(data, hide_index=True, column_config=one_decimal, placeholder="–", alt="Each pair of runs.")
+
+
+def answers_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any], as_table: bool) -> None:
+    """What each answers: the confusion of classes, or true numbers against answers."""
+    st.subheader("What each answers", anchor=False)
+    for column, (side, answers) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
+        with column:
+            st.markdown(f"**{side}**")
+            if task.labels:
+                cells = paired.confusion(labels, answers, len(task.labels))
+                alt = charts.confusion_alt_text(cells, task.labels, side)
+                if as_table:
+                    table = pd.DataFrame(cells, index=list(task.labels), columns=list(task.labels))
+                    st.dataframe(table.round(1), alt=alt)
+                else:
+                    ui.draw(charts.confusion_chart(cells, task.labels, ui.theme()), alt)
+            elif as_table:
+                table = pd.DataFrame({"true number": labels, "mean answer": paired.average(answers)})
+                st.dataframe(table, hide_index=True, alt=f"True numbers and answers of {side}.")
+            else:
+                chart = charts.answers_chart(labels, paired.average(answers), ui.theme())
+                ui.draw(chart, f"True numbers against the mean answers of {side}.")
+
+
+def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any]) -> None:
+    """The sentences on which the two part ways, read when asked for."""
+    st.subheader("Sentences that flipped", anchor=False)
+    lost, won = paired.flipped(labels, sides["A"], sides["B"], bool(task.labels))
+    what = ("right", "wrong") if task.labels else ("nearer", "farther")
+    st.markdown(f"**{len(lost):,}** where A is {what[0]} and B {what[1]}, **{len(won):,}** the other way round.")
+    if task.unfetched:
+        st.caption("The sentences are not on this machine: set PMB_GLUE_DIR, or let a first run on Explore fetch them.")
+        return
+    if not st.toggle("Show the sentences", key="sentences"):
+        return
+    try:
+        with st.spinner("Reading the sentences"):
+            rows = tuple(lost[:MOST_SENTENCES] + won[:MOST_SENTENCES])
+            texts = dict(zip(rows, load_texts(task, rows), strict=True))
+    except PmbError as error:
+        st.text(str(error))
+        return
+    decide = paired.majority if task.labels else paired.average
+    answers = {side: decide(of_seeds) for side, of_seeds in sides.items()}
+    for heading, found in ((f"A {what[0]}, B {what[1]}", lost), (f"B {what[0]}, A {what[1]}", won)):
+        st.markdown(f"**{heading}**")
+        data = pd.DataFrame(
+            {
+                "sentence": [" / ".join(texts[row]) for row in found[:MOST_SENTENCES]],
+                "true": [name_of(task, labels[row]) for row in found[:MOST_SENTENCES]],
+                "A": [name_of(task, answers["A"][row]) for row in found[:MOST_SENTENCES]],
+                "B": [name_of(task, answers["B"][row]) for row in found[:MOST_SENTENCES]],
+            }
+        )
+        wide = {"sentence": st.column_config.TextColumn(width="large")}
+        st.dataframe(data, hide_index=True, column_config=wide, alt=f"Sentences: {heading}.")
+        if len(found) > MOST_SENTENCES:
+            st.caption(f"and {len(found) - MOST_SENTENCES:,} more")
+
+
+def name_of(task: Task, label: float) -> str:
+    """A label's name, or a number."""
+    return task.labels[int(label)] if task.labels else f"{label:.2f}"
+
+
+# =============================================================================
+# Page
+# =============================================================================
+
+st.title("What is the difference between these two?", anchor=False)
+
+task = controls.choose_task()
+configurations = load_configurations(task, change_mark(ui.the_store()))
+labels = labels_of(task) if len(configurations) > 1 else None
+if len(configurations) < 2:
+    st.markdown("##### There are not two configurations to compare on this task yet.")
+    st.info("Run the whole model and a cut on Explore; both appear here when they end.")
+elif labels is None:
+    st.markdown("##### The true labels of this task are not on this machine.")
+    st.info("Set PMB_GLUE_DIR, or let a first run on Explore fetch the data from the Hub.")
+else:
+    names, (first, second) = list(configurations), defaults(configurations)
+    left, right = st.columns(2, gap="large")
+    with left:
+        a = st.selectbox("A", names, index=first, key="a", bind="query-params")
+        st.caption(ui.plain(described(configurations[a])))
+    with right:
+        b = st.selectbox("B", names, index=second, key="b", bind="query-params")
+        st.caption(ui.plain(described(configurations[b])))
+    keys = {side: first_keys(configurations[name]) for side, name in (("A", a), ("B", b))}
+    found = load_comparison(task.metric, labels, keys["A"], keys["B"], bool(task.labels))
+    st.markdown(f"##### {paired.compare_sentence(found)}")
+    cards(found)
+    pairs_table(found)
+    sides = {side: load_answers(of_side) for side, of_side in keys.items()}
+    as_table = controls.wants_table()
+    answers_part(task, labels, sides, as_table)
+    curves = {side: load_losses(tuple(of_side.values())) for side, of_side in keys.items()}
+    st.subheader("How each was trained", anchor=False)
+    if as_table:
+        last = [(side, len(losses), losses[-1]) for side, of_runs in curves.items() for losses in of_runs]
+        table = pd.DataFrame(last, columns=["side", "epochs", "last loss"])
+        st.dataframe(table, hide_index=True, alt="Epochs and last training loss of each run.")
+    else:
+        ui.draw(charts.loss_chart(curves, ui.theme()), "Mean training loss by epoch of the runs of A and of B.")
+    sentences_part(task, labels, sides)
+    with st.expander("How this was measured", icon=":material/info:"):
+        st.markdown(METHOD.format(dev=len(labels), seeds=paired.MOST_SEEDS, resamples=paired.RESAMPLES))
