@@ -115,6 +115,7 @@ def stored_runs(counts: Sequence[int]) -> list[dict[str, object]]:
                 seed += 1
                 submit(store, [spec_of(plan, find_task(TASK), "quick", seed) for plan in plans][: count - present])
                 values = asdict(replace(result, score=0.7 + (seed % 7) / 100)) | {"state": "done"}
+                values = {name: value for name, value in values.items() if name in runs.c}
                 with store.connect() as connection:
                     connection.execute(update(runs).where(runs.c.state == "queued").values(values))
             times = []

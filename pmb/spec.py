@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Self
 
@@ -130,11 +130,13 @@ class RunResult:
     device: str
     machine: str
     versions: dict[str, str]
+    peak_megabytes: float | None = None  # the most held while the cut was fine-tuned; None: the system hides it
+    idle_megabytes: float | None = None  # memory held before a model was loaded
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` wrote, ignoring fields of a later version."""
-        known = {f.name: values[f.name] for f in fields(cls)}
+        """Read what `dataclasses.asdict` wrote, ignoring fields of a later version and without those of memory."""
+        known = {f.name: values[f.name] for f in fields(cls) if f.default is MISSING or f.name in values}
         scores = tuple(Score(**score) for score in known["scores"])
         tuples = {name: tuple(known[name]) for name in ("predictions", "losses")}
         return cls(**known | tuples | {"scores": scores})

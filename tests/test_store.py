@@ -27,6 +27,7 @@ from pmb.lab.store import (
     open_store,
     save_latencies,
     save_layer_scores,
+    save_memory,
     write_shipped,
 )
 from pmb.scoring import score
@@ -134,12 +135,13 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
 ) -> None:
     key = finished(store)
     save_latencies(store, spec(), [LATENCY])
+    save_memory(store, key, replace(result(), peak_megabytes=640.5, idle_megabytes=500.0))
     save_layer_scores(store, SCORES, [0.5, 0.6])
     save_dev_labels(store, TASKS["stsb"], [0.2, 5.0])
     queue.submit(store, [spec(seed=5)])
     probed = finish_probe(store)
     ask_for_probe(store, seed=1)
-    counts = {"runs": 1, "layer_probes": 1, "layer_scores": 1, "dev_labels": 1, "latencies": 1}
+    counts = {"runs": 1, "layer_probes": 1, "layer_scores": 1, "dev_labels": 1, "latencies": 1, "memories": 1}
     assert write_shipped(store, tmp_path / "shipped") == counts
     elsewhere = replace(
         settings, home=tmp_path / "b", database_url=f"sqlite:///{tmp_path}/b/lab.sqlite", shipped=tmp_path / "shipped"

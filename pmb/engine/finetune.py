@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
+from pmb.engine import memory
 from pmb.engine.batches import Encoded, batch_of, shuffled_rows, sorted_rows
 from pmb.engine.device import product_type
 from pmb.engine.dropout import set_dropout
@@ -34,6 +35,7 @@ class Training:
     seconds: float
     losses: tuple[float, ...]  # mean of each epoch
     fast: bool  # whether by the quicker forward pass
+    peak_megabytes: float | None  # of memory, as `memory.peak_megabytes` counts
 
 
 def fine_tune(
@@ -45,13 +47,14 @@ def fine_tune(
     on a CPU, the dropout masks come from `seed`; on a GPU the masks come from torch's generator, which the caller has
     seeded.
     """
+    before = memory.forget_peak(device)
     set_dropout(model, recipe.dropout, seed)
     probe = range(min(PROBE_EXAMPLES, len(train)))
     reference = evaluated(model, plain_forward(model), batch_of(train, probe, device))
     with _vocabulary(model, train, recipe, device, reference) as data:
         forward, fast = pick_forward(model, product_type(device), batch_of(data, probe, device), reference)
         seconds, losses = _train(model, forward, data, recipe, seed, device, report)
-    return Training(seconds, losses, fast)
+    return Training(seconds, losses, fast, memory.peak_megabytes(device, before))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pmb import scoring
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
-from pmb.engine import assets, batches, data, finetune, latency, probe, similarity, surgery, tokens
+from pmb.engine import assets, batches, data, finetune, latency, memory, probe, similarity, surgery, tokens
 from pmb.engine.batches import Encoded
 from pmb.engine.device import device_name, machine_name, pick_device, use_threads, versions
 from pmb.settings import cores
@@ -36,6 +36,7 @@ def run(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, re
     parts = encoded(spec, task, folder, assets_folder, report)
     train, dev = parts.pop("train"), parts.pop("dev")
     device = pick_device()
+    idle = memory.held_megabytes(device)
     torch.manual_seed(spec.seed)
     model = surgery.load_classifier(folder, task.labels)
     whole_parameters = surgery.num_parameters(model)
@@ -68,6 +69,8 @@ def run(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, re
         device=device_name(device),
         machine=machine_name(device),
         versions=versions(),
+        peak_megabytes=training.peak_megabytes,
+        idle_megabytes=idle,
     )
 
 

@@ -114,8 +114,8 @@ def renew(store: Store, key: str, worker: str, progress: Progress) -> str:
 
 
 def finish(store: Store, key: str, worker: str, result: RunResult) -> bool:
-    """Write the result, once; False when this worker no longer holds the run."""
-    values = asdict(result)
+    """Write the result, once; False when this worker no longer holds the run. Memory is `store.save_memory`'s."""
+    values = {name: value for name, value in asdict(result).items() if name in runs.c}
     values |= {name: list(values[name]) for name in ("predictions", "losses", "scores")} | {"error": None, "log": None}
     return _end(store, key, worker, "done", values | {"num_dev": len(result.predictions)})
 

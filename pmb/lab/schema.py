@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-REVISION = "0004"
+REVISION = "0005"
 
 metadata = MetaData()
 
@@ -126,6 +126,20 @@ latencies = Table(
     Column("pairs", Integer, nullable=False),
     Column("whole_seconds", Float, nullable=False),
     Column("cut_seconds", Float, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("measured_at", Float, nullable=False),
+)
+
+# Peak memory of a fine-tuning by run and what it ran on: the same run may have been measured on several machines.
+memories = Table(
+    "memories",
+    metadata,
+    Column("key", String(64), primary_key=True),  # of the run
+    Column("device", Text, primary_key=True),
+    Column("machine", Text, primary_key=True),
+    Column("peak_megabytes", Float, nullable=False),
+    Column("idle_megabytes", Float, nullable=False),
+    Column("versions", JSON, nullable=False),
     Column("source", Text, nullable=False),
     Column("measured_at", Float, nullable=False),
 )

@@ -29,9 +29,9 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from pmb.errors import PmbError, StoreUnavailable
-from pmb.lab.schema import REVISION, dev_labels, latencies, layer_probes, layer_scores, runs, shipped_files
+from pmb.lab.schema import REVISION, dev_labels, latencies, layer_probes, layer_scores, memories, runs, shipped_files
 from pmb.settings import Settings
-from pmb.spec import Latency, RunSpec
+from pmb.spec import Latency, RunResult, RunSpec
 
 BUSY_SECONDS = 5
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -114,7 +114,7 @@ def get_run(store: Store, key: str) -> Row | None:
 def change_mark(store: Store) -> tuple[Any, ...]:
     """A small value that differs whenever finished runs or anything else measured differs."""
     done = select(func.count(), func.max(runs.c.finished_at)).where(runs.c.state == "done")
-    others = (latencies, layer_scores, layer_probes, dev_labels)
+    others = (latencies, memories, layer_scores, layer_probes, dev_labels)
     with store.connect() as connection:
         newest = [connection.execute(select(func.max(table.c.measured_at))).scalar() for table in others]
         return (*connection.execute(done).one(), *newest)
@@ -137,6 +137,16 @@ def save_latencies(store: Store, spec: RunSpec, measured: Iterable[Latency]) -> 
     if rows:
         with store.connect() as connection:
             connection.execute(store.insert_new(latencies), rows)
+
+
+def save_memory(store: Store, key: str, result: RunResult) -> None:
+    """Remember the peak memory of a run where it was measured; what is there already stays."""
+    if result.peak_megabytes is None:
+        return
+    names = ("device", "machine", "peak_megabytes", "idle_megabytes", "versions")
+    row = {"key": key, "source": "measured", "measured_at": time.time()}
+    with store.connect() as connection:
+        connection.execute(store.insert_new(memories), row | {name: getattr(result, name) for name in names})
 
 
 def get_layer_scores(store: Store, identity: Row) -> tuple[float, ...] | None:
@@ -165,6 +175,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
         (layer_scores, select(layer_scores)),
         (dev_labels, select(dev_labels)),
         (latencies, select(latencies)),
+        (memories, select(memories)),
     )
     counts = {}
     for table, query in tables:
@@ -181,7 +192,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
 
 def _read_shipped(store: Store, folder: Path) -> None:
     """Read in the shipped files that are new or changed; a run that was measured here wins over a shipped one."""
-    for table in (runs, layer_scores, layer_probes, dev_labels, latencies):
+    for table in (runs, layer_scores, layer_probes, dev_labels, latencies, memories):
         path = folder / f"{table.name}.jsonl"
         if not path.is_file():
             continue

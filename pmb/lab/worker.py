@@ -37,6 +37,7 @@ from pmb.lab.store import (
     list_runs,
     save_latencies,
     save_layer_scores,
+    save_memory,
 )
 from pmb.settings import MOST_JOBS, Settings, cores
 from pmb.spec import Latency, LayerProbe, Progress, RunResult, RunSpec
@@ -335,6 +336,7 @@ def _write_down(store: Store, worker: str, claim: Claim, message: dict[str, Any]
     latencies = [Latency(**latency) for latency in message["latencies"]]
     result = RunResult.from_dict(message["result"])
     _patiently(lambda: save_latencies(store, claim.spec, latencies))
+    _patiently(lambda: save_memory(store, claim.key, result))
     _patiently(lambda: queue.finish(store, claim.key, worker, result))
 
 
