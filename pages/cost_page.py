@@ -1,7 +1,10 @@
-"""What do I save? Parameters, file, fine-tuning and inference against layers dropped, beside the ideal."""
+"""What do I save? Parameters, file, memory, fine-tuning and inference against layers dropped, beside the ideal."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -13,8 +16,8 @@ from pmb.catalog.tasks import Task
 from pmb.charts import cost as charts
 from pmb.insight import cost
 from pmb.insight.summary import SOURCES
-from pmb.lab.results import finished_runs
-from pmb.lab.store import change_mark, list_latencies
+from pmb.lab.results import finished_runs, memories_of
+from pmb.lab.store import Row, change_mark, list_latencies
 from pmb.spec import PROCEDURES
 from pmb.strategies import drop_counts
 
@@ -22,6 +25,11 @@ from pmb.strategies import drop_counts
 # Constants
 # =============================================================================
 
+SIZES = {
+    "parameters": ("Parameters", "parameters, millions"),
+    "megabytes": ("File size", "megabytes"),
+    cost.MEMORY: ("Peak memory while fine-tuning", "megabytes at the peak"),
+}
 SPEEDUPS = {
     cost.TUNING: "Fine-tuning",
     "batch 32": "Inference, 32 sentences at a time",
@@ -32,8 +40,14 @@ What is saved depends on how many layers go, not on which. **Fine-tuning**: trai
 of the cut one, runs of the same task, recipe, seed and machine in pairs; median, line from the 10th to the 90th \
 percentile. **Inference**: whole and cut model timed in turn, sentences of 32 tokens; median of pairs, the same line. \
 **Dashed** in a speed-up: what would be, were time in proportion to depth; in a size: embeddings, pooler and \
-classifier, which no cut saves. Of the last layer only the sentence token is computed, so that fine-tuning can gain \
-more than in proportion. **File**: float32 weights. Peak memory is not measured yet. **Source**: {sources}."""
+classifier, which no cut saves; in memory: the straight line through the deepest and the shallowest model, at no \
+layers. Of the last layer only the sentence token is computed, so that fine-tuning can gain more than in proportion. \
+**File**: float32 weights. **Peak memory**: the most held at a time from the first to the last training step, after \
+the layers were dropped; on a CPU by the whole process, Python and torch included, on a GPU by tensors in its memory; \
+runs of one device and number of threads, median, the same line. **Source**: {sources}."""
+NOT_MEASURED = """\
+Not measured yet. The lab looks at the memory of every run that it does; older runs have none, and some systems do not \
+tell. A seed that has not run yet measures it:"""
 
 
 # =============================================================================
@@ -42,15 +56,27 @@ more than in proportion. **File**: float32 weights. Peak memory is not measured 
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def load_costs(model: BaseModel, task: Task, recipe: str, mark: tuple[Any, ...]) -> tuple[pd.DataFrame, str]:
-    """The costs by drop count, and where and on what they were measured."""
+def load_costs(model: BaseModel, task: Task, recipe: str, mark: tuple[Any, ...]) -> tuple[pd.DataFrame, str, str, int]:
+    """The costs by drop count; where and on what they were measured; the same of memory; the first seed not run yet."""
     store = ui.the_store()
     runs = finished_runs(store, model, task, recipe, PROCEDURES[:1])
     latencies = list_latencies(store, model.id, model.revision)
-    rows = [*runs, *latencies]
+    memories = cost.on_one_machine(memories_of(store, runs))
+    rows = [*runs, *latencies, *memories]
     words = sorted({SOURCES[row["source"]] for row in rows})
     devices = sorted({row["device"] for row in rows})
-    return cost.costs(runs, latencies, model.num_hidden_layers), f"{', '.join(words)}, on {', '.join(devices)}"
+    table = cost.costs(runs, latencies, memories, model.num_hidden_layers)
+    next_seed = max((run["seed"] for run in runs), default=-1) + 1
+    return table, f"{', '.join(words)}, on {', '.join(devices)}", memory_note(memories), next_seed
+
+
+def memory_note(memories: Sequence[Row]) -> str:
+    """What the peaks of one machine were measured on and what is in them; empty where there are none."""
+    if not memories:
+        return ""
+    where = f"{memories[0]['device']}; {memories[0]['machine']}."
+    idle = median(row["idle_megabytes"] for row in memories)
+    return f"{where} {idle:.0f} MB of it are Python and torch, before a model is loaded." if idle else where
 
 
 # =============================================================================
@@ -58,18 +84,21 @@ def load_costs(model: BaseModel, task: Task, recipe: str, mark: tuple[Any, ...])
 # =============================================================================
 
 
-def panels(table: pd.DataFrame, total: int) -> None:
-    """One chart a quantity, two beside each other where there is room."""
-    outside = cost.outside_layers(table)
+def panels(table: pd.DataFrame, total: int, note: str, command: str) -> None:
+    """One chart a quantity, two beside each other where there is room; of memory a note, or how to measure it."""
     columns = st.columns(2, gap="large")
     drawn = 0
-    sizes = {"parameters": ("Parameters", "parameters, millions"), "megabytes": ("File size", "megabytes")}
-    for name, (heading, title) in sizes.items():
-        if table[name].notna().any():
+    for name, (heading, title) in SIZES.items():
+        measured = table[name].notna().any()
+        if measured or name == cost.MEMORY:
             with columns[drawn % 2]:
                 st.markdown(f"**{heading}**")
-                chart = charts.size_chart(table, name, title, outside, total, ui.theme())
-                ui.draw(chart, charts.size_alt_text(table, name, title))
+                if measured:
+                    outside = cost.outside_layers(table, name)
+                    chart = charts.size_chart(table, name, title, outside, total, ui.theme())
+                    ui.draw(chart, charts.size_alt_text(table, name, title, outside))
+                if name == cost.MEMORY:
+                    tell_of_memory(note, command)
             drawn += 1
     for name, heading in SPEEDUPS.items():
         if table[name].notna().any():
@@ -78,6 +107,15 @@ def panels(table: pd.DataFrame, total: int) -> None:
                 chart = charts.speedup_chart(table, name, total, ui.theme())
                 ui.draw(chart, charts.speedup_alt_text(table, name, total))
             drawn += 1
+
+
+def tell_of_memory(note: str, command: str) -> None:
+    """On what memory was measured, or how to measure it."""
+    if note:
+        st.caption(ui.plain(note))
+    else:
+        st.caption(NOT_MEASURED)
+        st.code(command, language="bash", wrap_lines=True)
 
 
 def cost_table(table: pd.DataFrame) -> None:
@@ -90,11 +128,12 @@ def cost_table(table: pd.DataFrame) -> None:
             "file, MB": table["megabytes"],
         }
     )
-    for name, heading in SPEEDUPS.items():
-        shown[f"{heading}, times"] = table[name]
+    for name, heading in {cost.MEMORY: "Peak memory, MB", **SPEEDUPS}.items():
+        shown[f"{heading}, times" if name in SPEEDUPS else heading] = table[name]
         shown[f"{name} from"], shown[f"{name} to"] = table[f"{name} low"], table[f"{name} high"]
+    in_units = {"parameters, M", "file, MB", "Peak memory, MB", f"{cost.MEMORY} from", f"{cost.MEMORY} to"}
     formats: dict[str, Any] = {
-        str(name): st.column_config.NumberColumn(format="%.1f" if str(name).endswith((", M", ", MB")) else "%.2f")
+        str(name): st.column_config.NumberColumn(format="%.1f" if name in in_units else "%.2f")
         for name in shown.columns[2:]
     }
     formats["dropped"] = st.column_config.NumberColumn(pinned=True)
@@ -113,22 +152,25 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     drop_count = controls.choose_drop([k for k in drop_counts("top", total) if k], total // 2, key="k")
     recipe = controls.choose_recipe()
 
-table, sources = load_costs(model, task, recipe, change_mark(ui.the_store()))
+table, sources, note, next_seed = load_costs(model, task, recipe, change_mark(ui.the_store()))
 st.markdown(f"##### {cost.cost_sentence(table, drop_count, total)}")
 if model.shared:
     st.caption("All layers of this model are the same weights: dropping some saves time, but no parameters.")
 if table.empty:
     st.info(
-        "Nothing has been measured for this choice yet. Run a cut on Explore: its size and its times come with it, and "
-        "inference is timed with the first run of each depth."
+        "Nothing has been measured for this choice yet. Run a cut on Explore: its size, its memory and its times come "
+        "with it, and inference is timed with the first run of each depth."
     )
 else:
-    if outside := cost.outside_layers(table):
-        st.caption(f"{100 * outside:.0f} % of the whole model's parameters are outside its layers: no cut saves them.")
+    if outside := cost.outside_layers(table, "parameters"):
+        share = 100 * outside / table["parameters"].max()
+        st.caption(f"{share:.0f} % of the whole model's parameters are outside its layers: no cut saves them.")
     if controls.wants_table():
         cost_table(table)
     else:
-        st.caption("Dashed: in sizes what no cut saves; in speed-ups what would be in proportion to depth.")
-        panels(table, total)
+        st.caption("Dashed: in sizes and memory what no cut saves; in speed-ups what would be in proportion to depth.")
+        words = ["python -m pmb sweep --model", shlex.quote(model.id), "--task", shlex.quote(task.id)]
+        words += ["--strategies top --recipe", recipe, "--seeds", str(next_seed)]
+        panels(table, total, note, " ".join(words))
     with st.expander("How this was measured", icon=":material/info:"):
         st.markdown(METHOD.format(sources=ui.plain(sources)))

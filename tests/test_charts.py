@@ -13,6 +13,7 @@ from pmb.insight.contest import contest as contest_of
 from pmb.insight.cost import costs
 from pmb.insight.published import losses as published_losses
 from pmb.spec import Histogram
+from tests.test_cost import PEAKS as COST_PEAKS
 from tests.test_cost import RUNS as COST_RUNS
 from tests.test_cost import TIMINGS as COST_TIMINGS
 
@@ -42,7 +43,7 @@ def test_charts_are_valid(theme: Theme) -> None:
     by_task = {"a": table[table["strategy"] == "top"], "b": table[table["strategy"] == "top"]}
     lost = averages.losses(by_task)
     within = threshold.layers_within({0: [[0, 1] * 50], 2: [[0, 0] * 50]}, [0, 1] * 50, "accuracy")
-    costly = costs(COST_RUNS, COST_TIMINGS, 6)
+    costly = costs(COST_RUNS, COST_TIMINGS, COST_PEAKS, 6)
     contested = contest_of({"top": (0.8, 0.81), "bottom": (0.7, 0.72)}, {"top": (0,), "bottom": (1,)})
     charts = [
         accuracy.accuracy_by_depth(table, baselines, "top", 2, theme),
@@ -54,8 +55,9 @@ def test_charts_are_valid(theme: Theme) -> None:
         thresholds.threshold_chart({"a": within, "b": within}, TITLES, 6, theme),
         published.lost_by_strategy(published_losses("BERT"), 12, theme),
         cost.speedup_chart(costly, "batch 32", 6, theme),
-        cost.size_chart(costly, "parameters", "parameters, millions", 0.4, 6, theme),
+        cost.size_chart(costly, "parameters", "parameters, millions", 4e6, 6, theme),
         cost.size_chart(costly, "megabytes", "megabytes", None, 24, theme),
+        cost.size_chart(costly, "memory", "megabytes at the peak", 500.0, 6, theme),
         paired.confusion_chart(np.array([[5.0, 1.0], [0.0, 0.0]]), ["no", "<b>yes</b>"], theme),
         paired.answers_chart([0.0, 1.0], np.array([0.5, 0.7]), theme),
         paired.loss_chart({"A": [[0.7, 0.4]], "B": [[0.6, 0.5], [0.6, 0.5]]}, theme),

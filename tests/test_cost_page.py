@@ -24,12 +24,15 @@ def test_shipped_results_fill_the_page(scored: Store, monkeypatch: pytest.Monkey
     assert "Dropping 3 of 6 layers saves 23 % of the parameters and of the file, fine-tunes" in said
     assert "outside its layers" in said
     assert "came with the lab" in said
-    assert len(app.get("vega_lite_chart")) == 5
+    assert "less memory to fine-tune" in said
+    assert "MB of it are Python and torch" in said
+    assert len(app.get("vega_lite_chart")) == 6
     app.button_group(key="view").set_value("Table")
     rerun(app)
     table = app.dataframe[0].value.set_index("dropped")
     assert list(table.index) == [0, 1, 2, 3, 4, 5]
     assert table["Inference, one sentence at a time, times"].dropna().is_monotonic_increasing
+    assert table["Peak memory, MB"].is_monotonic_decreasing
 
 
 def test_what_was_not_timed_is_left_out(scored: Store) -> None:
@@ -38,6 +41,9 @@ def test_what_was_not_timed_is_left_out(scored: Store) -> None:
     assert "Dropping 2 of 6 layers saves" in words(app)
     assert "times as fast" not in words(app).partition("How")[0]
     assert len(app.get("vega_lite_chart")) == 2
+    assert "Not measured yet. The lab looks at the memory" in words(app)
+    (how,) = (one.value for one in app.code if "sweep" in one.value)
+    assert how.endswith("--task rotten-tomatoes --strategies top --recipe standard --seeds 1")
 
 
 def test_nonsense_in_the_address_falls_back(scored: Store) -> None:

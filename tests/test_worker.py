@@ -23,6 +23,7 @@ from pmb.errors import RunFailed, WorkerBusy
 from pmb.lab import queue
 from pmb.lab.executors import Child, ChildDied, ask
 from pmb.lab.plan import layer_scores, plan_strategy
+from pmb.lab.results import memories_of
 from pmb.lab.store import Store, get_run, list_latencies
 from pmb.lab.worker import work, worker_is_here
 from pmb.settings import REPOSITORY, Settings, cores
@@ -118,6 +119,9 @@ def test_a_run_ends_with_its_score_speed_and_circumstances(
     assert len(row["predictions"]) == 2000
     assert row["parameters"] == 22_713_986 - 5 * 1_774_464
     assert row["versions"]["torch"].startswith("2.13")
+    (memory,) = memories_of(store, [row])
+    assert (memory["device"], memory["machine"]) == (row["device"], row["machine"])
+    assert 100 < memory["idle_megabytes"] < memory["peak_megabytes"] < 4000
     times = {(r["batch"], r["length"]): r["ratio"] for r in list_latencies(store, row["model"], row["model_revision"])}
     assert set(times) == {(32, 32), (1, 32)}
     assert times[32, 32] > 2

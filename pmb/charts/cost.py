@@ -50,28 +50,36 @@ def speedup_chart(table: pd.DataFrame, name: str, num_hidden_layers: int, theme:
 def size_chart(
     table: pd.DataFrame, name: str, title: str, outside: float | None, num_hidden_layers: int, theme: Theme
 ) -> alt.LayerChart:
-    """A size against layers dropped; dashed what no cut saves. `name`: "parameters" (in millions) or "megabytes"."""
+    """A size against layers dropped; dashed what no cut saves (`outside`), a line over its spread where it has one.
+
+    `name`: "parameters" (drawn in millions), "megabytes" or "memory".
+    """
     known = table[table[name].notna()]
     divisor = 1e6 if name == "parameters" else 1.0
     data = pd.DataFrame({"dropped": known["drop_count"], "size": known[name] / divisor})
+    tooltip = [
+        alt.Tooltip("dropped:Q", title="layers dropped"),
+        alt.Tooltip("size:Q", title=title, format=".1f"),
+    ]
     x = _x(num_hidden_layers)
     y = alt.Y("size:Q", title=title, axis=_axis()).scale(domainMin=0)
     layers: list[alt.Chart | alt.LayerChart] = []
     if outside is not None:
-        floor = pd.DataFrame({"size": [outside * data["size"].max()]})
+        floor = pd.DataFrame({"size": [outside / divisor]})
         layers.append(alt.Chart(rows(floor)).mark_rule(color=theme.muted, strokeDash=[4, 3]).encode(y=y))
+    if f"{name} low" in known:
+        data["low"], data["high"] = known[f"{name} low"], known[f"{name} high"]
+        ends = alt.Chart(rows(data)).mark_rule(color=theme.accent)
+        layers.append(ends.encode(x=x, y=alt.Y("low:Q", title=title), y2=alt.Y2("high")))
+        tooltip += [
+            alt.Tooltip("low:Q", title="10th percentile", format=".1f"),
+            alt.Tooltip("high:Q", title="90th percentile", format=".1f"),
+        ]
     layers += [
         alt.Chart(rows(data)).mark_line(color=theme.accent, strokeWidth=2).encode(x=x, y=y),
         alt.Chart(rows(data))
         .mark_point(filled=True, size=65, opacity=1, color=theme.accent)
-        .encode(
-            x=x,
-            y=y,
-            tooltip=[
-                alt.Tooltip("dropped:Q", title="layers dropped"),
-                alt.Tooltip("size:Q", title=title, format=".1f"),
-            ],
-        ),
+        .encode(x=x, y=y, tooltip=tooltip),
     ]
     return _finished(*layers)
 
@@ -86,14 +94,15 @@ def speedup_alt_text(table: pd.DataFrame, name: str, num_hidden_layers: int) -> 
     )
 
 
-def size_alt_text(table: pd.DataFrame, name: str, title: str) -> str:
+def size_alt_text(table: pd.DataFrame, name: str, title: str, outside: float | None) -> str:
     """The chart of a size in a sentence."""
     known = table[table[name].notna()]
     divisor = 1e6 if name == "parameters" else 1.0
     first, last = known.iloc[0], known.iloc[-1]
     return (
         f"{title} by layers dropped: from {first[name] / divisor:.0f} with {first['drop_count']} dropped to "
-        f"{last[name] / divisor:.0f} with {last['drop_count']} dropped."
+        f"{last[name] / divisor:.0f} with {last['drop_count']} dropped"
+        f"{'' if outside is None else f'; {outside / divisor:.0f} are saved by no cut'}."
     )
 
 

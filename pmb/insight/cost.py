@@ -1,7 +1,8 @@
-"""What dropping layers saves: parameters, file, time of fine-tuning and of inference, by drop count."""
+"""What dropping layers saves: parameters, file, memory, time of fine-tuning and of inference, by drop count."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,18 +14,25 @@ Row = Mapping[str, Any]
 
 SHAPES = {"batch 32": (32, 32), "batch 1": (1, 32)}  # of inference: sentences and tokens
 TUNING = "fine-tuning"
+MEMORY = "memory"
 COLUMNS = ("drop_count", "depth", "parameters", "megabytes")
 
 
-def costs(runs: Sequence[Row], latencies: Sequence[Row], num_hidden_layers: int) -> pd.DataFrame:
+def costs(
+    runs: Sequence[Row], latencies: Sequence[Row], memories: Sequence[Row], num_hidden_layers: int
+) -> pd.DataFrame:
     """A row a drop count that anything is measured at, 0 among them: COLUMNS, whatever was not measured NaN.
 
-    For each speed-up ("fine-tuning", "batch 32", "batch 1") the columns `name`, `name low` and `name high`.
+    For the peak memory ("memory", in megabytes; of one machine) and each speed-up ("fine-tuning", "batch 32",
+    "batch 1") the columns `name`, `name low` and `name high`.
     """
     sizes = {len(run["kept_layers"]): (run["parameters"], run["megabytes"]) for run in runs}
     if runs:
         sizes[num_hidden_layers] = (runs[0]["whole_model_parameters"], runs[0]["whole_model_megabytes"])
-    depths = sorted({*sizes, *(row["depth"] for row in latencies)}, reverse=True)
+    peaks: dict[int, list[float]] = defaultdict(list)
+    for row in memories:
+        peaks[len(row["kept_layers"])].append(row["peak_megabytes"])
+    depths = sorted({*sizes, *peaks, *(row["depth"] for row in latencies)}, reverse=True)
     rows = []
     for depth in depths:
         parameters, megabytes = sizes.get(depth, (None, None))
@@ -32,8 +40,11 @@ def costs(runs: Sequence[Row], latencies: Sequence[Row], num_hidden_layers: int)
         row |= {"parameters": parameters, "megabytes": megabytes}
         for name, ratio in _speedups(depth, runs, latencies, num_hidden_layers).items():
             row |= {name: ratio.mean, f"{name} low": ratio.low, f"{name} high": ratio.high}
+        if depth in peaks:
+            low, middle, high = pd.Series(peaks[depth]).quantile([0.1, 0.5, 0.9])
+            row |= {MEMORY: middle, f"{MEMORY} low": low, f"{MEMORY} high": high}
         rows.append(row)
-    names = [f"{name}{end}" for name in (TUNING, *SHAPES) for end in ("", " low", " high")]
+    names = [f"{name}{end}" for name in (MEMORY, TUNING, *SHAPES) for end in ("", " low", " high")]
     return pd.DataFrame(rows, columns=[*COLUMNS, *names]).astype(dict.fromkeys(names, float))
 
 
@@ -48,17 +59,32 @@ def _speedups(depth: int, runs: Sequence[Row], latencies: Sequence[Row], total: 
     return found
 
 
-def outside_layers(table: pd.DataFrame) -> float | None:
-    """The share of the whole model's parameters that no cut saves: what is not in its layers.
+def on_one_machine(memories: Sequence[Row]) -> list[Row]:
+    """Peaks of one device and machine (its threads and product type too), since others are not comparable.
 
-    From two depths, since every layer has as many. None with a single one.
+    Those with the most depths measured; of equals the ones measured last.
     """
-    known = table.dropna(subset=["parameters"])
-    if known["parameters"].nunique() < 2:
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in memories:
+        groups[row["device"], row["machine"]].append(row)
+
+    def rank(group: list[Row]) -> tuple[int, float]:
+        return len({len(row["kept_layers"]) for row in group}), max(row["measured_at"] for row in group)
+
+    return max(groups.values(), key=rank, default=[])
+
+
+def outside_layers(table: pd.DataFrame, name: str) -> float | None:
+    """What no cut saves of a size or of the memory, in its unit: what is not in the layers or for them.
+
+    The straight line through the deepest and the shallowest model, at no layers. None where depth changes nothing.
+    """
+    known = table.dropna(subset=[name])
+    if known[name].nunique() < 2:
         return None
     whole, least = known.iloc[0], known.iloc[-1]
-    a_layer = (whole["parameters"] - least["parameters"]) / (whole["depth"] - least["depth"])
-    return float(1 - a_layer * whole["depth"] / whole["parameters"])
+    a_layer = (whole[name] - least[name]) / (whole["depth"] - least["depth"])
+    return float(whole[name] - a_layer * whole["depth"]) if a_layer > 0 else None
 
 
 def cost_sentence(table: pd.DataFrame, drop_count: int, num_hidden_layers: int) -> str:
@@ -71,6 +97,9 @@ def cost_sentence(table: pd.DataFrame, drop_count: int, num_hidden_layers: int) 
     if len(whole) and pd.notna(row["parameters"]) and pd.notna(whole["parameters"].iloc[0]):
         saved = 100 * (1 - row["parameters"] / whole["parameters"].iloc[0])
         parts.append(f"saves {saved:.0f} % of the parameters and of the file")
+    if len(whole) and pd.notna(row[MEMORY]) and pd.notna(whole[MEMORY].iloc[0]):
+        less = round(100 * (1 - row[MEMORY] / whole[MEMORY].iloc[0]))
+        parts.append(f"needs {f'{less} %' if less > 0 else 'no'} less memory to fine-tune")
     if pd.notna(row[TUNING]):
         parts.append(f"fine-tunes {row[TUNING]:.1f} times as fast")
     answers = [f"{row[name]:.1f} times as fast at {name}" for name in SHAPES if pd.notna(row[name])]

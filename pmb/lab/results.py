@@ -11,7 +11,7 @@ from sqlalchemy import select
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
-from pmb.lab.schema import runs
+from pmb.lab.schema import memories, runs
 from pmb.lab.store import LIST_COLUMNS, Row, Store
 from pmb.spec import PROCEDURES
 
@@ -35,6 +35,16 @@ def finished_runs(
         for run in found
         if run["recipe_values"] == values and (run["procedure"] in procedures or run["kept_layers"] == whole)
     ]
+
+
+def memories_of(store: Store, found: Sequence[Row]) -> list[Row]:
+    """The peak memory of finished runs of one task, wherever it was measured, each with the run's `kept_layers`."""
+    kept = {run["key"]: run["kept_layers"] for run in found}
+    of_task = select(runs.c.key).where(runs.c.task.in_({run["task"] for run in found}))
+    query = select(memories).where(memories.c.key.in_(of_task)).order_by(memories.c.measured_at)
+    with store.connect() as connection:
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+    return [row | {"kept_layers": kept[row["key"]]} for row in rows if row["key"] in kept]
 
 
 def predictions_of(store: Store, keys: Sequence[str]) -> dict[str, list[int | float]]:
