@@ -17,7 +17,7 @@ from pmb.charts import cost as charts
 from pmb.insight import cost
 from pmb.insight.summary import SOURCES
 from pmb.lab.results import finished_runs, memories_of
-from pmb.lab.store import Row, change_mark, list_latencies
+from pmb.lab.store import change_mark, list_latencies
 from pmb.spec import PROCEDURES
 from pmb.strategies import drop_counts
 
@@ -70,13 +70,13 @@ def load_costs(model: BaseModel, task: Task, recipe: str, mark: tuple[Any, ...])
     return table, f"{', '.join(words)}, on {', '.join(devices)}", memory_note(memories), next_seed
 
 
-def memory_note(memories: Sequence[Row]) -> str:
+def memory_note(memories: Sequence[cost.Row]) -> str:
     """What the peaks of one machine were measured on and what is in them; empty where there are none."""
     if not memories:
         return ""
     where = f"{memories[0]['device']}; {memories[0]['machine']}."
     idle = median(row["idle_megabytes"] for row in memories)
-    return f"{where} {idle:.0f} MB of it are Python and torch, before a model is loaded." if idle else where
+    return f"{where} {idle:.0f} MB of the peak are Python and torch, before a model is loaded." if idle else where
 
 
 # =============================================================================
@@ -86,27 +86,28 @@ def memory_note(memories: Sequence[Row]) -> str:
 
 def panels(table: pd.DataFrame, total: int, note: str, command: str) -> None:
     """One chart a quantity, two beside each other where there is room; of memory a note, or how to measure it."""
-    columns = st.columns(2, gap="large")
-    drawn = 0
-    for name, (heading, title) in SIZES.items():
-        measured = table[name].notna().any()
-        if measured or name == cost.MEMORY:
-            with columns[drawn % 2]:
-                st.markdown(f"**{heading}**")
-                if measured:
-                    outside = cost.outside_layers(table, name)
-                    chart = charts.size_chart(table, name, title, outside, total, ui.theme())
-                    ui.draw(chart, charts.size_alt_text(table, name, title, outside))
+    shown = [name for name in (*SIZES, *SPEEDUPS) if table[name].notna().any() or name == cost.MEMORY]
+    for start in range(0, len(shown), 2):  # a row each, so that they are level, and in this order on a phone
+        for name, column in zip(shown[start : start + 2], st.columns(2, gap="large"), strict=False):
+            with column:
+                panel(table, name, total)
                 if name == cost.MEMORY:
                     tell_of_memory(note, command)
-            drawn += 1
-    for name, heading in SPEEDUPS.items():
+
+
+def panel(table: pd.DataFrame, name: str, total: int) -> None:
+    """The chart of one quantity, as far as it is measured."""
+    if name in SIZES:
+        heading, title = SIZES[name]
+        st.markdown(f"**{heading}**")
         if table[name].notna().any():
-            with columns[drawn % 2]:
-                st.markdown(f"**{heading}**")
-                chart = charts.speedup_chart(table, name, total, ui.theme())
-                ui.draw(chart, charts.speedup_alt_text(table, name, total))
-            drawn += 1
+            outside = cost.outside_layers(table, name)
+            chart = charts.size_chart(table, name, title, outside, total, ui.theme())
+            ui.draw(chart, charts.size_alt_text(table, name, title, outside))
+    else:
+        st.markdown(f"**{SPEEDUPS[name]}**")
+        chart = charts.speedup_chart(table, name, total, ui.theme())
+        ui.draw(chart, charts.speedup_alt_text(table, name, total))
 
 
 def tell_of_memory(note: str, command: str) -> None:

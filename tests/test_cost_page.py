@@ -21,11 +21,11 @@ def test_shipped_results_fill_the_page(scored: Store, monkeypatch: pytest.Monkey
     monkeypatch.delenv("PMB_SHIPPED")
     app = opened("cost")
     said = words(app)
-    assert "Dropping 3 of 6 layers saves 23 % of the parameters and of the file, fine-tunes" in said
+    assert "Dropping 3 of 6 layers saves 23 % of the parameters and of the file, needs" in said
     assert "outside its layers" in said
     assert "came with the lab" in said
-    assert "less memory to fine-tune" in said
-    assert "MB of it are Python and torch" in said
+    assert "% less memory to fine-tune, fine-tunes" in said
+    assert "MB of the peak are Python and torch" in said
     assert len(app.get("vega_lite_chart")) == 6
     app.button_group(key="view").set_value("Table")
     rerun(app)

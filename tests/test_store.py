@@ -16,6 +16,7 @@ from pmb.lab import queue, schema
 from pmb.lab import store as store_module
 from pmb.lab.dev import known_dev_labels, save_dev_labels
 from pmb.lab.probes import probes_by_key
+from pmb.lab.results import memories_of
 from pmb.lab.schema import REVISION
 from pmb.lab.store import (
     Store,
@@ -155,6 +156,7 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     assert (probe["source"], probe["state"], probe["similarity"]) == ("shipped", "done", list(layer_probe().similarity))
     assert known_dev_labels(fresh, TASKS["stsb"]) == (0.2, 5.0)
     assert list_latencies(fresh, spec().model, spec().model_revision)[0]["ratio"] == 4.0
+    assert [peak["peak_megabytes"] for peak in memories_of(fresh, [row])] == [640.5]
     assert queue.submit(fresh, [spec()])[0].cached
     fresh.close()
 
@@ -202,4 +204,7 @@ def test_the_shipped_predictions_and_dev_labels_give_the_shipped_scores(settings
         assert run is not None
         assert labels is not None
         assert score(row["metric"], labels, run["predictions"]).value == pytest.approx(row["score"], abs=1e-4)
+    peaks = memories_of(shipped, rows)
+    assert {len(peak["kept_layers"]) for peak in peaks} == set(range(1, 7))
+    assert all(peak["source"] == "shipped" and peak["idle_megabytes"] < peak["peak_megabytes"] for peak in peaks)
     shipped.close()
