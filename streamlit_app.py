@@ -8,7 +8,8 @@ from __future__ import annotations
 import streamlit as st
 from altair.utils import schemapi
 
-from pmb import controls, ui
+from pmb import controls, guide, ui
+from pmb.sidebar import sidebar
 
 st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=":material/layers:", layout="wide")
 
@@ -27,6 +28,7 @@ page = st.navigation(pages, position="top")
 controls.carry_over(page.url_path)
 # Altair checks each chart against its schema, which takes as long as all else that a click does; tests do it instead.
 with schemapi.debug_mode(False):
-    if ui.guarded(ui.sidebar):
+    if ui.guarded(sidebar):
+        guide.tour()
         ui.guarded(page.run)
 controls.remember()

@@ -1,26 +1,38 @@
-"""What is running, and what has run? The queue and every result."""
+"""What is running, and what has run? The queue, what failed, and every run, filtered, as a table and as files."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import hashlib
+import io
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from pmb import ui
-from pmb.catalog.models import MODELS
-from pmb.catalog.tasks import TASKS
-from pmb.lab import queue
-from pmb.lab.store import Row, get_run, list_runs
+from pmb.insight import estimate
+from pmb.insight.failures import next_step
+from pmb.insight.intervals import run_interval
+from pmb.lab import listing, queue
+from pmb.lab.listing import ORDERS, Filter
+from pmb.lab.store import Row, get_run
+from pmb.run_details import PARAMETER, show_linked_run
+from pmb.sidebar import queue_seconds
 
 # =============================================================================
 # Constants
 # =============================================================================
 
-SHOWN_QUEUE = 20  # so many of the queue have a line with a button
+SHOWN_QUEUE = 12  # so many of the queue have a line with a button
+SHOWN_FAILURES = 3
+LAST_LINES = 3  # of a failed run's log
+PAGE_ROWS = 100
 STATES = ("queued", "running", "done", "failed", "cancelled")
-ENDED_BADLY = ("failed", "cancelled")
+SEARCH_HELP = (
+    "Words of model, task, recipe, device, machine or error; the first characters of a run; the layers kept, such as "
+    "0,1,2; or a seed. All words must be found."
+)
 
 
 # =============================================================================
@@ -28,117 +40,253 @@ ENDED_BADLY = ("failed", "cancelled")
 # =============================================================================
 
 
-def run_table(rows: list[Row]) -> pd.DataFrame:
-    """Runs as people read them, newest first."""
-    return pd.DataFrame([_run_row(row) for row in reversed(rows)])
+@st.cache_data(max_entries=4, show_spinner=False)
+def load_kinds(mark: Sequence[Any]) -> list[Row]:
+    """How many runs there are of each kind, until one changes its state."""
+    return listing.count_by_kind(ui.the_store())
 
 
-def _run_row(row: Row) -> dict[str, Any]:
-    took = row["finished_at"] - row["started_at"] if row["finished_at"] and row["started_at"] else None
-    ended = datetime.fromtimestamp(row["finished_at"], UTC) if row["finished_at"] else None
+def run_table(rows: list[Row], places: dict[str, int]) -> pd.DataFrame:
+    """Runs as people read them; `places`: of those in the queue."""
+    return pd.DataFrame([_run_row(row, places) for row in rows])
+
+
+def _run_row(row: Row, places: dict[str, int]) -> dict[str, Any]:
+    run = listing.exported(row)
+    interval = run_interval(row) if row["state"] == "done" else None
+    texts = {name: listing.defused(row[name] or "") for name in ("model", "task", "device", "machine", "error")}
     return {
         "run": row["key"][:12],
         "state": row["state"],
-        "layers kept": ui.layers(row["kept_layers"]),
+        "place": places.get(row["key"]),
+        "score × 100": 100 * row["score"] if row["score"] is not None else None,
+        "interval": f"{100 * interval.low:.1f} to {100 * interval.high:.1f}" if interval else "",
+        "metric": row["metric"] or "",
+        "kept": ui.layers(row["kept_layers"]),
+        "dropped": ui.layers(run["dropped_layers"]),
         "seed": row["seed"],
         "recipe": row["recipe"],
-        "metric": row["metric"],
-        "score × 100": 100 * row["score"] if row["score"] is not None else None,
-        "took, s": took,
-        "ended (UTC)": ended,
+        "model": texts["model"],
+        "task": texts["task"],
+        "took, s": run["seconds"],
+        "ended": run["finished_at"],
+        "parameters, M": row["parameters"] / 1e6 if row["parameters"] else None,
         "source": row["source"],
-        "device": row["device"],
-        "model": row["model"],
-        "task": row["task"],
+        "device": texts["device"],
+        "machine": texts["machine"],
+        "queued": run["queued_at"],
+        "started": run["started_at"],
+        "attempts": row["attempts"],
+        "error": texts["error"],
     }
 
 
 # =============================================================================
-# Parts of the page
+# Queue and failures
 # =============================================================================
 
 
 def queue_part() -> None:
     """The queue, with Cancel for each run; looks again every second while something is going on."""
+    st.subheader("Queue", anchor=False)
     ui.live(_live_queue, ui.LIVE_SECONDS if ui.live_runs() else None)
 
 
 def _live_queue() -> None:
     rows = ui.live_runs()
     if not rows:
-        st.caption("Nothing runs and nothing waits.")
+        st.caption("Nothing runs and nothing waits. Explore starts a run.")
         return
-    for position, row in enumerate(rows[:SHOWN_QUEUE]):
+    for place, row in enumerate(rows[:SHOWN_QUEUE]):
         with st.container(horizontal=True, vertical_alignment="center", key=f"row-{row['key'][:12]}"):
-            st.text(title_of(row), width=260)
+            st.text(ui.title_of(row), width=300)
             if row["state"] == "running":
                 st.progress(ui.share_done(row), text=ui.progress_line(row))
             else:
-                waiting = position - sum(other["state"] == "running" for other in rows)
-                st.text(f"waiting, {waiting} before it" if waiting else "waiting, next in the queue", width="stretch")
+                before = place - sum(other["state"] == "running" for other in rows)
+                st.text(f"waiting, {before} before it" if before else "waiting, next in the queue", width="stretch")
             if st.button("Cancel", key=f"cancel-{row['key']}", disabled=bool(row["cancel_requested"])):
                 queue.cancel(ui.the_store(), [row["key"]])
                 st.rerun()
     if len(rows) > SHOWN_QUEUE:
-        st.caption(f"and {len(rows) - SHOWN_QUEUE} more; the table below lists them under 'queued'.")
+        st.caption(f"and {len(rows) - SHOWN_QUEUE:,} more: choose the state 'queued' below.")
+    seconds = queue_seconds(rows)
+    if seconds is not None:
+        st.caption(f"All {len(rows):,} take about {estimate.duration(seconds)} more here, judged by the newest runs.")
 
 
-def title_of(row: Row) -> str:
-    """What a run is about, in a line."""
-    model = MODELS[row["model"]].title if row["model"] in MODELS else row["model"]
-    task = TASKS[row["task"]].title if row["task"] in TASKS else row["task"]
-    return f"{model}, {task}, {row['recipe']}: kept {ui.layers(row['kept_layers'])}, seed {row['seed']}"
-
-
-def failures_part(rows: list[Row]) -> None:
-    """Runs that ended without a result: why, the end of their log, and Retry."""
-    ended_badly = [row for row in rows if row["state"] in ENDED_BADLY]
-    if not ended_badly:
+def failures_part(failed: int) -> None:
+    """The newest runs that failed: why, what to do, the last lines of their log, and Retry."""
+    if not failed:
         return
-    st.subheader("Without a result", anchor=False)
-    for row in reversed(ended_badly[-10:]):
+    st.subheader("Failed", anchor=False)
+    keys = listing.list_keys(ui.the_store(), Filter(states=("failed",)), limit=SHOWN_FAILURES)
+    for row in filter(None, (get_run(ui.the_store(), key) for key in keys)):
         with st.container(border=True):
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.text(f"{title_of(row)}: {row['state']}", width="stretch")
+                st.text(f"{ui.title_of(row)}: failed", width="stretch")
                 if st.button("Retry", key=f"retry-{row['key']}", icon=":material/replay:"):
                     queue.retry(ui.the_store(), [row["key"]])
                     st.rerun()
-            if row["error"]:
-                st.text(row["error"])
-                log = (get_run(ui.the_store(), row["key"]) or {}).get("log")
-                if log:
-                    with st.expander("The end of its log"):
-                        st.code(log, language=None)
+            st.text(row["error"] or "No reason is known.")
+            st.markdown(f":material/arrow_forward: {next_step(row['error'] or '')}")
+            if lines := (row["log"] or "").splitlines():
+                st.code("\n".join(lines[-LAST_LINES:]), language=None)
+    if failed > SHOWN_FAILURES:
+        st.caption(f"and {failed - SHOWN_FAILURES:,} more: choose the state 'failed' below.")
 
 
-def results_part(rows: list[Row]) -> None:
-    """Every run as a table, filtered by state, and as CSV."""
+# =============================================================================
+# All runs
+# =============================================================================
+
+
+def choose_filter(kinds: list[Row]) -> tuple[Filter, str]:
+    """Which runs are shown, in which order; everything of it is in the address."""
+
+    def several(label: str, key: str, name: str) -> tuple[Any, ...]:
+        options = sorted({kind[name] for kind in kinds})
+        return tuple(st.multiselect(label, options, key=key, bind="query-params", placeholder="all"))
+
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        shown = st.pills("State", STATES, selection_mode="multi", default=["done"], key="states", bind="query-params")
-        chosen = [row for row in rows if row["state"] in shown]
-        st.download_button(
-            f"CSV of all {len(rows):,} runs",
-            data=lambda: run_table(rows).to_csv(index=False),
-            file_name="runs.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-            key="csv",
+        states = st.pills("State", STATES, selection_mode="multi", key="states", bind="query-params")
+        words = st.text_input(
+            "Find", key="find", bind="query-params", width=260, help=SEARCH_HELP, max_chars=200, placeholder="all"
         )
-    if not chosen:
-        st.info("No run is in these states. Choose others above, or start one on Explore.")
+        with st.popover("Filter and order", icon=":material/filter_list:"):
+            models = several("Models", "models", "model")
+            tasks = several("Tasks", "of_tasks", "task")
+            recipes = several("Recipes", "recipes", "recipe")
+            depths = several("Number of layers kept", "depths", "depth")
+            sources = several("Source", "sources", "source")
+            order = st.selectbox("Order", list(ORDERS), key="order", bind="query-params")
+        places = st.container()
+    chosen = Filter(tuple(states), models, tasks, recipes, sources, depths, words)
+    with places:
+        downloads(chosen)
+    return chosen, order
+
+
+def downloads(chosen: Filter) -> None:
+    """All runs, and those chosen, as files that are made when they are asked for."""
+    with st.popover("Download", icon=":material/download:"):
+        for which, what in (("all runs", Filter()), ("the runs chosen here", chosen)):
+            for kind, mime, make in (
+                ("CSV", "text/csv", as_csv),
+                ("Parquet", "application/vnd.apache.parquet", as_parquet),
+            ):
+                st.download_button(
+                    f"{kind} of {which}",
+                    data=lambda make=make, what=what: make(what),  # type: ignore[misc]
+                    file_name=f"runs.{kind.lower()}",
+                    mime=mime,
+                    on_click="ignore",
+                    key=f"{kind}-{which}",
+                )
+        st.caption("All columns, oldest first. `python -m pmb runs --csv` writes the same.")
+
+
+def as_csv(chosen: Filter) -> str:
+    """Those runs with all columns; no cell is a formula."""
+    file = io.StringIO()
+    listing.write_csv(listing.exported_runs(ui.the_store(), chosen), file)
+    return file.getvalue()
+
+
+def as_parquet(chosen: Filter) -> bytes:
+    """Those runs with all columns; layers are lists, what has no fixed form is JSON."""
+    return pd.DataFrame([listing.flat(run) for run in listing.exported_runs(ui.the_store(), chosen)]).to_parquet()
+
+
+def results_part(kinds: list[Row]) -> None:
+    """The runs that are chosen, a page of them; the selected ones can be cancelled and retried together."""
+    st.subheader("All runs", anchor=False)
+    chosen, order = choose_filter(kinds)
+    count = listing.count_runs(ui.the_store(), chosen)
+    total = sum(kind["count"] for kind in kinds)
+    if not count:
+        st.info("No run is like that. Take a filter away, or start a run on Explore.")
         return
+    pages = -(-count // PAGE_ROWS)
+    if st.session_state.get("part", 1) > pages:
+        st.session_state.part = 1  # of a longer list than this one
+    place = st.container()
+    number = 1
+    if pages > 1:
+        number = st.pagination(pages, key="part", bind="query-params")
+    keys = listing.list_keys(ui.the_store(), chosen, order, PAGE_ROWS, (number - 1) * PAGE_ROWS)
+    with place:
+        which = f"{count:,} of {total:,} runs" if count < total else f"{count:,} runs"
+        table_part(listing.runs_in_order(ui.the_store(), keys), f"{which}, {order} first")
+
+
+def table_part(rows: list[Row], which: str) -> None:
+    """A page of runs. What was selected stays so by its run and not by its place.
+
+    The browser says which rows by their number: so the table is another one whenever its rows are others.
+    """
+    selected: set[str] = st.session_state.setdefault("selected_runs", set())
+    keys = [row["key"] for row in rows]
+    name = "runs-" + hashlib.sha256("".join(keys).encode()).hexdigest()[:12]
+    if name in st.session_state:
+        marked = st.session_state[name].selection.rows  # as the browser sent them
+        selected -= set(keys)
+        selected |= {keys[place] for place in marked if place < len(keys)}
+    actions = st.container(horizontal=True, vertical_alignment="center", height=48, border=False)
+    shown = [place for place, key in enumerate(keys) if key in selected]
+    with actions:
+        st.text(which, width="content")
+        change_selected([row for row in rows if row["key"] in selected])
     st.dataframe(
-        run_table(chosen),
+        run_table(rows, {row["key"]: place for place, row in enumerate(ui.live_runs(), 1)}),
+        key=name,
         hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        selection_default={"selection": {"rows": shown}},
+        placeholder="",
         column_config={
-            "run": st.column_config.TextColumn(pinned=True),
+            "run": st.column_config.ButtonColumn(
+                pinned=True, type="tertiary", key="open_run", on_click=open_run, help="Opens its page."
+            ),
+            "place": st.column_config.NumberColumn(help="In the queue; 1 goes on or is next."),
             "score × 100": st.column_config.NumberColumn(format="%.1f"),
+            "interval": st.column_config.TextColumn(help="95 %, over the dev examples."),
             "took, s": st.column_config.NumberColumn(format="%.0f"),
-            "ended (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+            "parameters, M": st.column_config.NumberColumn(format="%.1f"),
+            **{
+                time: st.column_config.DatetimeColumn(f"{time} (UTC)", format="YYYY-MM-DD HH:mm")
+                for time in ("ended", "queued", "started")
+            },
         },
-        alt=f"{len(chosen)} runs in the states {', '.join(shown)}.",
+        alt=f"Runs: {which}.",
     )
+
+
+def change_selected(rows: list[Row]) -> None:
+    """Cancel and Retry for the selected runs that they can be done to."""
+    to_cancel = [row["key"] for row in rows if row["state"] in ("queued", "running") and not row["cancel_requested"]]
+    to_retry = [row["key"] for row in rows if row["state"] in ("failed", "cancelled")]
+    for verb, keys, icon, change in (
+        ("Cancel", to_cancel, ":material/stop:", queue.cancel),
+        ("Retry", to_retry, ":material/replay:", queue.retry),
+    ):
+        if keys and st.button(f"{verb} {_runs(len(keys))}", key=f"{verb.lower()}_selected", icon=icon):
+            change(ui.the_store(), keys)
+            st.session_state.selected_runs = set()
+            st.rerun()
+    if not to_cancel and not to_retry:
+        text = f"{_runs(len(rows))} selected, with a result." if rows else "Select rows to cancel or retry several."
+        st.caption(text, width="content")
+
+
+def open_run() -> None:
+    """The run whose cell was pressed, in the address."""
+    st.query_params[PARAMETER] = st.session_state.open_run.label
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}"
 
 
 # =============================================================================
@@ -146,13 +294,11 @@ def results_part(rows: list[Row]) -> None:
 # =============================================================================
 
 st.title("What is running, and what has run?", anchor=False)
-rows = list_runs(ui.the_store())
-counts = {state: sum(row["state"] == state for row in rows) for state in STATES}
-st.markdown(
-    "##### " + ", ".join(f"{count:,} {state}" for state, count in counts.items() if count or state == "done") + "."
-)
-st.subheader("Queue", anchor=False)
+mark = ui.states()
+counts = {state: count for state, count, _ in mark}
+headline = [f"{counts.get(state, 0):,} {state}" for state in STATES if counts.get(state) or state == "done"]
+st.markdown(f"##### {', '.join(headline)}.")
+show_linked_run()
 queue_part()
-failures_part(rows)
-st.subheader("All runs", anchor=False)
-results_part(rows)
+failures_part(counts.get("failed", 0))
+results_part(load_kinds(mark))

@@ -6,7 +6,6 @@ Errors go to stderr in one line and exit with 2; `--json` prints one object.
 
 from __future__ import annotations
 
-import csv
 import json
 import signal
 import sys
@@ -26,6 +25,7 @@ from pmb.errors import BadInput, PmbError
 from pmb.insight.metrics import metric_of, shown
 from pmb.lab import queue
 from pmb.lab.answer import answer
+from pmb.lab.listing import exported, write_csv
 from pmb.lab.plan import (
     Plan,
     known_layer_scores,
@@ -279,7 +279,7 @@ def probe(model: str, task: str, recipe: str, seeds: list[int], to_cancel: bool,
 
 
 @cli.command()
-@click.option("--csv", "as_csv", is_flag=True, help="All rows with all columns as CSV.")
+@click.option("--csv", "as_csv", is_flag=True, help="All rows with all columns as CSV, without formulas.")
 @click.option("--state", type=click.Choice(["queued", "running", "done", "failed", "cancelled"]))
 @json_option
 def runs(as_csv: bool, state: str | None, as_json: bool) -> None:
@@ -289,7 +289,7 @@ def runs(as_csv: bool, state: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"runs": rows}))
     elif as_csv:
-        write_csv(rows)
+        write_csv(map(exported, rows), sys.stdout)
     else:
         for row in rows:
             click.echo(run_line(row))
@@ -483,16 +483,6 @@ def run_line(row: Row) -> str:
     outcome = shown(row["metric"], row["score"]) if row["score"] is not None else (row["error"] or "")
     cut = f"{row['model']} {row['task']} {row['recipe']} kept {numbers(row['kept_layers'])} seed {row['seed']}"
     return f"{row['key'][:12]}  {row['state']:<9}  {when}  {cut}  {outcome}".rstrip()
-
-
-def write_csv(rows: list[Row]) -> None:
-    """All rows to stdout; lists in one cell."""
-    if not rows:
-        return
-    writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: json.dumps(v) if isinstance(v, (list, dict)) else v for k, v in row.items()})
 
 
 def numbers(layers: Sequence[int]) -> str:

@@ -14,10 +14,12 @@ from pmb.errors import PmbError
 from pmb.insight import estimate
 from pmb.lab import queue
 from pmb.lab.plan import Plan, spec_of, with_data
-from pmb.lab.store import change_mark, list_runs, runs_by_key
+from pmb.lab.results import recent_runs
+from pmb.lab.store import runs_by_key
 from pmb.spec import RunSpec
 
 SEEDS = (0, 1, 2)
+RATE_RUNS = 200  # the newest so many tell how quick this machine is
 
 # The cuts that are wanted on a task; what is not known about models and layers is looked up where it is measuring.
 PlansOn = Callable[[Task, bool], list[Plan]]
@@ -50,22 +52,16 @@ def missing_runs(plans: list[Plan], task: Task, recipe: str) -> list[RunSpec]:
 
 
 def seconds_for(specs: list[RunSpec], plans: list[Plan]) -> float | None:
-    """About how long runs take here one after the other; None where nothing has run yet."""
-    rate = load_rate(change_mark(ui.the_store()))
+    """About how long runs take here; None where nothing has run yet."""
     parameters = {plan.model.id: plan.model.parameters for plan in plans}
-    if rate is None or not all(parameters.values()):
-        return None
-    return rate * sum(
-        estimate.work(asdict(s.recipe), parameters[s.model] or 0, s.num_hidden_layers, len(s.kept_layers))
-        for s in specs
-    )
+    wanted = [spec.to_dict() | {"recipe_values": asdict(spec.recipe), "progress": None} for spec in specs]
+    return estimate.seconds_left(wanted, load_rate(ui.states()), parameters)
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def load_rate(mark: tuple[Any, ...]) -> float | None:
-    """Seconds by work of this machine's finished runs, else of the shipped ones."""
-    runs = list_runs(ui.the_store(), "done")
-    return estimate.seconds_per_work([run for run in runs if run["source"] == "measured"] or runs)
+def load_rate(mark: Sequence[Any]) -> float | None:
+    """Seconds by work of this machine's newest runs, else of the shipped ones."""
+    return estimate.seconds_per_work(recent_runs(ui.the_store(), RATE_RUNS))
 
 
 def queue_missing(tasks: Sequence[Task], recipe: str, plans_on: PlansOn) -> None:

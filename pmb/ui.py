@@ -1,4 +1,4 @@
-"""Small helpers of the pages: the store, the theme, the sidebar, and errors as sentences."""
+"""Small helpers of the pages: the store, the theme, what waits and goes on, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import pandas as pd
 import streamlit as st
 
 from pmb import settings
+from pmb.catalog.models import MODELS
+from pmb.catalog.tasks import TASKS
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, PmbError
-from pmb.insight.metrics import shown
-from pmb.lab import probes, queue
-from pmb.lab.store import Row, Store, get_run, list_runs, open_store
+from pmb.lab.listing import count_states
+from pmb.lab.store import Row, Store, list_runs, open_store
 from pmb.spec import Progress, Report, progress_count
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits
@@ -54,11 +55,16 @@ def plain(text: str) -> str:
 
 def live(show: Callable[[], object], seconds: float | None) -> None:
     """Draw a part that looks again every so many seconds; a PmbError in it becomes a message there."""
+    drawn = False
 
-    def part() -> None:
-        guarded(show)
+    def again() -> None:
+        nonlocal drawn
+        if drawn:  # by its timer, and not with the page, which has looked
+            look()
+        drawn = True
+        show()
 
-    st.fragment(part, run_every=seconds)()
+    st.fragment(lambda: guarded(again), run_every=seconds)()
 
 
 def theme() -> Theme:
@@ -71,54 +77,31 @@ def draw(chart: alt.TopLevelMixin, alt_text: str, width: Literal["stretch", "con
     st.vega_lite_chart(chart.to_dict(validate=False), theme=None, alt=alt_text, width=width)
 
 
-def live_runs() -> list[Row]:
-    """Runs that wait or go on, in the order of the queue, the running ones first."""
+def look() -> None:
+    """See what waits and goes on; once each time that a page, or a part that looks again, is drawn."""
     rows = list_runs(the_store(), "running", "queued")
-    return sorted(rows, key=lambda row: row["state"] != "running")
+    st.session_state.live = sorted(rows, key=lambda row: row["state"] != "running")
 
 
-def sidebar() -> None:
-    """What the lab is and what is running, on every page; looks again every second while something is."""
-    tell_ended()
-    with st.sidebar:
-        st.subheader("Poor Man's BERT Lab", anchor=False)
-        st.caption("How many layers of a pre-trained encoder can be thrown away, for a task, and what that brings.")
-        live(_status, LIVE_SECONDS if st.session_state.live_keys else IDLE_SECONDS)
+def live_runs() -> list[Row]:
+    """Runs that wait or go on, in the order of the queue, the running ones first, as of the last look."""
+    return list(st.session_state.live)
 
 
-def tell_ended() -> None:
-    """A toast for each run that was going on when this session last looked and has ended since."""
-    live = [row["key"] for row in live_runs()]
-    for key in set(st.session_state.get("live_keys", [])) - set(live):
-        run = get_run(the_store(), key)
-        if run and run["state"] == "done":
-            st.toast(
-                f"Run {key[:12]} is done: {shown(run['metric'], run['score'])}",
-                icon=":material/check:",
-                duration="long",
-            )
-        elif run and run["state"] == "failed":
-            st.toast(f"Run {key[:12]} failed; Runs says why.", icon=":material/error:", duration="long")
-    st.session_state.live_keys = live
+def states() -> list[tuple[str, int, float | None]]:
+    """By state how many runs there are and when the last of them ended; changes with every run that does."""
+    return count_states(the_store())
 
 
-def _status() -> None:
-    rows = live_runs()
-    if [row["key"] for row in rows] != st.session_state.live_keys:
-        st.rerun()  # something began or ended: the page draws it
-    running = [row for row in rows if row["state"] == "running"]
-    st.markdown(f"**{len(running)} running, {len(rows) - len(running)} waiting**")
-    for row in running:
-        st.progress(share_done(row), text=progress_line(row))
-    asked = probes.asked_probes(the_store())
-    for row in (row for row in asked if row["progress"]):
-        st.progress(share_done(row), text=f"Layers of {plain(row['model'])}, {probes.progress_text(row)}")
-    if (rows or asked) and not queue.list_workers(the_store()):
-        st.warning("No worker is alive. Start one: `python -m pmb worker`", icon=":material/warning:")
+def title_of(row: Row) -> str:
+    """What a run is about, in a line; the model's and the task's name may be a user's."""
+    model = MODELS[row["model"]].title if row["model"] in MODELS else row["model"]
+    task = TASKS[row["task"]].title if row["task"] in TASKS else row["task"]
+    return f"{model}, {task}, {row['recipe']}: kept {layers(row['kept_layers'])}, seed {row['seed']}"
 
 
 def share_done(row: Row) -> float:
-    """How much of a run's training is done, 0 to 1."""
+    """How much of a run's present phase is done, 0 to 1."""
     return _share(Progress(**row["progress"])) if row["progress"] else 0.0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any
 
 WORDS = 30_000  # of a usual vocabulary
@@ -21,13 +20,45 @@ def layer_parameters(parameters: int, num_hidden_layers: int) -> float:
 
 
 def seconds_per_work(runs: Sequence[Mapping[str, Any]]) -> float | None:
-    """Seconds of finished runs by work: examples times parameters of the layers that stayed; None without any."""
-    rates = [
-        run["total_seconds"]
-        / work(run["recipe_values"], run["whole_model_parameters"], run["num_hidden_layers"], len(run["kept_layers"]))
+    """Seconds of the clock by work while these runs went on; None without any.
+
+    Work is examples times parameters of the layers that stayed. Seconds in which several runs went on side by side
+    count once: what waits will run side by side too.
+    """
+    runs = [run for run in runs if run["recipe_values"]["train_sentences"]]
+    done = sum(
+        work(run["recipe_values"], run["whole_model_parameters"], run["num_hidden_layers"], len(run["kept_layers"]))
         for run in runs
-    ]
-    return median(rates) if rates else None
+    )
+    seconds, end = 0.0, 0.0
+    for run in sorted(runs, key=lambda run: run["started_at"]):
+        seconds += max(0.0, run["finished_at"] - max(end, run["started_at"]))
+        end = max(end, run["finished_at"])
+    return seconds / done if done else None
+
+
+def seconds_left(
+    live: Sequence[Mapping[str, Any]], rate: float | None, parameters: Mapping[str, int | None]
+) -> float | None:
+    """About how long the runs that wait and go on will take; None where something is not known.
+
+    `parameters`: of whole models, by name.
+    """
+    known = all(parameters.get(run["model"]) and run["recipe_values"]["train_sentences"] for run in live)
+    if rate is None or not known:
+        return None
+    return rate * sum(
+        work(run["recipe_values"], parameters[run["model"]] or 0, run["num_hidden_layers"], len(run["kept_layers"]))
+        * (1 - share_done(run["progress"]))
+        for run in live
+    )
+
+
+def share_done(progress: Mapping[str, Any] | None) -> float:
+    """How much of a run's steps is done, 0 to 1; other phases than training are short or come before it."""
+    if not progress or not progress["steps"] or progress["phase"] != "training":
+        return 0.0
+    return min(1.0, progress["step"] / progress["steps"])
 
 
 def work(recipe: Mapping[str, Any], parameters: int, num_hidden_layers: int, depth: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from pmb.insight.intervals import run_interval
@@ -66,3 +67,12 @@ def _speedup(store: Store, row: Row) -> dict[str, Any] | None:
     if not whole:
         return None
     return {"ratio": 1.0, "low": 1.0, "high": 1.0, "device": row["device"], "batch": batch, "length": length}
+
+
+def command_of(spec: RunSpec) -> str:
+    """The command that asks for this run again; with a result in the store it is answered at once."""
+    parts = ["python -m pmb run", f"--model {shlex.quote(spec.model)}", f"--task {shlex.quote(spec.task)}"]
+    parts += [f"--keep {','.join(map(str, spec.kept_layers))}", f"--recipe {spec.recipe.name}", f"--seed {spec.seed}"]
+    if spec.procedure != PROCEDURES[0]:
+        parts.append(f"--procedure {spec.procedure}")
+    return " ".join(parts)

@@ -86,3 +86,16 @@ def losses_of(store: Store, keys: Sequence[str]) -> dict[str, list[float]]:
     query = select(runs.c.key, runs.c.losses).where(runs.c.key.in_(keys))
     with store.connect() as connection:
         return {row.key: row.losses for row in connection.execute(query)}
+
+
+def recent_runs(store: Store, limit: int) -> list[Row]:
+    """The finished runs by which the time of others is judged: the newest of this machine, else the shipped ones."""
+    names = ("model", "num_hidden_layers", "kept_layers", "recipe_values", "whole_model_parameters")
+    query = select(*(runs.c[name] for name in names), runs.c.started_at, runs.c.finished_at)
+    query = query.where(runs.c.state == "done").order_by(runs.c.finished_at.desc()).limit(limit)
+    with store.connect() as connection:
+        for source in ("measured", "shipped"):
+            found = connection.execute(query.where(runs.c.source == source)).mappings().all()
+            if found:
+                break
+    return [dict(row) for row in found]

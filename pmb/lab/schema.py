@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-REVISION = "0005"
+REVISION = "0009"
 
 metadata = MetaData()
 
@@ -51,7 +51,9 @@ runs = Table(
     Column("device", Text),
     Column("machine", Text),
     Column("versions", JSON),
-    Index("runs_by_state", "state", "queued_at"),
+    Index("runs_by_state", "state", "queued_at"),  # the queue
+    Index("runs_by_end", "state", "finished_at"),  # what has ended since a page was drawn
+    Index("runs_by_age", "queued_at", "key"),  # the newest runs of ten thousand
 )
 
 # Contribution scores, cached by model, data and size.

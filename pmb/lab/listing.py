@@ -1,0 +1,163 @@
+"""The runs table for people: filtered, counted and ordered by the database, and written as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select
+
+from pmb.insight.intervals import run_interval
+from pmb.lab.schema import runs
+from pmb.lab.store import Row, Store, runs_by_key
+
+DEPTH = func.json_array_length(runs.c.kept_layers)  # SQLite and PostgreSQL call it the same
+ORDERS: dict[str, ColumnElement[Any]] = {
+    "newest": runs.c.queued_at.desc(),
+    "slowest": (runs.c.finished_at - runs.c.started_at).desc().nulls_last(),
+    "best score": runs.c.score.desc().nulls_last(),
+}
+SEARCHED = (runs.c.model, runs.c.task, runs.c.recipe, runs.c.error, runs.c.device, runs.c.machine)
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
+TIMES = ("queued_at", "started_at", "finished_at")
+EXPORT_ROWS = 1000  # read at once
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which runs are meant; an empty part leaves them all."""
+
+    states: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    recipes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # measured | shipped
+    depths: tuple[int, ...] = ()  # numbers of layers kept
+    words: str = ""  # all of them: of model, task, recipe, device, machine or error, or a run's first characters;
+    # whole numbers alone are the layers kept, such as 0,1,2, or one of them a seed
+
+
+def count_states(store: Store) -> list[tuple[str, int, float | None]]:
+    """By state how many runs there are and when the last of them ended; another value whenever a run changes state."""
+    query = select(runs.c.state, func.count(), func.max(runs.c.finished_at)).group_by(runs.c.state)
+    with store.connect() as connection:
+        return [(state, count, end) for state, count, end in connection.execute(query.order_by(runs.c.state))]
+
+
+def count_by_kind(store: Store) -> list[Row]:
+    """How many runs there are of each `state`, `model`, `task`, `recipe`, `source` and `depth` (layers kept)."""
+    kind = (runs.c.state, runs.c.model, runs.c.task, runs.c.recipe, runs.c.source, DEPTH.label("depth"))
+    with store.connect() as connection:
+        counted = connection.execute(select(*kind, func.count().label("count")).group_by(*kind))
+        return [dict(row) for row in counted.mappings()]
+
+
+def count_runs(store: Store, chosen: Filter) -> int:
+    """How many runs are meant."""
+    with store.connect() as connection:
+        return connection.execute(select(func.count()).select_from(runs).where(*_conditions(chosen))).scalar_one()
+
+
+def list_keys(
+    store: Store, chosen: Filter, order: str = "newest", limit: int | None = None, skip: int = 0
+) -> list[str]:
+    """Keys of the runs that are meant, in that order.
+
+    Only keys: behind each row lie its predictions, which the database would read for every row that it sorts.
+    """
+    query = select(runs.c.key).where(*_conditions(chosen)).order_by(ORDERS[order], runs.c.key)
+    with store.connect() as connection:
+        return list(connection.execute(query.limit(limit).offset(skip or None)).scalars())
+
+
+def runs_in_order(store: Store, keys: Sequence[str]) -> list[Row]:
+    """Those runs, in the order of the keys; one that is gone is left out."""
+    found = {row["key"]: row for row in runs_by_key(store, keys)}
+    return [found[key] for key in keys if key in found]
+
+
+def exported_runs(store: Store, chosen: Filter) -> Iterable[Row]:
+    """The runs that are meant, oldest first, with all that a file of them holds."""
+    keys = list_keys(store, chosen)[::-1]
+    for start in range(0, len(keys), EXPORT_ROWS):
+        yield from map(exported, runs_in_order(store, keys[start : start + EXPORT_ROWS]))
+
+
+def exported(row: Row) -> Row:
+    """A run as a row of a file: its columns with times as times, the dropped layers, seconds and the interval."""
+    row = dict(row)
+    kept, started, finished = row["kept_layers"], row["started_at"], row["finished_at"]
+    interval = run_interval(row) if row["state"] == "done" else None
+    more: Row = {
+        "dropped_layers": [layer for layer in range(row["num_hidden_layers"]) if layer not in kept],
+        "seconds": finished - started if finished and started else None,
+        "score_low": interval.low if interval else None,
+        "score_high": interval.high if interval else None,
+    }
+    times = {name: datetime.fromtimestamp(row[name], UTC) if row[name] else None for name in TIMES}
+    return row | times | more
+
+
+def flat(row: Row) -> Row:
+    """A row of `exported` for a file with types: what has no fixed form is JSON; lists of layers stay lists."""
+    return {
+        name: json.dumps(value) if isinstance(value, (list, dict)) and not name.endswith("_layers") else value
+        for name, value in row.items()
+    }
+
+
+def write_csv(rows: Iterable[Row], file: TextIO) -> None:
+    """Rows of `exported` as CSV with a header; lists in one cell, as JSON; no cell is a formula."""
+    writer: csv.DictWriter[str] | None = None
+    for row in rows:
+        if writer is None:
+            writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+
+
+def defused(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: an apostrophe goes before one that begins like it."""
+    return f"'{text}" if text.startswith(FORMULAS) else text
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return defused(value)
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
+def _conditions(chosen: Filter) -> list[ColumnElement[bool]]:
+    parts = (
+        (runs.c.state, chosen.states),
+        (runs.c.model, chosen.models),
+        (runs.c.task, chosen.tasks),
+        (runs.c.recipe, chosen.recipes),
+        (runs.c.source, chosen.sources),
+        (DEPTH, chosen.depths),
+    )
+    return [column.in_(values) for column, values in parts if values] + _with_words(chosen.words)
+
+
+def _with_words(words: str) -> list[ColumnElement[bool]]:
+    parts = words.replace(",", " ").split()
+    if not parts:
+        return []
+    if all(part.isdecimal() and len(part) < 10 for part in parts):
+        numbers = [int(part) for part in parts]
+        same_layers = cast(runs.c.kept_layers, Text) == json.dumps(numbers)
+        alone = and_(len(parts) == 1, or_(runs.c.seed == numbers[0], runs.c.key.startswith(parts[0])))
+        return [or_(same_layers, alone)]
+    return [
+        or_(
+            runs.c.key.startswith(word, autoescape=True),
+            *(column.icontains(word, autoescape=True) for column in SEARCHED),
+        )
+        for word in words.split()
+    ]

@@ -1,0 +1,78 @@
+"""What every page has beside it: what the lab is, what goes on and waits, the words; and a toast for what has ended."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pmb import guide, offers, ui
+from pmb.catalog.models import MODELS
+from pmb.insight import estimate
+from pmb.insight.metrics import shown
+from pmb.lab import probes, queue
+from pmb.lab.store import Row, runs_by_key
+
+RUNS_PAGE = "pages/runs_page.py"
+SHOWN = 3  # so many of those that go on and of those that wait
+MOST_TOASTS = 3
+
+
+def sidebar() -> None:
+    """Draw it; it looks again every second while something goes on."""
+    ui.look()
+    tell_ended()
+    with st.sidebar:
+        st.subheader("Poor Man's BERT Lab", anchor=False)
+        st.caption("How many layers of a pre-trained encoder can be thrown away, for a task, and what that brings.")
+        ui.live(_status, ui.LIVE_SECONDS if st.session_state.live_keys else ui.IDLE_SECONDS)
+        guide.words()
+
+
+def tell_ended() -> None:
+    """A toast for each run that was going on when this session last looked and has ended since, with the way to it."""
+    live = [row["key"] for row in ui.live_runs()]
+    gone = set(st.session_state.get("live_keys", [])) - set(live)
+    st.session_state.live_keys = live
+    if not gone:
+        return
+    ended = [row for row in runs_by_key(ui.the_store(), sorted(gone)) if row["state"] in ("done", "failed")]
+    for row in ended[:MOST_TOASTS]:
+        name = row["key"][:12]
+        done = row["state"] == "done"
+        said = f"is done: {shown(row['metric'], row['score'])}" if done else "failed; its page says why"
+        icon = ":material/check:" if done else ":material/error:"
+        st.toast(f"[Run {name} {said}](runs?run={name})", icon=icon, duration="long")
+    if len(ended) > MOST_TOASTS:
+        st.toast(f"[and {len(ended) - MOST_TOASTS} more runs have ended](runs)", duration="long")
+
+
+def _status() -> None:
+    rows = ui.live_runs()
+    if [row["key"] for row in rows] != st.session_state.live_keys:
+        st.rerun()  # something began or ended: the page draws it
+    running = [row for row in rows if row["state"] == "running"]
+    waiting = rows[len(running) :]
+    st.markdown(f"**{len(running)} running, {len(waiting)} waiting**")
+    for place, row in enumerate(running[:SHOWN], 1):
+        st.caption(f"{place} of {len(rows)}: {_cut(row)}")
+        st.progress(ui.share_done(row), text=ui.progress_line(row))
+    for place, row in enumerate(waiting[: SHOWN - 1], len(running) + 1):
+        st.caption(f"{place} of {len(rows)}: {_cut(row)}, waiting")
+    asked = probes.asked_probes(ui.the_store())
+    for row in (row for row in asked if row["progress"]):
+        st.progress(ui.share_done(row), text=f"Layers of {ui.plain(row['model'])}, {probes.progress_text(row)}")
+    if waiting and (seconds := queue_seconds(rows)):
+        st.caption(f"All of it takes about {estimate.duration(seconds)} more here.")
+    if (rows or asked) and not queue.list_workers(ui.the_store()):
+        st.warning("No worker is alive. Start one: `python -m pmb worker`", icon=":material/warning:")
+    st.page_link(RUNS_PAGE, label="All runs", icon=":material/list_alt:")
+
+
+def queue_seconds(rows: list[Row]) -> float | None:
+    """About how long what waits and goes on will take, judged by this machine's newest runs; None where unknown."""
+    parameters = {row["model"]: MODELS[row["model"]].parameters for row in rows if row["model"] in MODELS}
+    return estimate.seconds_left(rows, offers.load_rate(ui.states()), parameters)
+
+
+def _cut(row: Row) -> str:
+    model = MODELS[row["model"]].title if row["model"] in MODELS else row["model"]
+    return ui.plain(f"{model}, kept {ui.layers(row['kept_layers'])}, seed {row['seed']}")
