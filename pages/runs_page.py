@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from pmb.lab import listing, queue
 from pmb.lab.listing import ORDERS, Filter
 from pmb.lab.store import Row, get_run
 from pmb.run_details import PARAMETER, show_linked_run
+from pmb.run_files import as_csv, as_parquet
 from pmb.sidebar import queue_seconds
 
 # =============================================================================
@@ -177,25 +177,13 @@ def downloads(chosen: Filter) -> None:
             ):
                 st.download_button(
                     f"{kind} of {which}",
-                    data=lambda make=make, what=what: make(what),  # type: ignore[misc]
+                    data=lambda make=make, what=what: make(ui.the_store(), what),  # type: ignore[misc]
                     file_name=f"runs.{kind.lower()}",
                     mime=mime,
                     on_click="ignore",
                     key=f"{kind}-{which}",
                 )
         st.caption("All columns, oldest first. `python -m pmb runs --csv` writes the same.")
-
-
-def as_csv(chosen: Filter) -> str:
-    """Those runs with all columns; no cell is a formula."""
-    file = io.StringIO()
-    listing.write_csv(listing.exported_runs(ui.the_store(), chosen), file)
-    return file.getvalue()
-
-
-def as_parquet(chosen: Filter) -> bytes:
-    """Those runs with all columns; layers are lists, what has no fixed form is JSON."""
-    return pd.DataFrame([listing.flat(run) for run in listing.exported_runs(ui.the_store(), chosen)]).to_parquet()
 
 
 def results_part(kinds: list[Row]) -> None:

@@ -31,8 +31,8 @@ class Step:
 
 STEPS = (
     Step(
-        "**The answer** stands under the title of each page, computed from results: at first those that came with the "
-        "lab. The chart shows what it rests on, the lines below how it was measured.",
+        "**The answer** stands under the title of each page, computed from results, at first the shipped ones. The "
+        "chart shows what it rests on, the lines below how it was measured.",
     ),
     Step(
         "**The controls** above the chart choose model, task, strategy and drop count. The address bar keeps the "
@@ -78,7 +78,7 @@ def tour() -> None:
     """
     state = st.session_state
     if "tour" not in state:
-        new = not st.query_params and COOKIE not in st.context.cookies
+        new = not st.query_params and st.context.cookies.get(COOKIE) != "1"
         state.tour = 0 if new else None
     if state.get("tour_left"):
         with st.sidebar:
@@ -87,7 +87,7 @@ def tour() -> None:
         return
     step, last = STEPS[state.tour], state.tour == len(STEPS) - 1
     with st.container(border=True, key="tour_box", horizontal=True, vertical_alignment="center"):
-        st.markdown(f":blue-badge[{state.tour + 1} of {len(STEPS)}] {step.text}")
+        st.markdown(f":blue-badge[{state.tour + 1} of {len(STEPS)}] {step.text}", width="stretch")
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             if step.page:
                 st.page_link(step.page, label=step.label, icon=":material/arrow_forward:")

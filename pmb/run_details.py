@@ -27,9 +27,11 @@ def show_linked_run() -> None:
         return
     try:
         key = queue.find_key(ui.the_store(), named[:MOST_CHARACTERS])
-    except BadInput as error:
-        st.warning("The link names no run of this lab.", icon=":material/link_off:")
-        st.text(str(error))
+    except BadInput:
+        said = ui.plain(repr(named[:MOST_CHARACTERS]))
+        st.warning(
+            f"No single run here begins with {said}; the table below lists them all.", icon=":material/link_off:"
+        )
         return
     st.dialog(f"Run {key[:12]}", width="medium", position="right", icon=":material/list_alt:", on_dismiss=close)(
         _details

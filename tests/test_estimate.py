@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from pmb.catalog.recipes import RECIPES
-from pmb.insight.estimate import duration, layer_parameters, seconds_per_work, work
+from pmb.insight.estimate import duration, layer_parameters, seconds_left, seconds_per_work, work
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,29 @@ def test_the_layers_share_of_an_encoder_is_right_to_a_tenth(parameters: int, lay
 def test_twice_the_layers_take_twice_as_long() -> None:
     recipe = asdict(RECIPES["standard"])
     run = {"recipe_values": recipe, "whole_model_parameters": 22_000_000, "num_hidden_layers": 6}
-    rate = seconds_per_work([run | {"kept_layers": [0, 1, 2], "total_seconds": 30.0}])
+    rate = seconds_per_work([run | {"kept_layers": [0, 1, 2], "started_at": 100.0, "finished_at": 130.0}])
     assert rate is not None
     assert rate * work(recipe, 22_000_000, 6, 6) == pytest.approx(60.0)
     assert seconds_per_work([]) is None
+
+
+def test_runs_side_by_side_count_the_clock_once() -> None:
+    run = {"recipe_values": asdict(RECIPES["standard"]), "whole_model_parameters": 22_000_000, "num_hidden_layers": 6}
+    run |= {"kept_layers": [0, 1, 2]}
+    alone = seconds_per_work([run | {"started_at": 0.0, "finished_at": 60.0}])
+    both = [run | {"started_at": 0.0, "finished_at": 60.0}, run | {"started_at": 10.0, "finished_at": 50.0}]
+    assert alone is not None
+    assert seconds_per_work(both) == pytest.approx(alone / 2)
+
+
+def test_the_time_of_a_queue_counts_what_is_done_and_is_unknown_with_a_model_of_unknown_size() -> None:
+    row = {"model": "m", "recipe_values": asdict(RECIPES["standard"]), "num_hidden_layers": 6, "kept_layers": [0, 1]}
+    half = {"phase": "training", "step": 5, "steps": 10}
+    one = seconds_left([row | {"progress": None}], 1.0, {"m": 22_000_000})
+    assert one is not None
+    assert seconds_left([row | {"progress": half}], 1.0, {"m": 22_000_000}) == pytest.approx(one / 2)
+    assert seconds_left([row | {"progress": None}], 1.0, {}) is None
+    assert seconds_left([row | {"progress": None}], None, {"m": 22_000_000}) is None
 
 
 @pytest.mark.parametrize(

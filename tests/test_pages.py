@@ -122,45 +122,6 @@ def test_every_strategy_can_be_chosen_at_its_greatest_drop_count(scored: Store, 
     assert not app.exception
 
 
-def test_runs_shows_the_queue_with_positions_and_failures_with_their_log(scored: Store) -> None:
-    queue.submit(scored, [spec(seed=s) for s in range(4)])
-    claim = queue.claim(scored, "worker")
-    assert claim is not None
-    queue.fail(scored, claim.key, "worker", "The loss became <b>nan</b>.", "last <i>lines</i>")
-    queue.claim(scored, "worker")
-    app = opened("runs")
-    said = words(app)
-    assert "1 queued" not in said
-    assert "2 queued, 1 running, 0 done, 1 failed" in said
-    assert "waiting, next in the queue" in said
-    assert "waiting, 1 before it" in said
-    assert "The loss became <b>nan</b>." in [text.value for text in app.text]
-    assert "last <i>lines</i>" in [code.value for code in app.code]
-    app.button(key=f"retry-{claim.key}").click().run()
-    assert not app.exception
-    assert {row["key"]: row["state"] for row in _rows(scored)}[claim.key] == "queued"
-
-
-def test_ten_thousand_runs_are_listed(scored: Store) -> None:
-    from pmb.lab.queue import _new_row
-    from pmb.lab.schema import runs
-
-    one = _new_row(spec(TOP_2, 0, STANDARD)) | {"state": "done", "score": 0.8, "num_dev": 2000, "queued_at": 0.0}
-    one |= {
-        "metric": "accuracy",
-        "started_at": 1.0,
-        "finished_at": 2.0,
-        "parameters": 5,
-        "megabytes": 1.0,
-        "train_seconds": 1.0,
-        "device": "cpu",
-    }
-    with scored.connect() as connection:
-        connection.execute(runs.insert(), [one | {"key": f"{i:064d}", "seed": i} for i in range(10_000)])
-    assert "10,000 done" in words(opened("runs"))
-    assert "10000 seeds" in words(opened())
-
-
 def test_a_store_of_a_newer_schema_is_one_message_with_a_next_step(settings: Settings, store: Store) -> None:
     with store.connect() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
@@ -168,11 +129,6 @@ def test_a_store_of_a_newer_schema_is_one_message_with_a_next_step(settings: Set
     said = words(opened())
     assert "schema 9999" in said
     assert "doctor" in said
-
-
-def test_without_a_worker_a_waiting_run_says_how_to_start_one(scored: Store) -> None:
-    queue.submit(scored, [spec()])
-    assert "python -m pmb worker" in words(opened())
 
 
 def _rows(store: Store) -> list[Row]:
