@@ -217,7 +217,7 @@ def table_part(rows: list[Row], which: str) -> None:
     keys = [row["key"] for row in rows]
     name = "runs-" + hashlib.sha256("".join(keys).encode()).hexdigest()[:12]
     if name in st.session_state:
-        marked = st.session_state[name].selection.rows  # as the browser sent them
+        marked = st.session_state[name]["selection"]["rows"]  # as the browser sent them
         selected -= set(keys)
         selected |= {keys[place] for place in marked if place < len(keys)}
     actions = st.container(horizontal=True, vertical_alignment="center", height=48, border=False)

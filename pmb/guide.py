@@ -66,8 +66,7 @@ def words() -> None:
 def _glossary() -> None:
     for title, rows in GLOSSARY.items():
         st.markdown(f"##### {title}\n\n" + "\n".join(f"- **{row.name}**: {row.meaning}" for row in rows))
-    if st.button("Show the first visit again", key="tour_again", icon=":material/tour:"):
-        st.session_state.tour = 0
+    if st.button("Show the first visit again", key="tour_again", icon=":material/tour:", on_click=_begin):
         st.rerun()
 
 
@@ -96,6 +95,10 @@ def tour() -> None:
             else:
                 st.button("Next", key="tour_next", type="primary", on_click=_go_on)
                 st.button("Leave", key="tour_leave", on_click=_leave, help="It does not come back by itself.")
+
+
+def _begin() -> None:
+    st.session_state.tour = 0
 
 
 def _go_on() -> None:
