@@ -38,15 +38,16 @@ from pmb.settings import REPOSITORY, Settings, from_environment
 
 PORT = 8599
 WARM_SECONDS = 15.0
-# By page what is clicked in turn: the role and the names of the controls, of which the second undoes the first.
-CLICKS: dict[str, tuple[str, tuple[str, str]]] = {
+# By page what is clicked in turn: the role and the names of the controls, of which the second undoes the first; none
+# where a page has boxes alone.
+CLICKS: dict[str, tuple[str, tuple[str, str]] | None] = {
     "": ("radio", ("3", "2")),
     "strategies": ("radio", ("2", "3")),
     "tasks": ("radio", ("2", "3")),
     "cost": ("radio", ("2", "3")),
-    "layers": ("radio", ("Table", "Chart")),
+    "layers": None,
     "paper": ("radio", ("XLNet", "BERT")),
-    "compare": ("radio", ("Table", "Chart")),
+    "compare": ("switch", ("Show the sentences", "Show the sentences")),
     "runs": ("button", ("failed", "failed")),
 }
 ANSWERED = """
@@ -124,7 +125,9 @@ def paints(browser: Browser, url: str, times: int) -> list[float]:
 
 def answers(page: Page, path: str, times: int) -> list[float]:
     """Seconds from a click to its answer."""
-    role, names = CLICKS[path]
+    if (clicks := CLICKS[path]) is None:
+        return []
+    role, names = clicks
     seconds = []
     for name in itertools.islice(itertools.cycle(names), times + 2):
         control: Any = page.locator("[data-testid=stMain]").get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
@@ -154,7 +157,8 @@ def main(count: int, times: int, paths: tuple[str, ...], write: bool) -> None:
             clicked = answers(page, path, times)
             page.close()
             cells = [
-                f"{statistics.median(s):.2f} | {statistics.quantiles(s, n=20)[-1]:.2f}" for s in (painted, clicked)
+                f"{statistics.median(s):.2f} | {statistics.quantiles(s, n=20)[-1]:.2f}" if s else "– | –"
+                for s in (painted, clicked)
             ]
             lines.append(f"| {path or 'explore'} | {' | '.join(cells)} |")
             click.echo(lines[-1])

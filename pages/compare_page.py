@@ -15,14 +15,19 @@ from pmb.errors import PmbError
 from pmb.insight import paired
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab.dev import dev_labels, dev_texts, known_dev_labels
+from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import losses_of, measured_configurations, predictions_of
+from pmb.lab.sources import find_model
 from pmb.lab.store import change_mark
+from pmb.links import Link, to_explore
+from pmb.strategies import strategies_of
 
 # =============================================================================
 # Constants
 # =============================================================================
 
 MOST_SENTENCES = 20  # shown on each side
+TABLE_PIXELS = 220  # of a row a sentence
 METHOD = """\
 Both answer the same {dev:,} dev sentences; runs are paired in the order of their seeds, at most {seeds} of each. \
 **Over sentences**: would other sentences show the same? A paired bootstrap, {resamples:,} times (Efron and \
@@ -146,7 +151,31 @@ def pairs_table(found: paired.Compared) -> None:
     st.dataframe(data, hide_index=True, column_config=one_decimal, placeholder="–", alt="Each pair of runs.")
 
 
-def answers_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any], as_table: bool) -> None:
+def way_to_explore(configuration: dict[str, Any], task: Task) -> Link | None:
+    """To the cut on Explore, where a strategy makes it."""
+    store, kept, total = ui.the_store(), tuple(configuration["kept_layers"]), configuration["num_hidden_layers"]
+    try:
+        model = find_model(store, settings.from_environment(), configuration["model"])
+    except PmbError:  # such as a folder that has gone: its results are still here
+        return None
+    names = strategies_of(kept, total, known_layer_scores(store, model, task))
+    recipe, procedure = configuration["recipe"], configuration["procedure"]
+    return (
+        to_explore("Show on Explore", model.id, names[0], total - len(kept), recipe, task.id, procedure)
+        if names
+        else None
+    )
+
+
+def side_part(configuration: dict[str, Any], task: Task) -> None:
+    """What a side is, in words, and the way to it."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(ui.plain(described(configuration)), width="content")
+        if link := way_to_explore(configuration, task):
+            st.page_link(link.file, label=link.label, icon=link.icon, query_params=link.query)
+
+
+def answers_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any]) -> None:
     """What each answers: the confusion of classes, or true numbers against answers."""
     st.subheader("What each answers", anchor=False)
     for column, (side, answers) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
@@ -155,17 +184,29 @@ def answers_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, A
             if task.labels:
                 cells = paired.confusion(labels, answers, len(task.labels))
                 alt = charts.confusion_alt_text(cells, task.labels, side)
-                if as_table:
-                    table = pd.DataFrame(cells, index=list(task.labels), columns=list(task.labels))
-                    st.dataframe(table.round(1), alt=alt)
-                else:
-                    ui.draw(charts.confusion_chart(cells, task.labels, ui.theme()), alt)
-            elif as_table:
-                table = pd.DataFrame({"true number": labels, "mean answer": paired.average(answers)})
-                st.dataframe(table, hide_index=True, alt=f"True numbers and answers of {side}.")
+                ui.draw(charts.confusion_chart(cells, task.labels, ui.theme()), alt)
+                table = pd.DataFrame(cells, columns=[f"answered {label}" for label in task.labels])
+                table.insert(0, "true label", list(task.labels))
+                st.dataframe(table.round(1), hide_index=True, alt=alt)
             else:
                 chart = charts.answers_chart(labels, paired.average(answers), ui.theme())
                 ui.draw(chart, f"True numbers against the mean answers of {side}.")
+                table = pd.DataFrame({"true number": labels, "mean answer": paired.average(answers)})
+                st.dataframe(table, hide_index=True, height=TABLE_PIXELS, alt=f"True numbers and answers of {side}.")
+
+
+def training_part(curves: dict[str, list[list[float]]]) -> None:
+    """The training losses of the runs of both sides by epoch."""
+    st.subheader("How each was trained", anchor=False)
+    ui.draw(charts.loss_chart(curves, ui.theme()), "Mean training loss by epoch of the runs of A and of B.")
+    rows = [
+        {"run": f"{side}, {number}"} | {f"loss in epoch {epoch}": loss for epoch, loss in enumerate(losses, 1)}
+        for side, of_runs in curves.items()
+        for number, losses in enumerate(of_runs, 1)
+    ]
+    table = pd.DataFrame(rows)
+    three: dict[str, Any] = dict.fromkeys(table.columns[1:], st.column_config.NumberColumn(format="%.3f"))
+    st.dataframe(table, hide_index=True, column_config=three, placeholder="–", alt="The training losses of each run.")
 
 
 def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any]) -> None:
@@ -177,7 +218,7 @@ def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str,
     if task.unfetched:
         st.caption("The sentences are not on this machine: set PMB_GLUE_DIR, or let a first run on Explore fetch them.")
         return
-    if not st.toggle("Show the sentences", key="sentences"):
+    if not st.toggle("Show the sentences", key="sentences", bind="query-params"):
         return
     try:
         with st.spinner("Reading the sentences"):
@@ -229,26 +270,21 @@ else:
     left, right = st.columns(2, gap="large")
     with left:
         a = st.selectbox("A", names, index=first, key="a", bind="query-params")
-        st.caption(ui.plain(described(configurations[a])))
+        side_part(configurations[a], task)
     with right:
         b = st.selectbox("B", names, index=second, key="b", bind="query-params")
-        st.caption(ui.plain(described(configurations[b])))
+        side_part(configurations[b], task)
     keys = {side: first_keys(configurations[name]) for side, name in (("A", a), ("B", b))}
     found = load_comparison(task.metric, labels, keys["A"], keys["B"], bool(task.labels))
     st.markdown(f"##### {paired.compare_sentence(found)}")
+    both = (configurations[a], configurations[b])
+    ui.badges({source for one in both for source in one["sources"]}, min(len(one["keys"]) for one in both))
     cards(found)
     pairs_table(found)
     sides = {side: load_answers(of_side) for side, of_side in keys.items()}
-    as_table = controls.wants_table()
-    answers_part(task, labels, sides, as_table)
+    answers_part(task, labels, sides)
     curves = {side: load_losses(tuple(of_side.values())) for side, of_side in keys.items()}
-    st.subheader("How each was trained", anchor=False)
-    if as_table:
-        last = [(side, len(losses), losses[-1]) for side, of_runs in curves.items() for losses in of_runs]
-        table = pd.DataFrame(last, columns=["side", "epochs", "last loss"])
-        st.dataframe(table, hide_index=True, alt="Epochs and last training loss of each run.")
-    else:
-        ui.draw(charts.loss_chart(curves, ui.theme()), "Mean training loss by epoch of the runs of A and of B.")
+    training_part(curves)
     sentences_part(task, labels, sides)
     with st.expander("How this was measured", icon=":material/info:"):
         st.markdown(METHOD.format(dev=len(labels), seeds=paired.MOST_SEEDS, resamples=paired.RESAMPLES))

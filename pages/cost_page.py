@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -18,6 +19,8 @@ from pmb.insight import cost
 from pmb.insight.summary import SOURCES
 from pmb.lab.results import finished_runs, memories_of
 from pmb.lab.store import change_mark, list_latencies
+from pmb.links import to_explore
+from pmb.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
 from pmb.strategies import drop_counts
 
@@ -56,18 +59,21 @@ tell. A seed that has not run yet measures it:"""
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def load_costs(model: BaseModel, task: Task, recipe: str, mark: tuple[Any, ...]) -> tuple[pd.DataFrame, str, str, int]:
-    """The costs by drop count; where and on what they were measured; the same of memory; the first seed not run yet."""
+def load_costs(
+    model: BaseModel, task: Task, recipe: str, mark: tuple[Any, ...]
+) -> tuple[pd.DataFrame, set[str], str, str, int]:
+    """The costs by drop count, their sources; on what they were measured, and memory; the first seed not run yet."""
     store = ui.the_store()
     runs = finished_runs(store, model, task, recipe, PROCEDURES[:1])
     latencies = list_latencies(store, model.id, model.revision)
     memories = cost.on_one_machine(memories_of(store, runs))
     rows = [*runs, *latencies, *memories]
-    words = sorted({SOURCES[row["source"]] for row in rows})
+    sources = {row["source"] for row in rows}
+    words = sorted(SOURCES[source] for source in sources)
     devices = sorted({row["device"] for row in rows})
     table = cost.costs(runs, latencies, memories, model.num_hidden_layers)
     next_seed = max((run["seed"] for run in runs), default=-1) + 1
-    return table, f"{', '.join(words)}, on {', '.join(devices)}", memory_note(memories), next_seed
+    return table, sources, f"{', '.join(words)}, on {', '.join(devices)}", memory_note(memories), next_seed
 
 
 def memory_note(memories: Sequence[cost.Row]) -> str:
@@ -84,30 +90,33 @@ def memory_note(memories: Sequence[cost.Row]) -> str:
 # =============================================================================
 
 
-def panels(table: pd.DataFrame, total: int, note: str, command: str) -> None:
-    """One chart a quantity, two beside each other where there is room; of memory a note, or how to measure it."""
+def panels(table: pd.DataFrame, total: int, note: str, command: str, of: tuple[Hashable, ...]) -> None:
+    """One chart a quantity, two beside each other where there is room; of memory a note, or how to measure it.
+
+    `of`: whose costs, and what is selected.
+    """
     shown = [name for name in (*SIZES, *SPEEDUPS) if table[name].notna().any() or name == cost.MEMORY]
     for start in range(0, len(shown), 2):  # a row each, so that they are level, and in this order on a phone
         for name, column in zip(shown[start : start + 2], st.columns(2, gap="large"), strict=False):
             with column:
-                panel(table, name, total)
+                panel(table, name, total, of)
                 if name == cost.MEMORY:
                     tell_of_memory(note, command)
 
 
-def panel(table: pd.DataFrame, name: str, total: int) -> None:
+def panel(table: pd.DataFrame, name: str, total: int, of: tuple[Hashable, ...]) -> None:
     """The chart of one quantity, as far as it is measured."""
     if name in SIZES:
         heading, title = SIZES[name]
         st.markdown(f"**{heading}**")
         if table[name].notna().any():
             outside = cost.outside_layers(table, name)
-            chart = charts.size_chart(table, name, title, outside, total, ui.theme())
-            ui.draw(chart, charts.size_alt_text(table, name, title, outside))
+            chart = partial(charts.size_chart, table, name, title, outside, total, ui.theme())
+            ui.draw_once(chart, charts.size_alt_text(table, name, title, outside), name, *of)
     else:
         st.markdown(f"**{SPEEDUPS[name]}**")
-        chart = charts.speedup_chart(table, name, total, ui.theme())
-        ui.draw(chart, charts.speedup_alt_text(table, name, total))
+        chart = partial(charts.speedup_chart, table, name, total, ui.theme())
+        ui.draw_once(chart, charts.speedup_alt_text(table, name, total), name, *of)
 
 
 def tell_of_memory(note: str, command: str) -> None:
@@ -119,7 +128,12 @@ def tell_of_memory(note: str, command: str) -> None:
         st.code(command, language="bash", wrap_lines=True)
 
 
-def cost_table(table: pd.DataFrame) -> None:
+def row_names(table: pd.DataFrame) -> list[str]:
+    """The drop counts."""
+    return [str(count) for count in table["drop_count"]]
+
+
+def cost_table(table: pd.DataFrame, of: Selection) -> None:
     """The same, a row a drop count."""
     shown = pd.DataFrame(
         {
@@ -138,7 +152,12 @@ def cost_table(table: pd.DataFrame) -> None:
         for name in shown.columns[2:]
     }
     formats["dropped"] = st.column_config.NumberColumn(pinned=True)
-    st.dataframe(shown, hide_index=True, column_config=formats, placeholder="–", alt="What the charts draw.")
+    choice = st.session_state
+    links = [
+        to_explore("Show on Explore", choice.model, "top", int(count), choice.recipe, choice.task)
+        for count in of.chosen
+    ]
+    selectable_table(of, shown, formats, "What the charts draw.", links if len(links) == 1 else [])
 
 
 # =============================================================================
@@ -147,14 +166,16 @@ def cost_table(table: pd.DataFrame) -> None:
 
 st.title("What do I save?", anchor=False)
 
-with st.container(horizontal=True, vertical_alignment="bottom"):
+with controls.row():
     model, task = controls.choose_model(), controls.choose_task()
     total = model.num_hidden_layers
-    drop_count = controls.choose_drop([k for k in drop_counts("top", total) if k], total // 2, key="k")
+    drop_count = controls.choose_drop([k for k in drop_counts("top", total) if k], total // 2)
     recipe = controls.choose_recipe()
 
-table, sources, note, next_seed = load_costs(model, task, recipe, change_mark(ui.the_store()))
+mark = change_mark(ui.the_store())
+table, sources, measured_on, note, next_seed = load_costs(model, task, recipe, mark)
 st.markdown(f"##### {cost.cost_sentence(table, drop_count, total)}")
+ui.badges(sources)
 if model.shared:
     st.caption("All layers of this model are the same weights: dropping some saves time, but no parameters.")
 if table.empty:
@@ -166,12 +187,12 @@ else:
     if outside := cost.outside_layers(table, "parameters"):
         share = 100 * outside / table["parameters"].max()
         st.caption(f"{share:.0f} % of the whole model's parameters are outside its layers: no cut saves them.")
-    if controls.wants_table():
-        cost_table(table)
-    else:
-        st.caption("Dashed: in sizes and memory what no cut saves; in speed-ups what would be in proportion to depth.")
-        words = ["python -m pmb sweep --model", shlex.quote(model.id), "--task", shlex.quote(task.id)]
-        words += ["--strategies top --recipe", recipe, "--seeds", str(next_seed)]
-        panels(table, total, note, " ".join(words))
+    selected = selection(row_names(table))
+    st.caption("Dashed: in sizes and memory what no cut saves; in speed-ups what would be in proportion to depth.")
+    words = ["python -m pmb sweep --model", shlex.quote(model.id), "--task", shlex.quote(task.id)]
+    words += ["--strategies top --recipe", recipe, "--seeds", str(next_seed)]
+    of = (model.id, model.revision, task.id, task.revision, recipe, mark, selected.chosen)
+    panels(table.assign(opacity=selected.opacity(row_names(table))), total, note, " ".join(words), of)
+    cost_table(table, selected)
     with st.expander("How this was measured", icon=":material/info:"):
-        st.markdown(METHOD.format(sources=ui.plain(sources)))
+        st.markdown(METHOD.format(sources=ui.plain(measured_on)))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Hashable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,25 +14,17 @@ from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.charts import accuracy, strip
-from pmb.errors import PmbError
+from pmb.cut_runs import other_models, pinned, run_buttons
 from pmb.insight import summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
-from pmb.lab import queue
 from pmb.lab.answer import HEADLINE_SHAPE
-from pmb.lab.plan import (
-    Plan,
-    known_layer_scores,
-    plan_baselines,
-    plan_kept,
-    plan_strategy,
-    plan_whole,
-    spec_of,
-    with_data,
-)
-from pmb.lab.results import finished_runs
-from pmb.lab.sources import find_model, notes_on
+from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole
+from pmb.lab.results import configuration_name, finished_runs
+from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
-from pmb.spec import PROCEDURES, RunSpec
+from pmb.links import Link, to_compare
+from pmb.selection import Selection, selectable_table, selection
+from pmb.spec import PROCEDURES
 from pmb.strategies import drop_counts
 from pmb.your_table import your_table
 
@@ -44,8 +33,11 @@ from pmb.your_table import your_table
 # =============================================================================
 
 DEFAULT_DROP = 2
-MORE_SEEDS = 2
-ROW_PIXELS = 64  # of the buttons or the progress: nothing below jumps
+WHOLE = "whole model"
+CHART_NOTE = """\
+Vertical lines and the band are 95 % intervals. Cuts of one depth stand beside each other. Ring: your cut; right, \
+connected: no other cut is both faster and more accurate."""
+DOTTED_NOTE = " Dotted: of a single seed, over the dev examples."
 METHOD = """\
 **Score**: {metric} on {dev} dev examples that no choice was made on; the last epoch counts. \
 **Interval**: 95 %; over seeds Student's t, which speaks for other seeds and not for other sentences; of a single seed \
@@ -101,21 +93,6 @@ def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan
         return plan_strategy(store, found, model, task, strategy, drop_count, report)
 
 
-def pinned(model: BaseModel) -> BaseModel:
-    """The model as the commit that the Hub has now, which is remembered; others as they are."""
-    if model.revision:
-        return model
-    with st.spinner(f"Asking the Hub for {model.id}"):
-        return find_model(ui.the_store(), settings.from_environment(), model.id, pinned=True)
-
-
-def specs_of(plan: Plan, task: Task, seeds: list[int]) -> list[RunSpec]:
-    """The runs of a cut with these seeds, each with the whole model beside it."""
-    choice = st.session_state
-    cuts = (plan, plan_whole(plan.model))
-    return [spec_of(cut, task, choice.recipe, seed, choice.procedure) for seed in seeds for cut in cuts]
-
-
 # =============================================================================
 # Parts of the page
 # =============================================================================
@@ -152,136 +129,36 @@ def card(label: str, value: str, beside: str) -> None:
     st.metric(label, value, border=True, delta=beside, delta_color="off", delta_arrow="off")
 
 
-def buttons(plan: Plan, row: Row | None, task: Task) -> None:
-    """Run, or what is happening to the runs that were asked for; looks again every second while they go on."""
-    seeds = list(row["seeds"]) if row is not None else []
-    watched = [run["key"] for run in live_runs_of(plan)]
-    ui.live(lambda: _live(plan, seeds, watched, task), ui.LIVE_SECONDS if watched else None)
+def rows_of(points: pd.DataFrame) -> pd.DataFrame:
+    """The points as rows of a table, the whole model once; `row` names them."""
+    whole, cuts = points[points["drop_count"] == 0].head(1), points[points["drop_count"] > 0]
+    rows = pd.concat([whole.assign(strategy=WHOLE, row="whole"), cuts.assign(row=row_names(cuts))])
+    return rows.reset_index(drop=True)
 
 
-def live_runs_of(plan: Plan) -> list[Row]:
-    """Runs of this cut, or of the whole model beside it, that wait or go on; those of the cut first."""
-    choice, whole = st.session_state, list(range(plan.model.num_hidden_layers))
-    wanted = (plan.model.id, choice.task, asdict(RECIPES[choice.recipe]))
-    found = [run for run in ui.live_runs() if (run["model"], run["task"], run["recipe_values"]) == wanted]
-    cut = [run for run in found if run["kept_layers"] == list(plan.kept_layers)]
-    return cut + [run for run in found if run["kept_layers"] == whole and run not in cut]
+def row_names(points: pd.DataFrame) -> list[str]:
+    """Such as "top.2"."""
+    return [
+        f"{strategy}.{count}" if count else "whole"
+        for strategy, count in zip(points["strategy"], points["drop_count"], strict=True)
+    ]
 
 
-def _live(plan: Plan, seeds: list[int], watched: list[str], task: Task) -> None:
-    """The row of buttons or of progress, in a place of constant height."""
-    active = [run for run in live_runs_of(plan) if run["key"] in watched]
-    if watched and not active:
-        st.rerun()  # the last one has ended: its point goes onto the charts
-    with st.container(height=ROW_PIXELS, border=False):
-        if active:
-            progress_row(active)
-        else:
-            run_row(plan, seeds, task)
-
-
-def run_row(plan: Plan, seeds: list[int], task: Task) -> None:
-    """Run and its like."""
-    choice, place = st.session_state, st.empty()
-    free = [seed for seed in range(len(seeds) + MORE_SEEDS + 1) if seed not in seeds]
-    with place.container(horizontal=True, vertical_alignment="center"):
-        once = st.button("Run", type="primary", icon=":material/play_arrow:", key="run")
-        more = st.button("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
-        if choice.pop("told_cached", False):
-            st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
-        with st.popover("Command", icon=":material/terminal:", type="tertiary"):
-            kept = ",".join(map(str, plan.kept_layers))
-            st.code(
-                f"python -m pmb run --model {shlex.quote(plan.model.id)} --task {shlex.quote(choice.task)} "
-                f"--keep {kept} --recipe {choice.recipe}"
-                + (f" --procedure {choice.procedure}" if choice.procedure != PROCEDURES[0] else ""),
-                language="bash",
-            )
-    if once or more:
-        with place.container():
-            ask_for(plan, free[:MORE_SEEDS] if more else [seeds[0] if seeds else 0], task)
-
-
-def ask_for(plan: Plan, seeds: list[int], task: Task) -> None:
-    """Queue the runs of a cut and of the whole model, after the model has been looked up; a cached answer is marked."""
-    with problem_told():
-        plan = plan_kept(pinned(plan.model), plan.kept_layers)
-        st.session_state["told_cached"] = queued(task, lambda data: specs_of(plan, data, seeds))
-    st.rerun()
-
-
-def ask_for_baselines(model: BaseModel, task: Task) -> None:
-    """Queue one run of each model that stands beside the cuts; those that are measured are cached."""
-    with problem_told():
-        with st.spinner("Asking the Hub"):
-            plans = plan_baselines(ui.the_store(), settings.from_environment(), model, pinned=True)
-        queued(task, lambda data: [spec_of(plan, data, st.session_state.recipe, 0) for plan in plans])
-    st.rerun()
-
-
-def queued(task: Task, specs_on: Callable[[Task], list[RunSpec]]) -> bool:
-    """Queue runs, after their data have been fetched where need be; whether all of them are cached."""
-    store = ui.the_store()
-    with ui.told(f"Fetching {task.title} from the Hub") as report:
-        specs = with_data(store, settings.from_environment(), task, specs_on, report)
-    return all(submission.cached for submission in queue.submit(store, specs))
-
-
-@contextmanager
-def problem_told() -> Iterator[None]:
-    """A PmbError is told below the buttons when the page is drawn again."""
-    try:
-        yield
-    except PmbError as error:
-        st.session_state["told_problem"] = str(error)
-
-
-def progress_row(active: list[Row]) -> None:
-    """How far the runs of this cut are, and Cancel for all of them."""
-    run = active[0]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if run["state"] == "queued":
-            before = queue.waiting_before(ui.the_store(), run["key"]) or 0
-            text = f"waiting, {before} before it" if before else "waiting, next in the queue"
-        else:
-            text = ui.progress_line(run)
-        more = f" ({len(active) - 1} more for this cut)" if len(active) > 1 else ""
-        st.progress(ui.share_done(run), text=text + more)
-        if st.button("Cancel", key="cancel", icon=":material/stop:", disabled=bool(run["cancel_requested"])):
-            queue.cancel(ui.the_store(), [one["key"] for one in active])
-            st.rerun()
-
-
-def beside(plans: list[Plan], measured: pd.DataFrame, model: BaseModel, task: Task) -> None:
-    """The other models that stand in the chart of depth, with their scores, and a button for those without one."""
-    if not plans:
-        return
-    scores = {row["number"]: summary.score_of(row) for row in ui.records(measured)}
-    parts = [f"{n} {plan.title}: {scores.get(n, 'not measured')}" for n, plan in enumerate(plans, 1)]
-    place = st.empty()
-    with place.container(horizontal=True, vertical_alignment="center"):
-        st.caption(ui.plain(f"Stars: {'; '.join(parts)}."), width="content")
-        missing = len(scores) < len(plans)
-        pressed = missing and st.button(
-            "Measure them", key="run_baselines", type="tertiary", icon=":material/play_arrow:"
-        )
-    if pressed:
-        with place.container():
-            ask_for_baselines(model, task)
-
-
-def charts(points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_count: int) -> None:
-    """The score against depth and against speed, or the same as a table."""
-    if controls.wants_table():
-        configuration_table(points)
-        return
+def charts(
+    points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_count: int, of: tuple[Hashable, ...]
+) -> None:
+    """The score against depth and against speed. `of`: where the points come from, and what of them is selected."""
     name = sentence_case(metric_of(points["metric"].iloc[0]).name)
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown(f"**{name} against layers kept**")
-        ui.draw(
-            accuracy.accuracy_by_depth(points, baselines, strategy, drop_count, ui.theme()),
+        ui.draw_once(
+            lambda: accuracy.accuracy_by_depth(points, baselines, strategy, drop_count, ui.theme()),
             accuracy.depth_alt_text(points, baselines),
+            "depth",
+            strategy,
+            drop_count,
+            *of,
         )
     timed = points[points["speedup"].notna()].copy()
     with right:
@@ -290,44 +167,60 @@ def charts(points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_co
             st.info("Speed is measured with the first run of each depth on this machine.")
             return
         timed["front"] = summary.pareto_front(timed)
-        ui.draw(
-            accuracy.accuracy_by_speed(timed, strategy, drop_count, ui.theme()),
+        ui.draw_once(
+            lambda: accuracy.accuracy_by_speed(timed, strategy, drop_count, ui.theme()),
             accuracy.speed_alt_text(timed),
+            "speed",
+            strategy,
+            drop_count,
+            *of,
         )
 
 
-def configuration_table(points: pd.DataFrame) -> None:
+def configuration_table(rows: pd.DataFrame, of: Selection, links: list[Link]) -> None:
     """What the charts draw, one row a strategy and drop count."""
+    score = metric_of(rows["metric"].iloc[0]).label
     shown = pd.DataFrame(
         {
-            "strategy": points["strategy"].str.replace("-", " "),
-            "dropped": points["drop_count"],
-            "layers kept": points["kept_layers"].map(ui.layers),
-            metric_of(points["metric"].iloc[0]).label: 100 * points["mean"],
-            "from": 100 * points["low"],
-            "to": 100 * points["high"],
-            "loss, points": -100 * points["difference"],
-            "seeds": points["seeds"].map(len),
-            "speed-up": points["speedup"],
-            "parameters, M": points["parameters"] / 1e6,
-            "training, s": points["train_seconds"],
-            "source": points["sources"].map(", ".join),
+            "strategy": rows["strategy"].str.replace("-", " "),
+            "dropped": rows["drop_count"],
+            "layers kept": rows["kept_layers"].map(ui.layers),
+            score: 100 * rows["mean"],
+            "from": 100 * rows["low"],
+            "to": 100 * rows["high"],
+            "loss, points": -100 * rows["difference"],
+            "seeds": rows["seeds"].map(len),
+            "speed-up": rows["speedup"],
+            "parameters, M": rows["parameters"] / 1e6,
+            "training, s": rows["train_seconds"],
+            "source": rows["sources"].map(lambda sources: ", ".join(summary.SOURCES[name] for name in sources)),
         }
     )
-    decimals: dict[str, Any] = {
-        str(name): st.column_config.NumberColumn(format="%.1f")
-        for name in shown
-        if str(name) in ("from", "to", metric_of(points["metric"].iloc[0]).label)
-        or str(name).endswith(("points", ", M", ", s"))
-    }
-    decimals |= {
+    if (rows["over"] == summary.EXAMPLES).any():
+        shown.insert(6, "interval over", rows["over"])
+    one_decimal = st.column_config.NumberColumn(format="%.1f")
+    names = ("from", "to", score, "loss, points", "parameters, M", "training, s")
+    config: dict[str, Any] = dict.fromkeys(names, one_decimal)
+    config |= {
         "speed-up": st.column_config.NumberColumn(format="%.2f"),
         "strategy": st.column_config.TextColumn(pinned=True),
     }
-    decimals["seeds"] = decimals["dropped"] = st.column_config.NumberColumn(format="%d")
-    st.dataframe(
-        shown, hide_index=True, column_config=decimals, placeholder="–", alt="The configurations that the charts draw."
-    )
+    selectable_table(of, shown, config, "The configurations that the charts draw.", links)
+
+
+def ways_on(rows: pd.DataFrame, of: Selection, task: Task) -> list[Link]:
+    """To Compare: a selected cut beside the whole model, or two that are selected beside each other."""
+    choice = st.session_state
+
+    def name(row: Row) -> str:
+        procedure = choice.procedure if row["drop_count"] else PROCEDURES[0]
+        return configuration_name(choice.model, choice.recipe, row["kept_layers"], procedure)
+
+    chosen = {name(row): row for row in ui.records(rows[of.has(rows["row"])])}
+    whole = [name(row) for row in ui.records(rows[rows["row"] == "whole"])]
+    if len(chosen) == 1 and whole and [*chosen] != whole:
+        return [to_compare("Compare with the whole model", task.id, whole[0], *chosen)]
+    return [to_compare("Compare the two", task.id, *chosen)] if len(chosen) == 2 else []
 
 
 def recipe_line(name: str) -> str:
@@ -371,7 +264,7 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
 st.title("How many layers can I drop?", anchor=False)
 
 store, found = ui.the_store(), settings.from_environment()
-with st.container(horizontal=True, vertical_alignment="bottom"):
+with controls.row():
     model, task, strategy = controls.choose_model(), controls.choose_task(), controls.choose_strategy()
     drop_count = controls.choose_drop(drop_counts(strategy, model.num_hidden_layers), DEFAULT_DROP)
     if st.button(
@@ -384,26 +277,21 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     with st.popover("More", icon=":material/tune:"):
         recipe = controls.choose_recipe()
         st.caption(recipe_line(recipe))
-        procedure = st.selectbox(
-            "Procedure",
-            list(PROCEDURES),
-            key="procedure",
-            bind="query-params",
-            help="Cut and fine-tune; or fine-tune the whole model, cut it and fine-tune again.",
-        )
+        procedure = controls.choose_procedure()
 
 plan = cut_of(model, task, strategy, drop_count)
 mark = change_mark(store)
 table, points = load_points(model, task, recipe, procedure, mark)
 baseline_plans = plan_baselines(store, found, model)
 baselines = load_baselines(baseline_plans, task, recipe, mark)
-rows: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.records(table)}
-chosen, whole = rows.get(plan.kept_layers), rows.get(plan_whole(model).kept_layers)
+measured: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.records(table)}
+chosen, whole = measured.get(plan.kept_layers), measured.get(plan_whole(model).kept_layers)
 
 if chosen is None:
     st.markdown(f"##### This cut has not been measured with recipe {recipe} yet. Press Run.")
 else:
     st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
+    ui.badges(chosen["sources"], len(chosen["seeds"]))
 
 scores = known_layer_scores(store, model, task)
 st.caption(
@@ -424,11 +312,17 @@ if task.warning:
 for note in notes_on(store, task.id):
     st.caption(ui.plain(note))
 cards(chosen, plan, whole, task)
-buttons(plan, chosen, task)
+run_buttons(plan, chosen, task)
 offers.tell_problem()
 if points.empty:
     st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")
 else:
-    charts(points, baselines, strategy, drop_count)
-    beside(baseline_plans, baselines, model, task)
+    rows = rows_of(points)
+    selected = selection(rows["row"].tolist())
+    drawn = points.assign(selected=selected.has(row_names(points)))
+    of = (model.id, model.revision, task.id, task.revision, recipe, procedure, mark, selected.chosen)
+    charts(drawn, baselines, strategy, drop_count, of)
+    st.caption(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else ""))
+    other_models(baseline_plans, baselines, model, task)
+    configuration_table(rows, selected, ways_on(rows, selected, task))
     method(table, model, task, recipe)

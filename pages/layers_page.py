@@ -256,7 +256,7 @@ def method(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
 
 st.title("What do the layers do?", anchor=False)
 
-with st.container(horizontal=True, vertical_alignment="bottom"):
+with controls.row():
     model, task, recipe = controls.choose_model(), controls.choose_task(), controls.choose_recipe()
     beside = choose_beside(model)
 
@@ -264,6 +264,8 @@ chosen = load([model] if beside is None else [model, beside], task, recipe)
 for one in chosen:
     sentence = layers.answer_sentence(one.drawn.table)
     st.markdown(f"##### {f'{ui.plain(one.drawn.title)}: ' if beside else ''}{sentence}")
+probed = [row for one in chosen for row in one.probes]
+ui.badges({row["source"] for row in probed}, min((len(one.probes) for one in chosen if one.probes), default=None))
 st.caption(DROPPING)
 measuring(chosen, task, recipe)
 offers.tell_problem()
@@ -271,9 +273,7 @@ for one in chosen:
     for row in probes.probes_of(ui.the_store(), one.model, task, recipe):
         if row["state"] == "failed":
             st.warning(ui.plain(f"Seed {row['seed']} of {one.drawn.title}: {row['error']}"), icon=":material/warning:")
-if controls.wants_table():
-    layer_table(chosen)
-else:
-    panels(chosen)
+panels(chosen)
 st.caption(NUMBERING + (MATCHED if beside else ""))
+layer_table(chosen)
 method(chosen, task, recipe)

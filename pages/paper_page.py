@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -79,6 +79,18 @@ def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: 
         distilled=distilled,
         distilled_title=beside.title if beside else "",
     )
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def load_verdicts(
+    model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]
+) -> tuple[Measured, list[Verdict]]:
+    """What is measured of the model, and what each claim is worth by it and by the models that the claim names."""
+    store, found = ui.the_store(), settings.from_environment()
+    known = {"": load_measured(model, tasks, recipe, mark)}
+    for name in {name for claim in CLAIMS for name in claim.models} | {claims.BERT}:
+        known[name] = load_measured(find_model(store, found, name), tasks, recipe, mark)
+    return known[""], [claim.judge(known) for claim in CLAIMS]
 
 
 def plans_for(claim: Claim, model: BaseModel, task: Task, measuring: bool) -> list[Plan]:
@@ -177,7 +189,21 @@ def ledger_table(verdicts: Sequence[Verdict], evidence: dict[int, str]) -> None:
     )
 
 
-def side_by_side(measured: Measured, task: Task, as_table: bool) -> None:
+def wants_table() -> bool:
+    """Whether the ledger is to be shown as a table: short rows instead of a card a claim."""
+    view = st.segmented_control(
+        "View",
+        ["Cards", "Table"],
+        default="Cards",
+        required=True,
+        key="view",
+        label_visibility="collapsed",
+        bind="query-params",
+    )
+    return view == "Table"
+
+
+def side_by_side(measured: Measured, task: Task, *of: Hashable) -> None:
     """Points lost by strategy, published at the left, measured at the right; never in one chart."""
     st.subheader("Published and measured, side by side", anchor=False)
     name = st.segmented_control(
@@ -193,26 +219,27 @@ def side_by_side(measured: Measured, task: Task, as_table: bool) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown(f"**Published: {name}, mean of seven GLUE tasks**")
-        losses_part(published.losses(name), PUBLISHED_LAYERS[name], f"Published, {name}", as_table)
+        losses_part(published.losses(name), PUBLISHED_LAYERS[name], f"Published, {name}", name)
     with right:
         st.markdown(f"**Measured: {ui.plain(measured.title)}, {ui.plain(task.title)}**")
         if own.empty:
             st.info("Nothing has been measured for this choice, or the whole model has not learned the task.")
         else:
             source = f"Measured, {measured.title} on {task.title}"
-            losses_part(own, measured.num_hidden_layers, source, as_table)
+            losses_part(own, measured.num_hidden_layers, source, *of)
 
 
-def losses_part(losses: pd.DataFrame, total: int, source: str, as_table: bool) -> None:
-    """Points lost of one source, as a chart or as a table with a column a drop count."""
+def losses_part(losses: pd.DataFrame, total: int, source: str, *of: Hashable) -> None:
+    """Points lost of one source, as a chart and as a table with a column a drop count."""
     alt = lost_alt_text(losses, source)
-    if as_table:
-        wide = losses.pivot(index="strategy", columns="drop_count", values="lost")
-        wide.columns = pd.Index([f"{count} dropped" for count in wide.columns])
-        one_decimal: dict[str, Any] = dict.fromkeys(wide.columns, st.column_config.NumberColumn(format="%.1f"))
-        st.dataframe(wide, column_config=one_decimal, placeholder="–", alt=alt)
-    else:
-        ui.draw(lost_by_strategy(losses, total, ui.theme()), alt)
+    ui.draw_once(lambda: lost_by_strategy(losses, total, ui.theme()), alt, source, *of)
+    wide = losses.pivot(index="strategy", columns="drop_count", values="lost")
+    wide.columns = pd.Index([f"{count} dropped" for count in wide.columns])
+    config: dict[str, Any] = dict.fromkeys(wide.columns, st.column_config.NumberColumn(format="%.1f"))
+    config |= {"strategy": st.column_config.TextColumn(pinned=True)}
+    wide = wide.reset_index()
+    wide["strategy"] = wide["strategy"].str.replace("-", " ")
+    st.dataframe(wide, hide_index=True, column_config=config, placeholder="–", alt=alt)
 
 
 # =============================================================================
@@ -222,20 +249,17 @@ def losses_part(losses: pd.DataFrame, total: int, source: str, as_table: bool) -
 st.title("Does it hold?", anchor=False)
 
 store, found = ui.the_store(), settings.from_environment()
-with st.container(horizontal=True, vertical_alignment="bottom"):
+with controls.row():
     model, task, recipe = controls.choose_model(), controls.choose_task(), controls.choose_recipe()
 
 mark = change_mark(store)
 every = tuple(find_task(store, found, name) for name in known_tasks(store))
-known = {"": load_measured(model, every, recipe, mark)}
-for name in {name for claim in CLAIMS for name in claim.models} | {claims.BERT}:
-    known[name] = load_measured(find_model(store, found, name), every, recipe, mark)
-verdicts = [claim.judge(known) for claim in CLAIMS]
+own, verdicts = load_verdicts(model, every, recipe, mark)
 evidence = published.evidence()
 
 st.markdown(f"##### {claims.ledger_sentence(verdicts, model.title, recipe)}")
-learned = ", ".join(known[""].points) or "no task yet"
-sources = summary.source_words(known[""].points.values())
+learned = ", ".join(own.points) or "no task yet"
+sources = summary.source_words(own.points.values())
 st.caption(
     ui.plain(
         f"Measured: {model.title} on {learned}{f' ({sources})' if sources else ''}. The task above is the one of the "
@@ -243,13 +267,12 @@ st.caption(
     )
 )
 offers.tell_problem()
-as_table = controls.wants_table()
-if as_table:
+if wants_table():
     ledger_table(verdicts, evidence)
 else:
     for claim, verdict in zip(CLAIMS, verdicts, strict=True):
         ledger_row(claim, verdict, evidence[claim.number], model, task, recipe)
-side_by_side(known[""], task, as_table)
+side_by_side(own, task, model.id, model.revision, task.id, recipe, mark)
 with st.expander("How this was measured", icon=":material/info:"):
     st.markdown(
         METHOD.format(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
@@ -19,9 +20,11 @@ from pmb.insight.contest import contest, contest_sentence
 from pmb.insight.metrics import metric_of
 from pmb.lab.dev import known_dev_labels
 from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole
-from pmb.lab.results import finished_runs
+from pmb.lab.results import configuration_name, finished_runs
 from pmb.lab.sources import find_model, find_task, known_tasks
 from pmb.lab.store import change_mark
+from pmb.links import Link, to_compare, to_explore
+from pmb.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
 from pmb.strategies import STRATEGIES, drop_counts
 
@@ -106,6 +109,11 @@ def mean_lines(of_tasks: list[dict[str, float]]) -> dict[str, float]:
     return {name: sum(lines[name] for lines in of_tasks) / len(of_tasks) for name in common}
 
 
+def fewest_seeds(tables: dict[str, pd.DataFrame]) -> int:
+    """Of all that is compared."""
+    return min(int(table["seeds"].min()) for table in tables.values())
+
+
 def plans_for(model: BaseModel, drop_count: int, strategies: list[str], task: Task, measuring: bool) -> list[Plan]:
     """The cuts of these strategies with the whole model; contribution where its scores are known or measured now."""
     store, found = ui.the_store(), settings.from_environment()
@@ -114,13 +122,21 @@ def plans_for(model: BaseModel, drop_count: int, strategies: list[str], task: Ta
     return [plan_whole(model), *(plan_strategy(store, found, model, task, name, drop_count) for name in names)]
 
 
-def panel(table: pd.DataFrame, lines: dict[str, float], heading: str, axis: str, where: str) -> None:
-    """One chart with its heading."""
+def panel(
+    table: pd.DataFrame, lines: dict[str, float], heading: str, axis: str, where: str, of: tuple[Hashable, ...]
+) -> None:
+    """One chart with its heading. `of`: where its numbers come from, and what of them is selected."""
     st.markdown(f"**{ui.plain(heading)}**")
-    ui.draw(contest_chart(table, lines, axis, ui.theme()), contest_alt_text(table, where))
+    alt_text = contest_alt_text(table, where)
+    ui.draw_once(lambda: contest_chart(table, lines, axis, ui.theme()), alt_text, "contest", heading, *of)
 
 
-def contest_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> None:
+def row_names(table: pd.DataFrame, task: str) -> list[str]:
+    """Such as "sst2.top"."""
+    return [f"{task}.{strategy}" for strategy in table["strategy"]]
+
+
+def contest_table(tables: dict[str, pd.DataFrame], titles: dict[str, str], of: Selection, links: list[Link]) -> None:
     """What the charts draw, a row a task and strategy."""
     found = pd.concat([table.assign(task=titles.get(task, task)) for task, table in tables.items()])
     shown = pd.DataFrame(
@@ -139,7 +155,21 @@ def contest_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> No
     one_decimal = st.column_config.NumberColumn(format="%.1f")
     config: dict[str, Any] = dict.fromkeys(("score × 100", "from", "to", "behind the best, points"), one_decimal)
     config |= {"task": st.column_config.TextColumn(pinned=True)}
-    st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", alt="What the charts draw.")
+    selectable_table(of, shown, config, "What the charts draw.", links)
+
+
+def ways_on(tables: dict[str, pd.DataFrame], of: Selection, drop_count: int) -> list[Link]:
+    """To Explore with a selected row; to Compare with two of one task."""
+    choice = st.session_state
+    rows = [(task, row) for task, table in tables.items() for row in ui.records(table[of.has(row_names(table, task))])]
+    if len(rows) == 1:
+        task, row = rows[0]
+        on = "" if task == AVERAGE else task
+        return [to_explore("Show on Explore", choice.model, row["strategy"], drop_count, choice.recipe, on)]
+    names = [configuration_name(choice.model, choice.recipe, row["kept_layers"]) for _, row in rows]
+    if len(rows) == 2 and rows[0][0] == rows[1][0] != AVERAGE and names[0] != names[1]:
+        return [to_compare("Compare the two", rows[0][0], *names)]
+    return []
 
 
 # =============================================================================
@@ -149,10 +179,10 @@ def contest_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> No
 st.title("Which layers should go?", anchor=False)
 
 store, found = ui.the_store(), settings.from_environment()
-with st.container(horizontal=True, vertical_alignment="bottom"):
+with controls.row():
     model = controls.choose_model()
     total = model.num_hidden_layers
-    drop_count = controls.choose_drop([k for k in drop_counts("top", total) if k], total // 2, key="k")
+    drop_count = controls.choose_drop([k for k in drop_counts("top", total) if k], total // 2)
     recipe = controls.choose_recipe()
 
 mark = change_mark(store)
@@ -184,6 +214,9 @@ if not first:
     st.markdown("##### No strategy has been measured at this drop count with this recipe yet.")
 else:
     st.markdown(f"##### {ui.plain(contest_sentence(tables[first], drop_count, total, where[first]))}")
+if shown:
+    here = [table[table["drop_count"] == drop_count] for table in shown.values()]
+    ui.badges({name for table in here for names in table["sources"] for name in names}, fewest_seeds(tables))
 if impossible := [name.replace("-", " ") for name in STRATEGIES if name not in possible]:
     st.caption(f"{', '.join(impossible).capitalize()} cannot drop {drop_count} of {total} layers.")
 if first == AVERAGE and (partly := [titles[task] for task in shown if task not in complete]):
@@ -194,18 +227,25 @@ if hardly := [titles[task] for task in shown if task in guessed]:
         "differences there say little."
     )
 offers.tell_problem()
-if tables and controls.wants_table():
-    contest_table(tables, titles)
-elif tables:
+if tables:
+    selected = selection([name for task, table in tables.items() for name in row_names(table, task)])
+    tables = {task: table.assign(opacity=selected.opacity(row_names(table, task))) for task, table in tables.items()}
+    of = (model.id, model.revision, tuple(shown), recipe, drop_count, mark, selected.chosen)
     names = list(dict.fromkeys(name for found_lines in lines.values() for name in found_lines))
-    st.caption(f"Shaded: not clearly different from the best. Dashed: {ui.plain(', '.join(names)) or 'none'}.")
+    st.caption(
+        f"Shaded: not clearly different from the best. Dashed: {ui.plain(', '.join(names)) or 'none'}. "
+        "Horizontal lines are 95 % intervals over seeds."
+    )
     if first == AVERAGE:
-        panel(tables[AVERAGE], lines[AVERAGE], f"Average of {len(complete)} tasks", "mean score × 100", where[AVERAGE])
+        panel(
+            tables[AVERAGE], lines[AVERAGE], f"Average of {len(complete)} tasks", "mean score × 100", where[AVERAGE], of
+        )
     columns = st.columns(2, gap="large")
     for number, task in enumerate(shown):
         with columns[number % 2]:
             metric = metric_of(every[task].metric)
-            panel(tables[task], lines[task], titles[task], f"{metric.name} × 100", where[task])
+            panel(tables[task], lines[task], titles[task], f"{metric.name} × 100", where[task], of)
+    contest_table(tables, titles, selected, ways_on(tables, selected, drop_count))
 if missing := [task for task in chosen if task not in complete and not every[task].unfetched]:
     st.markdown(f"Not every strategy is measured on {ui.plain(', '.join(titles[task] for task in missing))}.")
     plans_on = partial(plans_for, model, drop_count, possible)

@@ -12,6 +12,7 @@ from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import PAPER_AVERAGE, Task
 from pmb.charts import losses as loss_charts
 from pmb.charts import thresholds as threshold_charts
+from pmb.charts.style import FADED
 from pmb.insight import averages, summary, threshold
 from pmb.insight.chance import hardly_learned
 from pmb.lab.dev import dev_labels, known_dev_labels
@@ -19,6 +20,8 @@ from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import finished_runs, predictions_of
 from pmb.lab.sources import find_task, known_tasks
 from pmb.lab.store import change_mark
+from pmb.links import Link, to_explore
+from pmb.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
 from pmb.strategies import drop_counts, kept_layers
 
@@ -35,7 +38,7 @@ uses: accuracy; Matthews' correlation for CoLA; Pearson's for STS-B; the matched
 plain mean of the chosen tasks' scores, seed by seed. The paper's GLUE average is over {paper}; CoLA and WNLI are left \
 out of it. **Layers that go**: the most whose loss on one half of the dev sentences is at most so \
 large; the points lost are then counted on the other half. Dev is halved by chance {splits} \
-times, with at most {seeds} seeds: the median, and the least and the greatest as a line."""
+times, with at most {seeds} seeds: the median, and the least and the greatest as a line. **Source**: {sources}."""
 
 
 # =============================================================================
@@ -46,10 +49,13 @@ times, with at most {seeds} seeds: the median, and the least and the greatest as
 @st.cache_data(max_entries=32, show_spinner=False)
 def load_points(
     model: BaseModel, tasks: tuple[Task, ...], strategy: str, recipe: str, mark: tuple[Any, ...]
-) -> dict[str, pd.DataFrame]:
-    """By task the strategy's measured points, the default procedure alone; tasks without any are left out."""
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """By task the strategy's measured points, and the tasks that the whole model has hardly learned.
+
+    Of the default procedure alone; tasks without any are left out.
+    """
     store = ui.the_store()
-    points = {}
+    points, guessed = {}, []
     for task in tasks:
         own = finished_runs(store, model, task, recipe, PROCEDURES[:1])
         scores = known_layer_scores(store, model, task)
@@ -57,19 +63,38 @@ def load_points(
         found = curves[curves["strategy"] == strategy]
         if not found.empty:
             points[task.id] = found
-    return points
+            guessed += [task.id] if hardly_learned(found, known_dev_labels(store, task)) else []
+    return points, guessed
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def load_threshold(drop_of: dict[str, int], labels: tuple[int | float, ...], metric: str) -> pd.DataFrame:
-    """How many layers go at each allowed loss, from runs (their keys) by how many layers they drop."""
+def load_threshold(drop_of: dict[str, int], _labels: tuple[int | float, ...], metric: str) -> pd.DataFrame:
+    """How many layers go at each allowed loss, from runs (their keys, which say what the labels are) by drop count."""
     predictions: dict[int, list[list[int | float]]] = {}
     for key, answers in predictions_of(ui.the_store(), list(drop_of)).items():
         predictions.setdefault(drop_of[key], []).append(answers)
-    return threshold.layers_within(predictions, labels, metric)
+    return threshold.layers_within(predictions, _labels, metric)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=32, show_spinner=False)
+def load_thresholds(
+    model: BaseModel, tasks: tuple[Task, ...], strategy: str, recipe: str, mark: tuple[Any, ...]
+) -> dict[str, pd.DataFrame]:
+    """By task how many layers go, where its true dev labels are known."""
+    tables = {}
+    for task in tasks:
+        labels = known_dev_labels(ui.the_store(), task)
+        if labels and (drop_of := runs_by_drop(model, task, strategy, recipe, mark)):
+            tables[task.id] = load_threshold(drop_of, labels, task.metric)
+    return tables
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def unread_tasks(tasks: tuple[Task, ...], mark: tuple[Any, ...]) -> list[Task]:
+    """Those whose data are here and whose dev labels have not been read."""
+    return [task for task in tasks if not task.unfetched and known_dev_labels(ui.the_store(), task) is None]
+
+
 def runs_by_drop(model: BaseModel, task: Task, strategy: str, recipe: str, mark: tuple[Any, ...]) -> dict[str, int]:
     """How many layers each finished run of a strategy drops, of few seeds; empty without the whole model and a cut."""
     store, total = ui.the_store(), model.num_hidden_layers
@@ -91,7 +116,22 @@ def runs_by_drop(model: BaseModel, task: Task, strategy: str, recipe: str, mark:
 # =============================================================================
 
 
-def loss_table(table: pd.DataFrame, titles: dict[str, str]) -> None:
+def row_names(table: pd.DataFrame) -> list[str]:
+    """Such as "sst2.3"."""
+    return [f"{task}.{count}" for task, count in zip(table["task"], table["drop_count"], strict=True)]
+
+
+def ways_on(table: pd.DataFrame, of: Selection) -> list[Link]:
+    """To Explore with a selected cell."""
+    choice = st.session_state
+    rows = ui.records(table[of.has(row_names(table))])
+    if len(rows) != 1:
+        return []
+    on = "" if rows[0]["task"] == averages.AVERAGE else rows[0]["task"]
+    return [to_explore("Show on Explore", choice.model, choice.strategy, rows[0]["drop_count"], choice.recipe, on)]
+
+
+def loss_table(table: pd.DataFrame, titles: dict[str, str], of: Selection) -> None:
     """The map as a table, a row a task and drop count."""
     shown = pd.DataFrame(
         {
@@ -107,34 +147,39 @@ def loss_table(table: pd.DataFrame, titles: dict[str, str]) -> None:
     one_decimal = st.column_config.NumberColumn(format="%.1f")
     config: dict[str, Any] = dict.fromkeys(("points lost", "from", "to", "score × 100"), one_decimal)
     config |= {"task": st.column_config.TextColumn(pinned=True)}
-    st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", alt="What the map draws.")
+    selectable_table(of, shown, config, "What the map draws.", ways_on(table, of))
 
 
-def thresholds(model: BaseModel, tasks: list[Task], strategy: str, recipe: str, mark: tuple[Any, ...]) -> None:
-    """How many layers go at a loss of 1, 2 or 3 points, chosen on one half of dev and reported on the other."""
+def thresholds(
+    model: BaseModel, tasks: list[Task], strategy: str, recipe: str, mark: tuple[Any, ...], chosen: set[str]
+) -> None:
+    """How many layers go at a loss of 1, 2 or 3 points, chosen on one half of dev and reported on the other.
+
+    `chosen`: the tasks of which something is selected above; the others fade.
+    """
     st.subheader("How many layers go at a loss of 1, 2 or 3 points?", anchor=False)
     store, found = ui.the_store(), settings.from_environment()
-    tables = {}
-    for task in tasks:
-        labels = known_dev_labels(store, task)
-        if labels is None and not task.unfetched:
-            with ui.told(f"Reading the dev labels of {ui.plain(task.title)}, once") as report:
-                labels = dev_labels(store, found, task, report)
-        if labels and (drop_of := runs_by_drop(model, task, strategy, recipe, mark)):
-            tables[task.id] = load_threshold(drop_of, labels, task.metric)
+    for task in unread_tasks(tuple(tasks), mark):
+        with ui.told(f"Reading the dev labels of {ui.plain(task.title)}, once") as report:
+            dev_labels(store, found, task, report)
+        mark = change_mark(store)
+    tables = load_thresholds(model, tuple(tasks), strategy, recipe, mark)
     if not tables:
         st.info("This needs a cut and the whole model beside it, and the data of the task on this machine.")
         return
     titles = {task.id: task.title for task in tasks}
-    st.markdown(threshold.threshold_sentence(tables, titles, THRESHOLD_POINTS, model.num_hidden_layers))
-    if st.session_state.view == "Table":
-        threshold_table(tables, titles)
-    else:
-        st.caption("Line: what another half of the dev sentences would have chosen.")
-        ui.draw(
-            threshold_charts.threshold_chart(tables, titles, model.num_hidden_layers, ui.theme()),
-            threshold.threshold_sentence(tables, titles, THRESHOLD_POINTS, model.num_hidden_layers),
-        )
+    sentence = threshold.threshold_sentence(tables, titles, THRESHOLD_POINTS, model.num_hidden_layers)
+    st.markdown(sentence)
+    st.caption("Line: what another half of the dev sentences would have chosen.")
+    drawn = {
+        task: table.assign(opacity=FADED if chosen and task not in chosen else 1.0) for task, table in tables.items()
+    }
+    ui.draw_once(
+        lambda: threshold_charts.threshold_chart(drawn, titles, model.num_hidden_layers, ui.theme()),
+        sentence,
+        *("thresholds", model.id, model.revision, tuple(tables), strategy, recipe, mark, frozenset(chosen)),
+    )
+    threshold_table(tables, titles)
 
 
 def threshold_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> None:
@@ -164,16 +209,16 @@ def threshold_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> 
 st.title("Which tasks can bear it?", anchor=False)
 
 store, found = ui.the_store(), settings.from_environment()
-with st.container(horizontal=True, vertical_alignment="bottom"):
+with controls.row():
     model, strategy = controls.choose_model(), controls.choose_strategy()
     allowed = [count for count in drop_counts(strategy, model.num_hidden_layers) if count]
-    drop_count = controls.choose_drop(allowed, model.num_hidden_layers // 2, key="k")
+    drop_count = controls.choose_drop(allowed, model.num_hidden_layers // 2)
     recipe = controls.choose_recipe()
 
 mark = change_mark(store)
 every = {name: find_task(store, found, name) for name in known_tasks(store)}
 titles = {name: task.title for name, task in every.items()}
-measured = load_points(model, tuple(every.values()), strategy, recipe, mark)
+measured, hardly = load_points(model, tuple(every.values()), strategy, recipe, mark)
 chosen = st.multiselect(
     "Tasks",
     list(every),
@@ -185,6 +230,10 @@ chosen = st.multiselect(
 points = {task: measured[task] for task in chosen if task in measured}
 table = averages.losses(points)
 st.markdown(f"##### {averages.loss_sentence(table, titles, strategy, drop_count, model.num_hidden_layers)}")
+if points:
+    sources = {source for found in points.values() for names in found["sources"] for source in names}
+    here = table[(table["drop_count"] == drop_count) & table["loss"].notna()]
+    ui.badges(sources, int(here["seeds"].min()) if len(here) else None)
 paper = ", ".join(titles[task] for task in PAPER_AVERAGE)
 if set(chosen) == set(PAPER_AVERAGE) and len(points) == len(chosen):
     st.caption("These are the seven tasks of the paper's GLUE average.")
@@ -195,7 +244,7 @@ if unmeasured := [titles[task] for task in chosen if task not in measured]:
         f"Not measured with strategy {strategy} and recipe {recipe}: {ui.plain(', '.join(unmeasured))}. Explore runs "
         "them one by one; `python -m pmb sweep --task …` runs every drop count."
     )
-if guessed := [titles[task] for task in points if hardly_learned(points[task], known_dev_labels(store, every[task]))]:
+if guessed := [titles[task] for task in points if task in hardly]:
     st.caption(
         f"On {ui.plain(', '.join(guessed))} the whole model itself is not clearly better than one answer given to all: "
         "losses there say little."
@@ -204,12 +253,25 @@ drawn = table[(table["drop_count"] > 0) & table["loss"].notna()]
 if drawn.empty:
     st.info("Nothing can be compared yet: a cut needs the whole model beside it.")
 else:
-    if controls.wants_table():
-        loss_table(table, titles)
-    else:
-        st.markdown("**Points lost against the whole model**")
-        st.caption("Coloured and bold: the 95 % interval leaves out 0. Pale: no clear difference from the whole model.")
-        ui.draw(loss_charts.loss_map(table, titles, ui.theme()), loss_charts.loss_alt_text(table, titles))
-    thresholds(model, [every[task] for task in points], strategy, recipe, mark)
+    cuts = table[table["drop_count"] > 0].reset_index(drop=True)
+    selected = selection(row_names(cuts))
+    st.markdown("**Points lost against the whole model**")
+    st.caption("Coloured and bold: the 95 % interval leaves out 0. Pale: no clear difference from the whole model.")
+    ui.draw_once(
+        lambda: loss_charts.loss_map(cuts.assign(opacity=selected.opacity(row_names(cuts))), titles, ui.theme()),
+        loss_charts.loss_alt_text(cuts, titles),
+        *("losses", model.id, model.revision, tuple(points), strategy, recipe, mark, selected.chosen),
+    )
+    loss_table(cuts, titles, selected)
+    faded_but = {task for task, has in zip(cuts["task"], selected.has(row_names(cuts)), strict=True) if has}
+    thresholds(model, [every[task] for task in points], strategy, recipe, mark, faded_but - {averages.AVERAGE})
     with st.expander("How this was measured", icon=":material/info:"):
-        st.markdown(METHOD.format(recipe=recipe, paper=paper, splits=threshold.SPLITS, seeds=THRESHOLD_SEEDS))
+        st.markdown(
+            METHOD.format(
+                recipe=recipe,
+                paper=paper,
+                splits=threshold.SPLITS,
+                seeds=THRESHOLD_SEEDS,
+                sources=summary.source_words(points.values()),
+            )
+        )

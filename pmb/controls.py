@@ -9,16 +9,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pmb import settings, ui
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.lab.sources import find_model, find_task, known_models, known_tasks
+from pmb.selection import PARAMETER
+from pmb.spec import PROCEDURES
 from pmb.strategies import STRATEGIES
 
 DEFAULT_RECIPE = "standard"
-PIXELS = 170  # two fit beside each other on a phone
+PIXELS = 154  # two fit beside each other on a phone
+ROW_GAP = 14  # pixels
 MOST_BUTTONS = 7  # so many drop counts fit beside each other on a phone
 DROP_HELP = (
     "How many layers go; 0 is the whole model. The alternates reach half the layers; symmetric keeps equal ends, so "
@@ -26,7 +30,8 @@ DROP_HELP = (
 )
 
 
-SHARED = ("model", "task", "strategy", "recipe", "view")
+SHARED = ("model", "task", "strategy", "k", "recipe", "procedure")  # from page to page
+OPTIONS = {"strategy": tuple(STRATEGIES), "recipe": tuple(RECIPES), "procedure": tuple(PROCEDURES)}
 
 
 def carry_over(page: str) -> None:
@@ -37,15 +42,27 @@ def carry_over(page: str) -> None:
     state = st.session_state
     if state.setdefault("page", page) != page:
         state.page = page
-        for key, value in state.get("chosen", {}).items():
-            if key not in st.query_params:
+        for key in SHARED:
+            value = _of_address(key) if key in st.query_params else state.get("chosen", {}).get(key)
+            if value is not None:
                 state[key] = value
+        if not st.query_params and (selected := state.get("selections", {}).get(page)):
+            st.query_params[PARAMETER] = selected
+
+
+def _of_address(key: str) -> str | int | None:
+    """What the address says, where it can be; Streamlit reads it by itself for a session's first page alone."""
+    said = st.query_params[key]
+    if key == "k":
+        return int(said) if said.isdecimal() and len(said) < 4 else None
+    return said if said in OPTIONS.get(key, (said,)) else None
 
 
 def remember() -> None:
     """Keep what is chosen now, for `carry_over`."""
     state = st.session_state
     state.chosen = state.get("chosen", {}) | {key: state[key] for key in SHARED if key in state}
+    state.setdefault("selections", {})[state.page] = st.query_params.get_all(PARAMETER)
 
 
 def choose_model() -> BaseModel:
@@ -92,13 +109,32 @@ def choose_strategy() -> str:
     )
 
 
-def choose_drop(allowed: Sequence[int], first: int, key: str = "drop") -> int:
-    """The drop count: a row of buttons where they fit a phone, else a list; the last one where `first` is none."""
-    first = first if first in allowed else allowed[-1]
-    how: dict[str, Any] = {"key": key, "bind": "query-params", "help": DROP_HELP}
-    if len(allowed) <= MOST_BUTTONS:
-        return st.segmented_control("Drop count", allowed, default=first, required=True, **how)
-    return st.selectbox("Drop count", allowed, index=allowed.index(first), width=PIXELS, **how)
+def choose_drop(allowed: Sequence[int], first: int) -> int:
+    """The drop count: a row of buttons where they fit a phone, else a list; the last one where `first` is none.
+
+    What was chosen with another strategy or model, or on another page, becomes the nearest that is possible here.
+    """
+    state, first = st.session_state, first if first in allowed else allowed[-1]
+    before = state.get("k")
+    if isinstance(before, int) and before not in allowed:
+        state["k"] = min(allowed, key=lambda count: abs(count - before))
+    how: dict[str, Any] = {"key": "k", "bind": "query-params"}
+    if len(allowed) > MOST_BUTTONS:
+        return st.selectbox("Drop count", allowed, index=allowed.index(first), width=PIXELS, help=DROP_HELP, **how)
+    # Buttons are lower than boxes: a label of its own stands level with theirs, and the buttons in the middle.
+    with st.container(width="content", gap=8):
+        st.markdown(":small[Drop count]", help=DROP_HELP)
+        with st.container(width="content", gap=3):
+            chosen = st.segmented_control(
+                "Drop count", allowed, default=first, required=True, label_visibility="collapsed", **how
+            )
+            st.space(1)
+    return chosen
+
+
+def row() -> DeltaGenerator:
+    """The row of a page's controls; Explore's stand in one line beside the sidebar at 1440 pixels."""
+    return st.container(horizontal=True, vertical_alignment="bottom", gap=ROW_GAP)
 
 
 def choose_recipe() -> str:
@@ -114,15 +150,12 @@ def choose_recipe() -> str:
     )
 
 
-def wants_table() -> bool:
-    """Whether what a page draws is to be shown as a table."""
-    view = st.segmented_control(
-        "View",
-        ["Chart", "Table"],
-        default="Chart",
-        required=True,
-        key="view",
-        label_visibility="collapsed",
+def choose_procedure() -> str:
+    """One of the procedures."""
+    return st.selectbox(
+        "Procedure",
+        list(PROCEDURES),
+        key="procedure",
         bind="query-params",
+        help="Cut and fine-tune; or fine-tune the whole model, cut it and fine-tune again.",
     )
-    return view == "Table"

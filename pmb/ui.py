@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Literal
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -17,12 +17,22 @@ from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, PmbError
+from pmb.insight.summary import SOURCES
 from pmb.lab.listing import count_states
 from pmb.lab.store import Row, Store, list_runs, open_store
 from pmb.spec import Progress, Report, progress_count
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits
 MARKDOWN = "\\`*_{}[]()<>#+!|~$:"
+SOURCE_BADGES: dict[str, tuple[str, Literal["gray", "blue"], str]] = {
+    "measured": (":material/computer:", "blue", "These runs went on this machine, or on one that shares its store."),
+    "shipped": (
+        ":material/inventory_2:",
+        "gray",
+        "Runs on another machine, which 'How this was measured' names.",
+    ),
+}
+ONE_SEED = "Other seeds may give other scores: the interval is over the dev examples alone. Add seeds on Explore."
 IDLE_SECONDS = 5.0  # otherwise: somebody else may have asked for a run
 
 
@@ -75,6 +85,19 @@ def theme() -> Theme:
 def draw(chart: alt.TopLevelMixin, alt_text: str, width: Literal["stretch", "content"] = "stretch") -> None:
     """A chart as it is: Altair's own check against its schema takes as long as the rest of a click; tests do it."""
     st.vega_lite_chart(chart.to_dict(validate=False), theme=None, alt=alt_text, width=width)
+
+
+def draw_once(build: Callable[[], alt.TopLevelMixin], alt_text: str, *of: Hashable) -> None:
+    """A chart that is built when what it shows is new: building takes longer than all else that a click does.
+
+    `of`: all that the chart depends on, but for the theme; its first part names the chart.
+    """
+    st.vega_lite_chart(_specification((*of, theme().background), build), theme=None, alt=alt_text, width="stretch")
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _specification(of: tuple[Hashable, ...], _build: Callable[[], alt.TopLevelMixin]) -> dict[str, Any]:
+    return _build().to_dict(validate=False)
 
 
 def look() -> None:
@@ -140,6 +163,16 @@ def clock(seconds: float) -> str:
     """Seconds as minutes and seconds, 1:05."""
     whole = max(0, round(seconds))
     return f"{whole // 60}:{whole % 60:02d}"
+
+
+def badges(sources: Iterable[str], seeds: int | None = None) -> None:
+    """Where the numbers of a page come from, and that a score is of a single seed, where it is."""
+    with st.container(horizontal=True, gap="xsmall"):
+        for source in sorted(set(sources)):
+            icon, colour, meaning = SOURCE_BADGES[source]
+            st.badge(SOURCES[source], icon=icon, color=colour, help=meaning)
+        if seeds == 1:
+            st.badge("1 seed", icon=":material/looks_one:", color="orange", help=ONE_SEED)
 
 
 def layers(indices: tuple[int, ...] | list[int]) -> str:

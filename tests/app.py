@@ -40,12 +40,18 @@ def fill(store: Store, seeds: int = 3) -> None:
 
 
 def opened(page: str = "", **query: str) -> AppTest:
-    """A page with this query, opened by its file's name without `_page`; the first page where none is named."""
+    """A page with this query, opened by its file's name without `_page`; the first page where none is named.
+
+    AppTest comes to every page by way of Explore, whose drop count goes along: half the layers where none is asked for.
+    """
+    query = {"k": "3"} | query if page else query
     app = AppTest.from_file(str(REPOSITORY / "streamlit_app.py"), default_timeout=30)
     for name, value in query.items():
         app.query_params[name] = [value]
     app.run()
     if page:
+        for name, value in query.items():  # Explore has taken out what it does not know
+            app.query_params[name] = [value]
         app.switch_page(f"pages/{page}_page.py").run()
     assert not app.exception, app.exception
     return app

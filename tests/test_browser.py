@@ -27,8 +27,8 @@ pytestmark = [
 
 OUTPUT = REPOSITORY / "test-output"
 # The quickest real run: one layer of six stays. Another cut for the walk with a closed tab.
-QUICK = "/?recipe=quick&strategy=bottom&drop=5"
-OTHER = "/?recipe=quick&strategy=top&drop=5"
+QUICK = "/?recipe=quick&strategy=bottom&k=5"
+OTHER = "/?recipe=quick&strategy=top&k=5"
 # Below a page's address Streamlit's front end tries two addresses of its server before it finds the right ones.
 TRIED = re.compile(r"/runs/_stcore/(health|host-config)$")
 RUN_MILLISECONDS = 240_000
@@ -103,7 +103,7 @@ def test_pick_run_progress_result_again_and_come_back(dashboard: str, browser: B
     # Pick: a real click on another drop count changes the sentence and the address.
     page.get_by_role("radio", name="3", exact=True).click()
     expect(page.get_by_text("Dropping 3 of 6 layers by top keeps")).to_be_visible()
-    assert "drop=3" in page.url
+    assert "k=3" in page.url
 
     # Run: progress moves, the result comes without a reload.
     page.goto(dashboard + QUICK)

@@ -47,8 +47,6 @@ def test_two_are_compared(two: Store) -> None:
     pairs = app.dataframe[0].value
     assert list(pairs["only A right"]) == [0, 0]
     assert len(app.get("vega_lite_chart")) == 3
-    app.button_group(key="view").set_value("Table")
-    rerun(app)
     assert len(app.dataframe) == 4
 
 

@@ -63,7 +63,7 @@ def test_three_seeds_are_three_charts_or_a_table(scored: Store) -> None:
     assert len(app.get("vega_lite_chart")) == 3
     assert "measured here, on test device" in words(app)
     assert app.button(key="measure").label == "Add two seeds"
-    table = opened("layers", view="Table").dataframe[0].value
+    table = opened("layers").dataframe[0].value
     assert list(table["layer"]) == ["emb.", "0", "1", "2", "3", "4", "5"]
     assert list(table["fine-tuned × 100"].round(1))[::6] == [50.0, 80.4]
     assert set(table["seeds"]) == {3}
@@ -80,7 +80,7 @@ def test_two_models_stand_beside_each_other_by_link(scored: Store) -> None:
     assert "Models of different depth are matched by this number" in said
     drawn = [str(chart.proto) for chart in app.get("vega_lite_chart")]
     assert ["XLNet base" in text for text in drawn] == [False, True, True]  # its contribution is not known
-    assert len(opened("layers", beside="xlnet-base-cased", view="Table").dataframe[0].value) == 7 + 13
+    assert len(opened("layers", beside="xlnet-base-cased").dataframe[0].value) == 7 + 13
 
 
 def test_a_model_beside_itself_is_one_model(scored: Store) -> None:
@@ -94,7 +94,7 @@ def test_nonsense_beside_is_one_message(scored: Store, beside: str) -> None:
     assert f"Unknown model {beside!r}" in said
 
 
-@pytest.mark.parametrize("query", [{"recipe": "x"}, {"view": "7"}, {"beside": "", "model": ""}])
+@pytest.mark.parametrize("query", [{"recipe": "x"}, {"select": "7"}, {"beside": "", "model": ""}])
 def test_nonsense_in_the_address_falls_back_to_something_true(scored: Store, query: dict[str, str]) -> None:
     assert "layer" in words(opened("layers", **query))
 

@@ -91,7 +91,7 @@ def test_two_more_seeds_are_the_next_free_ones(scored: Store) -> None:
 
 def test_the_address_chooses_what_is_shown(scored: Store) -> None:
     fill(scored)
-    app = opened(strategy="bottom", drop="3", view="Table")
+    app = opened(strategy="bottom", k="3")
     assert app.selectbox(key="strategy").value == "bottom"
     assert "has not been measured" in words(app)
     assert len(app.dataframe) == 1
@@ -101,11 +101,11 @@ def test_the_address_chooses_what_is_shown(scored: Store) -> None:
     "query",
     [
         {"strategy": "nonsense"},
-        {"drop": "99"},
-        {"drop": "x"},
+        {"k": "99"},
+        {"k": "x"},
         {"model": "<b>x</b>", "task": "'; DROP TABLE runs"},
-        {"strategy": "symmetric", "drop": "3"},
-        {"recipe": "", "view": "7"},
+        {"strategy": "symmetric", "k": "3"},
+        {"recipe": "", "procedure": "7", "select": "<b>.99"},
     ],
 )
 def test_nonsense_in_the_address_falls_back_to_something_true(scored: Store, query: dict[str, str]) -> None:
@@ -117,8 +117,8 @@ def test_nonsense_in_the_address_falls_back_to_something_true(scored: Store, que
 def test_every_strategy_can_be_chosen_at_its_greatest_drop_count(scored: Store, strategy: str) -> None:
     app = opened(strategy=strategy)
     assert app.selectbox(key="strategy").value == strategy
-    last = app.button_group(key="drop").options[-1]
-    app.button_group(key="drop").set_value([int(last.content if hasattr(last, "content") else last)]).run()
+    last = app.button_group(key="k").options[-1]
+    app.button_group(key="k").set_value([int(last.content if hasattr(last, "content") else last)]).run()
     assert not app.exception
 
 
@@ -243,14 +243,14 @@ def test_other_models_stand_beside_the_cuts_and_those_not_measured_can_be_run(
 
 
 def test_many_drop_counts_are_a_list_and_the_choice_outlives_a_change_of_model(scored: Store) -> None:
-    app = opened(model="bert-base-uncased", drop="5")
-    assert app.selectbox(key="drop").value == 5
+    app = opened(model="bert-base-uncased", k="5")
+    assert app.selectbox(key="k").value == 5
     app.selectbox(key="model").set_value("minilm-l6")
     rerun(app)
-    assert app.button_group(key="drop").value in range(6)
+    assert app.button_group(key="k").value == 5
     app.selectbox(key="model").set_value("bert-large-uncased")
     rerun(app)
-    assert len(app.selectbox(key="drop").options) == 24
+    assert len(app.selectbox(key="k").options) == 24
 
 
 def test_tasks_without_results_says_so(scored: Store) -> None:
@@ -278,7 +278,7 @@ def test_tasks_averages_over_the_papers_tasks_that_are_measured_and_over_a_choic
 def test_tasks_with_all_seven_is_the_papers_average_and_is_a_table_too(scored: Store) -> None:
     for task in PAPER_AVERAGE:
         finish_task(scored, task, {0: 0.90, 2: 0.86}, seeds=1)
-    app = opened("tasks", k="2", view="Table")
+    app = opened("tasks", k="2")
     assert "the seven tasks of the paper's GLUE average" in words(app)
     assert "4.0 points (1 seed, so no interval) on average over 7 tasks" in words(app)
     shown = app.dataframe[0].value
@@ -291,6 +291,6 @@ def test_tasks_says_how_many_layers_go_on_sentences_that_no_choice_was_made_on(s
     said = words(opened("tasks"))
     assert "At a loss of at most 2 points, of 6 layers go: SST-2 3." in said
     finish_task(scored, "rte", {0: 0.60, 3: 0.58})  # whose dev labels are neither known nor here
-    app = opened("tasks", view="Table")
+    app = opened("tasks")
     assert len(app.dataframe) == 2
     assert set(app.dataframe[1].value["task"]) == {"SST-2"}

@@ -52,7 +52,7 @@ def test_shipped_results_fill_the_ledger(scored: Store, monkeypatch: pytest.Monk
     assert len(ledger) == 10
     assert ledger["verdict"].isin(["holds", "does not hold", "within noise", "not measured"]).all()
     assert (ledger.loc[ledger["verdict"] != "not measured", "measured"].str.len() > 20).all()
-    published, measured = app.dataframe[1].value, app.dataframe[2].value
+    published, measured = (table.value.set_index("strategy") for table in app.dataframe[1:3])
     assert published["6 dropped"].round(1)["bottom"] == 15.9
     assert list(measured.columns) == [f"{count} dropped" for count in range(1, 6)]
 

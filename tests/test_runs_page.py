@@ -198,7 +198,7 @@ def test_the_first_visit_has_four_steps_and_does_not_come_back(scored: Store, mo
     assert "4 of 4" in words(app)
     click(app, "tour_leave")
     assert "of 4]" not in words(app)
-    assert "of 4]" not in words(opened(drop="3"))  # a link
+    assert "of 4]" not in words(opened(k="3"))  # a link
     monkeypatch.setattr(type(st.context), "cookies", property(lambda _: {guide.COOKIE: "1"}))
     app = opened()
     assert "of 4]" not in words(app)

@@ -208,3 +208,9 @@ def test_the_shipped_predictions_and_dev_labels_give_the_shipped_scores(settings
     assert {len(peak["kept_layers"]) for peak in peaks} == set(range(1, 7))
     assert all(peak["source"] == "shipped" and peak["idle_megabytes"] < peak["peak_megabytes"] for peak in peaks)
     shipped.close()
+
+
+def test_whether_anything_has_changed_is_answered_by_an_index(store: Store) -> None:
+    query = "EXPLAIN QUERY PLAN SELECT count(*), max(finished_at) FROM runs WHERE state = 'done'"
+    with store.connect() as connection:
+        assert "COVERING INDEX runs_by_end" in str(connection.exec_driver_sql(query).all())

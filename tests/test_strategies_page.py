@@ -8,7 +8,7 @@ from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.lab.plan import plan_kept, scores_identity, spec_of
 from pmb.lab.store import Store, list_runs, save_layer_scores
-from tests.app import STANDARD, WHOLE, click, fill, finish, opened, rerun, words
+from tests.app import STANDARD, WHOLE, click, fill, finish, opened, words
 from tests.conftest import spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -41,8 +41,6 @@ def test_a_winner_is_named_only_where_it_is_clear(scored: Store) -> None:
     assert "Symmetric cannot drop 3 of 6 layers" in said
     assert "Queue it" not in "".join(button.label for button in app.button)
     assert len(app.get("vega_lite_chart")) == 1
-    app.button_group(key="view").set_value("Table")
-    rerun(app)
     table = app.dataframe[0].value.set_index("strategy")
     assert table["not clearly worse"].to_dict() == {
         "top": True,

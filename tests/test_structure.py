@@ -33,6 +33,8 @@ DRAWS = (
     "guide.py",
     "run_details.py",
     "your_table.py",
+    "selection.py",
+    "cut_runs.py",
     "streamlit_app.py",
     "page_server.py",
 )  # with pages/, what may import streamlit

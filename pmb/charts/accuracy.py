@@ -7,55 +7,59 @@ from typing import Any, Literal
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import DASHES, NAMES, SHAPES, Theme, rows
+from pmb.charts.line_ends import Box, line_ends
+from pmb.charts.style import DASHES, FADED, NAMES, OPACITY, SHAPES, Theme, layered, legend, rows
 from pmb.insight.metrics import metric_of, sentence_case, shown
+from pmb.insight.summary import EXAMPLES, SEEDS, SOURCES
 
 HEIGHT = 340
-FADED = 0.45
-OPACITY = alt.Opacity("opacity:Q", scale=None, legend=None)
+NARROW_PIXELS, WHOLE_PIXELS = 300, 75  # the plot on a phone, the words "whole model"
+BEHIND = 0.45  # the opacity of what is not chosen
+BESIDE = 0.05  # layers between neighbours at one depth, whose intervals would lie on each other
+ROOM_FOR_NAMES = 0.28  # of the axis, left of the first depth
 
 
 def accuracy_by_depth(
     points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_count: int, theme: Theme
 ) -> alt.LayerChart:
-    """Lines of mean accuracy over the layers kept; band for the chosen strategy, whiskers of its chosen point.
+    """Lines of mean accuracy over the layers kept, named at their ends, each point with its interval.
 
-    `points`: from `insight.summary.curves`; `baselines`: configurations of other models, with `number` and `title`.
+    The chosen strategy has a band where its intervals are over seeds: a single seed has none. `points`: from
+    `insight.summary.curves`, and `selected` where rows are; `baselines`: configurations of other models, with
+    `number` and `title`.
     """
     data = _plain(points)
-    data["opacity"] = _faded(data["strategy"] == strategy)
+    own, cuts = data["strategy"] == strategy, data["drop_count"] > 0
+    lines = data[data["strategy"].isin(data[cuts]["strategy"])].assign(opacity=_line_opacity(data, own))
+    data["opacity"] = _opacity(data, own)
     others = _others(baselines)
     total = int(data["num_hidden_layers"].iloc[0])
-    chosen = data["strategy"] == strategy
-    span = (
-        float(min([data["low"].min(), *others["low"]])),
-        float(max([data["high"].max(), *others["high"]])),
+    domain = _padded(data["low"].min(), data["high"].max(), *others["low"], *others["high"])
+    depths = [1 - ROOM_FOR_NAMES * (total - 0.7), total + 0.3]
+    x = alt.X("place:Q", title="layers kept", axis=_axis(values=list(range(1, total + 1)), format="d")).scale(
+        domain=depths, nice=False, zero=False
     )
-    x = alt.X("depth:Q", title="layers kept", axis=_axis(values=list(range(1, total + 1)), format="d")).scale(
-        domain=[0.5, total + 0.3], nice=False, zero=False
-    )
-    y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=_padded(span), nice=False, zero=False)
-    marks = {"color": _colour(theme), "detail": alt.Detail("strategy:N")}
-    lines = (
-        alt.Chart(rows(data)).mark_line(strokeWidth=2).encode(x=x, y=y, strokeDash=_dash(), opacity=OPACITY, **marks)
-    )
-    dots = (
-        alt.Chart(rows(data))
-        .mark_point(filled=True, size=55, opacity=1)
-        .encode(x=x, y=y, shape=_shape(), opacity=OPACITY, tooltip=_tooltip(data), **marks)
-    )
-    band = (
-        alt.Chart(rows(data[chosen])).mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high"), **marks)
-    )
+    y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=domain, nice=False, zero=False)
+    marks = {"color": _colour(theme, None), "detail": alt.Detail("strategy:N")}
+    per_pixel = ((depths[1] - depths[0]) / NARROW_PIXELS, (domain[1] - domain[0]) / HEIGHT)
+    whole = [
+        Box(depths[0] / per_pixel[0], depths[0] / per_pixel[0] + WHOLE_PIXELS, score, score + 18)
+        for score in data[~cuts]["mean"].head(1) / per_pixel[1]
+    ]
     layers = [
-        band,
-        _whole_rule(data, theme, "left"),
-        lines,
-        dots,
-        *_picked(data[chosen & (data["drop_count"] == drop_count)], x, theme),
+        *_bands(data[own], x, marks),
+        *_whole_rule(data, theme, "left"),
+        *_whiskers(data[cuts & (~own | data["selected"])], x, marks),
+        alt.Chart(rows(lines)).mark_line(strokeWidth=2).encode(x=x, y=y, strokeDash=_dash(), opacity=OPACITY, **marks),
+        alt.Chart(rows(data[cuts]))
+        .mark_point(filled=True, size=55, opacity=1)
+        .encode(x=x, y=y, shape=_shape(None), opacity=OPACITY, tooltip=_tooltip(data), **marks),
+        _whole_point(data, x, y, theme),
+        *_picked(data[own & (data["drop_count"] == drop_count)], x, theme),
+        *(chart.encode(x=x, y=y) for chart in line_ends(data[cuts], whole, per_pixel, theme)),
         *(_beside(others, x, theme) if len(others) else []),
     ]
-    return _finished(_layered(*layers))
+    return layered(*layers, height=HEIGHT)
 
 
 def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, theme: Theme) -> alt.LayerChart:
@@ -64,33 +68,35 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
     `points`: as above with the columns `speedup`, `speedup_low`, `speedup_high`, `front`.
     """
     data = _plain(points)
-    data["opacity"] = _faded(data["front"])
-    unique = data.drop_duplicates("kept")
+    data["opacity"] = _opacity(data, data["front"])
+    cuts = data["drop_count"] > 0
     x = alt.X("speedup:Q", title="speed-up over the whole model (times)", axis=_axis(format=".1f", tickCount=6)).scale(
         domain=[0.8, float(data["speedup"].max()) * 1.08], nice=False, zero=False
     )
-    span = (float(data["low"].min()), float(data["high"].max()))
-    y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=_padded(span), nice=False, zero=False)
-    front = unique[unique["front"]].sort_values("speedup")
+    domain = _padded(data["low"].min(), data["high"].max())
+    y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=domain, nice=False, zero=False)
+    front = data[data["front"]].drop_duplicates("kept").sort_values("speedup")
     line = (
         alt.Chart(rows(front))
         .mark_line(color=theme.muted, strokeWidth=1.5)
         .encode(x=x, y=y, order=alt.Order("speedup:Q"))
     )
+    colour = _colour(theme, legend(3))
     dots = (
-        alt.Chart(rows(data))
+        alt.Chart(rows(data[cuts]))
         .mark_point(filled=True, size=60)
-        .encode(
-            x=x,
-            y=y,
-            color=_colour(theme),
-            shape=_shape(),
-            opacity=OPACITY,
-            tooltip=_tooltip(data),
-        )
+        .encode(x=x, y=y, color=colour, shape=_shape(legend(3)), opacity=OPACITY, tooltip=_tooltip(data))
     )
     chosen = data[(data["strategy"] == strategy) & (data["drop_count"] == drop_count)]
-    return _finished(_layered(_whole_rule(data, theme, "right"), line, dots, *_picked(chosen, x, theme)))
+    return layered(
+        *_whole_rule(data, theme, "right"),
+        line,
+        *_whiskers(data[cuts & data["selected"]], x, {"color": colour}),
+        dots,
+        _whole_point(data, x, y, theme),
+        *_picked(chosen, x, theme),
+        height=HEIGHT,
+    )
 
 
 def _score_title(points: pd.DataFrame) -> str:
@@ -132,33 +138,41 @@ def speed_alt_text(points: pd.DataFrame) -> str:
     )
 
 
+COLUMNS = (
+    "strategy",
+    "name",
+    "kept",
+    "n",
+    "over",
+    "source",
+    "metric",
+    "depth",
+    "place",
+    "drop_count",
+    "num_hidden_layers",
+    "mean",
+    "low",
+    "high",
+    "selected",
+)
+
+
 def _plain(points: pd.DataFrame) -> pd.DataFrame:
-    """What the browser needs, with readable names."""
-    data = points.copy()
+    """What the browser needs, with readable names; `place` is the depth, cuts of one depth beside each other."""
+    data = points.assign(selected=points["selected"]) if "selected" in points else points.assign(selected=False)
     data["name"] = data["strategy"].str.replace("-", " ")
     data["kept"] = data["kept_layers"].map(lambda kept: " ".join(map(str, kept)))
     data["n"] = data["seeds"].map(len)
+    data["source"] = data["sources"].map(lambda sources: ", ".join(SOURCES[source] for source in sources))
+    beside = BESIDE * (data["name"].map(NAMES.index) - (len(NAMES) - 1) / 2)
+    data["place"] = data["depth"] + beside.where(data["drop_count"] > 0, 0.0)
     for name in ("mean", "low", "high"):
         data[name] = 100 * data[name]
     data["metric"] = data["metric"].map(lambda metric: metric_of(metric).label)
-    columns = [
-        "strategy",
-        "name",
-        "kept",
-        "n",
-        "metric",
-        "depth",
-        "drop_count",
-        "num_hidden_layers",
-        "mean",
-        "low",
-        "high",
-    ]
-    more = [c for c in ("speedup", "speedup_low", "speedup_high", "front") if c in data]
-    return data[columns + more]
+    return data[[*COLUMNS, *(c for c in ("speedup", "speedup_low", "speedup_high", "front") if c in data)]]
 
 
-OTHER_COLUMNS = ("number", "title", "depth", "mean", "low", "high", "n", "parameters")
+OTHER_COLUMNS = ("number", "title", "place", "mean", "low", "high", "n", "parameters")
 
 
 def _others(baselines: pd.DataFrame) -> pd.DataFrame:
@@ -166,6 +180,7 @@ def _others(baselines: pd.DataFrame) -> pd.DataFrame:
     if baselines.empty:
         return pd.DataFrame(columns=list(OTHER_COLUMNS))
     data = baselines.assign(n=baselines["seeds"].map(len), parameters=baselines["parameters"] / 1e6)
+    data["place"] = data["depth"]
     for name in ("mean", "low", "high"):
         data[name] = 100 * data[name]
     return data[list(OTHER_COLUMNS)]
@@ -197,51 +212,95 @@ def _beside(others: pd.DataFrame, x: alt.X, theme: Theme) -> list[alt.Chart]:
     ]
 
 
-def _padded(span: tuple[float, float]) -> list[float]:
-    room = 0.06 * (span[1] - span[0] or 10)
-    return [span[0] - room, span[1] + room]
+def _padded(*ends: float) -> list[float]:
+    low, high = float(min(ends)), float(max(ends))
+    room = 0.06 * (high - low or 10)
+    return [low - room, high + room]
 
 
 def _axis(**more: Any) -> alt.Axis:
     return alt.Axis(grid=False, labelFontSize=12, titleFontSize=12, titleFontWeight="normal", **more)
 
 
-def _colour(theme: Theme) -> alt.Color:
-    scale = alt.Scale(domain=list(NAMES), range=list(theme.colours))
-    return alt.Color("name:N", scale=scale, legend=_legend())
+def _colour(theme: Theme, below: alt.Legend | None) -> alt.Color:
+    return alt.Color("name:N", scale=alt.Scale(domain=list(NAMES), range=list(theme.colours)), legend=below)
 
 
 def _dash() -> alt.StrokeDash:
-    return alt.StrokeDash("name:N", scale=alt.Scale(domain=list(NAMES), range=list(DASHES)), legend=_legend())
+    return alt.StrokeDash("name:N", scale=alt.Scale(domain=list(NAMES), range=list(DASHES)), legend=None)
 
 
-def _shape() -> alt.Shape:
-    return alt.Shape("name:N", scale=alt.Scale(domain=list(NAMES), range=list(SHAPES)), legend=_legend())
+def _shape(below: alt.Legend | None) -> alt.Shape:
+    return alt.Shape("name:N", scale=alt.Scale(domain=list(NAMES), range=list(SHAPES)), legend=below)
 
 
-def _legend() -> alt.Legend:
-    return alt.Legend(title=None, orient="bottom", columns=3, symbolSize=80, symbolOpacity=1, labelFontSize=12)
+def _behind(stands_out: pd.Series) -> pd.Series:
+    return stands_out.map({True: 1.0, False: BEHIND})
 
 
-def _faded(stands_out: pd.Series) -> pd.Series:
-    return stands_out.map({True: 1.0, False: FADED})
+def _opacity(data: pd.DataFrame, stands_out: pd.Series) -> pd.Series:
+    """The selected points stand out, or where nothing is selected the chosen ones."""
+    if not data["selected"].any():
+        return _behind(stands_out)
+    return data["selected"].map({True: 1.0, False: FADED})
 
 
-def _whole_rule(data: pd.DataFrame, theme: Theme, label_at: Literal["left", "right"]) -> alt.LayerChart:
+def _line_opacity(data: pd.DataFrame, own: pd.Series) -> pd.Series:
+    """A line stands out with any selected point of it, or where nothing is selected as the chosen strategy."""
+    if not data["selected"].any():
+        return _behind(own)
+    return data["strategy"].isin(data[data["selected"]]["strategy"]).map({True: 1.0, False: FADED})
+
+
+def _bands(own: pd.DataFrame, x: alt.X, marks: dict[str, Any]) -> list[alt.Chart]:
+    """The intervals over seeds as a band, broken where there is none."""
+    own = own.sort_values("depth")
+    over_seeds = own["over"] == SEEDS
+    band = own.assign(stretch=(~over_seeds).cumsum())[over_seeds]
+    if band.empty:
+        return []
+    base = alt.Chart(rows(band)).mark_area(opacity=0.18 * band["opacity"].max())
+    return [base.encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high"), color=marks["color"], detail=alt.Detail("stretch:N"))]
+
+
+def _whiskers(data: pd.DataFrame, x: alt.X, marks: dict[str, Any]) -> list[alt.Chart]:
+    """Thin intervals, dotted where they are over dev examples; behind the points, but for selected ones."""
+    data = data.assign(opacity=0.9 * data["opacity"] if data["selected"].any() else data["opacity"])
+    kinds = ((SEEDS, [1, 0]), (EXAMPLES, [2, 2]))
+    return [
+        alt.Chart(rows(data[data["over"] == over]))
+        .mark_rule(strokeWidth=1.2, strokeDash=dash)
+        .encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high"), opacity=OPACITY, **marks)
+        for over, dash in kinds
+        if (data["over"] == over).any()
+    ]
+
+
+def _whole_point(data: pd.DataFrame, x: alt.X, y: alt.Y, theme: Theme) -> alt.Chart:
+    """The whole model, which every strategy starts from, as one point of no strategy's colour."""
+    whole = data[data["drop_count"] == 0].head(1).assign(name="whole model")
+    return (
+        alt.Chart(rows(whole))
+        .mark_point(filled=True, size=60, opacity=1, color=theme.text)
+        .encode(x=x, y=y, tooltip=_tooltip(data))
+    )
+
+
+def _whole_rule(data: pd.DataFrame, theme: Theme, side: Literal["left", "right"]) -> list[alt.Chart]:
     """The whole model as a line over the whole width, with its name where no points are."""
     whole = data[data["drop_count"] == 0].head(1)
     rule = alt.Chart(rows(whole)).mark_rule(color=theme.muted, strokeDash=[3, 3]).encode(y=alt.Y("mean:Q"))
     label = alt.Chart(rows(whole)).mark_text(
         text="whole model",
-        align=label_at,
+        align=side,
         baseline="bottom",
-        dx=4 if label_at == "left" else -4,
+        dx=4 if side == "left" else -4,
         dy=-3,
         color=theme.muted,
         fontSize=12,
     )
-    edge = alt.value(0) if label_at == "left" else alt.value("width")
-    return _layered(rule, label.encode(y=alt.Y("mean:Q"), x=edge))
+    edge = alt.value(0) if side == "left" else alt.value("width")
+    return [rule, label.encode(y=alt.Y("mean:Q"), x=edge)]
 
 
 def _picked(chosen: pd.DataFrame, x: alt.X, theme: Theme) -> list[alt.Chart]:
@@ -260,19 +319,10 @@ def _tooltip(data: pd.DataFrame) -> list[alt.Tooltip]:
         alt.Tooltip("mean:Q", title=str(data["metric"].iloc[0]), format=".1f"),
         alt.Tooltip("low:Q", title="interval from", format=".1f"),
         alt.Tooltip("high:Q", title="interval to", format=".1f"),
+        alt.Tooltip("over:N", title="interval over"),
         alt.Tooltip("n:Q", title="seeds"),
+        alt.Tooltip("source:N", title="source"),
     ]
     if "speedup" in data:
         fields.append(alt.Tooltip("speedup:Q", title="speed-up (times)", format=".2f"))
     return fields
-
-
-def _layered(*charts: alt.Chart | alt.LayerChart) -> alt.LayerChart:
-    """`alt.layer` for charts without facets."""
-    layered = alt.layer(*charts)
-    assert isinstance(layered, alt.LayerChart)
-    return layered
-
-
-def _finished(chart: alt.LayerChart) -> alt.LayerChart:
-    return chart.properties(height=HEIGHT).configure_view(strokeWidth=0)

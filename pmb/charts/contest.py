@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import NAMES, SHAPES, Theme, rows
+from pmb.charts.style import NAMES, OPACITY, SHAPES, Theme, layered, opacity_of, rows
 
 ROW_PIXELS = 30
 AROUND_PIXELS = 50
@@ -15,7 +15,8 @@ LABEL_PIXELS = 92
 def contest_chart(table: pd.DataFrame, lines: dict[str, float], title: str, theme: Theme) -> alt.LayerChart:
     """A row a strategy, in their usual order.
 
-    `table`: from `insight.contest`; `lines`: scores of whole models by their names.
+    `table`: from `insight.contest`, with `opacity` where rows are selected; `lines`: scores of whole
+    models by their names.
     """
     data = table.assign(
         name=table["strategy"].str.replace("-", " "),
@@ -23,6 +24,7 @@ def contest_chart(table: pd.DataFrame, lines: dict[str, float], title: str, them
         score=100 * table["mean"],
         from_=100 * table["low"],
         to=100 * table["high"],
+        opacity=opacity_of(table),
     )
     names = [name for name in NAMES if name in set(data["name"])]
     at = [NAMES.index(name) for name in names]
@@ -49,7 +51,7 @@ def contest_chart(table: pd.DataFrame, lines: dict[str, float], title: str, them
     colour = alt.Color("name:N", legend=None).scale(domain=names, range=[theme.colours[i] for i in at])
     shape = alt.Shape("name:N", legend=None).scale(domain=names, range=[SHAPES[i] for i in at])
     base = alt.Chart(rows(data))
-    layers: list[alt.Chart | alt.LayerChart] = []
+    layers: list[alt.Chart] = []
     group = data[data["in_best_group"]]
     if group["seeds"].min() > 1 and group["kept_layers"].nunique() > 1:
         band = pd.DataFrame({"score": [group["score"].min()], "end": [group["score"].max()]})
@@ -62,12 +64,14 @@ def contest_chart(table: pd.DataFrame, lines: dict[str, float], title: str, them
         .encode(
             x=x, strokeDash=dash, tooltip=[alt.Tooltip("line:N", title="model"), alt.Tooltip("score:Q", format=".1f")]
         ),
-        base.mark_rule(strokeWidth=2).encode(x=alt.X("from_:Q", title=title), x2=alt.X2("to"), y=y, color=colour),
-        base.mark_point(filled=True, size=90, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
+        base.mark_rule(strokeWidth=2).encode(
+            x=alt.X("from_:Q", title=title), x2=alt.X2("to"), y=y, color=colour, opacity=OPACITY
+        ),
+        base.mark_point(filled=True, size=90).encode(
+            x=x, y=y, color=colour, shape=shape, opacity=OPACITY, tooltip=tooltip
+        ),
     ]
-    chart = alt.layer(*layers)
-    assert isinstance(chart, alt.LayerChart)
-    return chart.properties(height=ROW_PIXELS * len(names) + AROUND_PIXELS).configure_view(strokeWidth=0)
+    return layered(*layers, height=ROW_PIXELS * len(names) + AROUND_PIXELS)
 
 
 def contest_alt_text(table: pd.DataFrame, where: str) -> str:

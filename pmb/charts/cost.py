@@ -7,14 +7,17 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import Theme, rows
+from pmb.charts.style import FADED, OPACITY, Theme, layered, opacity_of, rows
 
 HEIGHT = 240
 MOST_TICKS = 12
 
 
 def speedup_chart(table: pd.DataFrame, name: str, num_hidden_layers: int, theme: Theme) -> alt.LayerChart:
-    """A speed-up with its spread; dashed what would be, were time in proportion to depth. `table`: `insight.cost`."""
+    """A speed-up with its spread; dashed what would be, were time in proportion to depth. `table`: `insight.cost`.
+
+    With `opacity` where rows are selected; so the other charts.
+    """
     measured = table[table[name].notna()]
     data = pd.DataFrame(
         {
@@ -22,6 +25,7 @@ def speedup_chart(table: pd.DataFrame, name: str, num_hidden_layers: int, theme:
             "ratio": measured[name],
             "low": measured[f"{name} low"],
             "high": measured[f"{name} high"],
+            "opacity": opacity_of(measured),
         }
     )
     most = int(data["dropped"].max())
@@ -32,11 +36,16 @@ def speedup_chart(table: pd.DataFrame, name: str, num_hidden_layers: int, theme:
     base = alt.Chart(rows(data))
     return _finished(
         alt.Chart(rows(ideal)).mark_line(color=theme.muted, strokeDash=[4, 3]).encode(x=x, y=y),
-        alt.Chart(rows(pd.concat([start, data]))).mark_line(color=theme.accent, strokeWidth=2).encode(x=x, y=y),
-        base.mark_rule(color=theme.accent).encode(x=x, y=alt.Y("low:Q", title="times as fast"), y2=alt.Y2("high")),
-        base.mark_point(filled=True, size=65, opacity=1, color=theme.accent).encode(
+        alt.Chart(rows(pd.concat([start, data])))
+        .mark_line(color=theme.accent, strokeWidth=2, opacity=_line(data))
+        .encode(x=x, y=y),
+        base.mark_rule(color=theme.accent).encode(
+            x=x, y=alt.Y("low:Q", title="times as fast"), y2=alt.Y2("high"), opacity=OPACITY
+        ),
+        base.mark_point(filled=True, size=65, color=theme.accent).encode(
             x=x,
             y=y,
+            opacity=OPACITY,
             tooltip=[
                 alt.Tooltip("dropped:Q", title="layers dropped"),
                 alt.Tooltip("ratio:Q", title="times as fast", format=".2f"),
@@ -56,14 +65,15 @@ def size_chart(
     """
     known = table[table[name].notna()]
     divisor = 1e6 if name == "parameters" else 1.0
-    data = pd.DataFrame({"dropped": known["drop_count"], "size": known[name] / divisor})
+    sizes = {"dropped": known["drop_count"], "size": known[name] / divisor}
+    data = pd.DataFrame(sizes | {"opacity": opacity_of(known)})
     tooltip = [
         alt.Tooltip("dropped:Q", title="layers dropped"),
         alt.Tooltip("size:Q", title=title, format=".1f"),
     ]
     x = _x(num_hidden_layers)
     y = alt.Y("size:Q", title=title, axis=_axis()).scale(domainMin=0)
-    layers: list[alt.Chart | alt.LayerChart] = []
+    layers: list[alt.Chart] = []
     if outside is not None:
         floor = pd.DataFrame({"size": [outside / divisor]})
         layers.append(alt.Chart(rows(floor)).mark_rule(color=theme.muted, strokeDash=[4, 3]).encode(y=y))
@@ -76,10 +86,10 @@ def size_chart(
             alt.Tooltip("high:Q", title="90th percentile", format=".1f"),
         ]
     layers += [
-        alt.Chart(rows(data)).mark_line(color=theme.accent, strokeWidth=2).encode(x=x, y=y),
+        alt.Chart(rows(data)).mark_line(color=theme.accent, strokeWidth=2, opacity=_line(data)).encode(x=x, y=y),
         alt.Chart(rows(data))
-        .mark_point(filled=True, size=65, opacity=1, color=theme.accent)
-        .encode(x=x, y=y, tooltip=tooltip),
+        .mark_point(filled=True, size=65, color=theme.accent)
+        .encode(x=x, y=y, opacity=OPACITY, tooltip=tooltip),
     ]
     return _finished(*layers)
 
@@ -106,6 +116,11 @@ def size_alt_text(table: pd.DataFrame, name: str, title: str, outside: float | N
     )
 
 
+def _line(data: pd.DataFrame) -> float:
+    """The opacity of the line through the points: it steps back where some of them are selected."""
+    return FADED if (data["opacity"] < 1).any() else 1.0
+
+
 def _x(num_hidden_layers: int) -> alt.X:
     ticks: dict[str, Any] = {"values": list(range(num_hidden_layers))} if num_hidden_layers <= MOST_TICKS else {}
     axis = alt.Axis(grid=False, format="d", titleFontWeight="normal", **ticks)
@@ -116,7 +131,5 @@ def _axis() -> alt.Axis:
     return alt.Axis(grid=False, titleFontWeight="normal", tickCount=6)
 
 
-def _finished(*layers: alt.Chart | alt.LayerChart) -> alt.LayerChart:
-    chart = alt.layer(*layers)
-    assert isinstance(chart, alt.LayerChart)
-    return chart.properties(height=HEIGHT).configure_view(strokeWidth=0)
+def _finished(*layers: alt.Chart) -> alt.LayerChart:
+    return layered(*layers, height=HEIGHT)

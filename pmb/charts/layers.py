@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import Theme, rows
+from pmb.charts.style import Theme, legend, rows
 from pmb.insight.intervals import Interval
 from pmb.insight.layers import EMBEDDINGS
 from pmb.insight.metrics import metric_of, shown
@@ -129,11 +129,11 @@ def _chart(
     )
     names = list(series)
     count = len(names)
-    legend = _legend(count) if count > 1 else None
+    below = _legend(count) if count > 1 else None
     places = [2 * (i // len(models)) + i % len(models) for i in range(count)]  # before training comes after
 
     def scale(values: Sequence[Any]) -> dict[str, Any]:
-        return {"scale": alt.Scale(domain=names, range=list(values)), "legend": legend}
+        return {"scale": alt.Scale(domain=names, range=list(values)), "legend": below}
 
     colours = [_colours(theme)[i % len(models)] for i in range(count)]
     colour = alt.Color("series:N", **scale(colours))
@@ -171,7 +171,7 @@ def _chart(
 def _legend(series: int) -> alt.Legend:
     columns = _legend_columns(series)
     limit = PLOT_PIXELS // columns - 30
-    return alt.Legend(title=None, orient="bottom", columns=columns, symbolSize=80, labelFontSize=12, labelLimit=limit)
+    return legend(columns, labelLimit=limit)
 
 
 def _legend_columns(series: int) -> int:

@@ -7,23 +7,28 @@ from collections.abc import Mapping
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import Theme, rows
+from pmb.charts.style import Theme, layered, opacity_of, rows
 from pmb.insight.averages import AVERAGE
 
 ROW_PIXELS = 40
 LABEL_PIXELS = 110
+PALE, DARK = 0.06, 0.75  # the opacity of a cell
 CLEAR_POINTS = 10.0  # from here on a cell is as dark as it gets
 
 
 def loss_map(losses: pd.DataFrame, titles: Mapping[str, str], theme: Theme) -> alt.LayerChart:
     """A cell for each task and drop count with the points lost; bold where the interval leaves out 0.
 
-    `losses`: from `insight.averages.losses`; the whole model's column is left out, since it loses nothing.
+    `losses`: from `insight.averages.losses`, with `opacity` where rows are selected, which get a frame; the whole
+    model's column is left out, since it loses nothing.
     """
     data = losses[(losses["drop_count"] > 0) & losses["loss"].notna()].copy()
     data["name"] = data["task"].map(lambda task: "average" if task == AVERAGE else titles[task])
     data["clear"] = (data["low"] > 0) | (data["high"] < 0)
-    data["share"] = data["loss"].clip(0, CLEAR_POINTS) / CLEAR_POINTS * data["clear"]
+    share = data["loss"].clip(0, CLEAR_POINTS) / CLEAR_POINTS * data["clear"]
+    data["opacity"] = opacity_of(data)
+    data["read"] = data["opacity"] ** 0.5  # a number is to be read where its cell has faded
+    data["fill"] = data["opacity"] * (PALE + (DARK - PALE) * share)
     data["text"] = data["loss"].map(lambda loss: f"{loss:.1f}")
     data["score"] = 100 * data["mean"]
     order = [titles[task] for task in dict.fromkeys(data["task"]) if task != AVERAGE] + ["average"]
@@ -53,20 +58,22 @@ def loss_map(losses: pd.DataFrame, titles: Mapping[str, str], theme: Theme) -> a
         .encode(
             x=x,
             y=y,
-            opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 0.75]), legend=None),
+            opacity=alt.Opacity("fill:Q", scale=None, legend=None),
             tooltip=tooltip,
         )
     )
     texts = [
         alt.Chart(rows(data[data["clear"] == clear]))
         .mark_text(fontSize=13, fontWeight="bold" if clear else "normal", color=theme.text if clear else theme.muted)
-        .encode(x=x, y=y, text=alt.Text("text:N"), tooltip=tooltip)
+        .encode(
+            x=x, y=y, text=alt.Text("text:N"), opacity=alt.Opacity("read:Q", scale=None, legend=None), tooltip=tooltip
+        )
         for clear in (True, False)
     ]
-    chart = alt.layer(cells, *texts)
-    assert isinstance(chart, alt.LayerChart)
+    selected = data[data["opacity"] == 1] if (data["opacity"] < 1).any() else data.head(0)
+    frames = alt.Chart(rows(selected)).mark_rect(stroke=theme.text, strokeWidth=2, filled=False, cornerRadius=4)
     height = ROW_PIXELS * data["name"].nunique() + ROW_PIXELS
-    return chart.properties(height=height).configure_view(strokeWidth=0).configure_scale(bandPaddingInner=0.06)
+    return layered(cells, *texts, frames.encode(x=x, y=y), height=height).configure_scale(bandPaddingInner=0.06)
 
 
 def loss_alt_text(losses: pd.DataFrame, titles: Mapping[str, str]) -> str:

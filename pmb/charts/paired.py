@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pmb.charts.style import Theme, rows
+from pmb.charts.style import Theme, layered, legend, rows
 
 CELL_PIXELS = 46
 AROUND_PIXELS = 90
@@ -40,12 +40,11 @@ def confusion_chart(cells: NDArray[np.float64], labels: Sequence[str], theme: Th
         ],
     )
     opacity = alt.Opacity("share:Q", legend=None).scale(domain=[0, 1], range=[0.05, 0.6])
-    chart = alt.layer(
+    return layered(
         base.mark_rect(color=theme.accent, cornerRadius=4).encode(opacity=opacity),
         base.mark_text(color=theme.text, fontSize=13).encode(text=alt.Text("count:Q", format=",.0f")),
+        height=CELL_PIXELS * len(labels) + AROUND_PIXELS,
     )
-    assert isinstance(chart, alt.LayerChart)
-    return chart.properties(height=CELL_PIXELS * len(labels) + AROUND_PIXELS).configure_view(strokeWidth=0)
 
 
 def answers_chart(labels: Sequence[float], answers: NDArray[np.float64], theme: Theme) -> alt.LayerChart:
@@ -54,12 +53,11 @@ def answers_chart(labels: Sequence[float], answers: NDArray[np.float64], theme: 
     ends = pd.DataFrame({"true": [min(labels), max(labels)], "answer": [min(labels), max(labels)]})
     axis = alt.Axis(grid=False, titleFontWeight="normal")
     x, y = alt.X("true:Q", title="true number", axis=axis), alt.Y("answer:Q", title="answer", axis=axis)
-    chart = alt.layer(
+    return layered(
         alt.Chart(rows(ends)).mark_line(color=theme.muted, strokeDash=[4, 3]).encode(x=x, y=y),
         alt.Chart(rows(data)).mark_circle(color=theme.accent, opacity=0.35, size=18).encode(x=x, y=y),
+        height=HEIGHT,
     )
-    assert isinstance(chart, alt.LayerChart)
-    return chart.properties(height=HEIGHT).configure_view(strokeWidth=0)
 
 
 def loss_chart(curves: dict[str, list[list[float]]], theme: Theme) -> alt.LayerChart:
@@ -70,21 +68,21 @@ def loss_chart(curves: dict[str, list[list[float]]], theme: Theme) -> alt.LayerC
         for number, losses in enumerate(of_runs)
         for epoch, loss in enumerate(losses, 1)
     )
-    legend = alt.Legend(title=None, orient="bottom", symbolOpacity=1)
+    below = legend(2)
     colours = alt.Scale(domain=["A", "B"], range=[theme.accent, theme.colours[1]])
     epochs = alt.Axis(grid=False, titleFontWeight="normal", format="d", tickMinStep=1)
     base = alt.Chart(rows(data)).encode(
         x=alt.X("epoch:Q", title="epoch", axis=epochs),
         y=alt.Y("loss:Q", title="mean training loss", axis=alt.Axis(grid=False, titleFontWeight="normal")),
-        color=alt.Color("side:N", scale=colours, legend=legend),
+        color=alt.Color("side:N", scale=colours, legend=below),
         detail=alt.Detail("run:N"),
     )
-    dash = alt.StrokeDash("side:N", legend=legend).scale(domain=["A", "B"], range=[[1, 0], [5, 3]])
-    chart = alt.layer(
-        base.mark_line(strokeWidth=1.3, opacity=0.8).encode(strokeDash=dash), base.mark_point(filled=True, size=40)
+    dash = alt.StrokeDash("side:N", legend=below).scale(domain=["A", "B"], range=[[1, 0], [5, 3]])
+    return layered(
+        base.mark_line(strokeWidth=1.3, opacity=0.8).encode(strokeDash=dash),
+        base.mark_point(filled=True, size=40),
+        height=HEIGHT,
     )
-    assert isinstance(chart, alt.LayerChart)
-    return chart.properties(height=HEIGHT).configure_view(strokeWidth=0)
 
 
 def confusion_alt_text(cells: NDArray[np.float64], labels: Sequence[str], name: str) -> str:

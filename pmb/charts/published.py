@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import DASHES, NAMES, SHAPES, Theme, rows
+from pmb.charts.style import DASHES, NAMES, SHAPES, Theme, layered, legend, rows
 
 HEIGHT = 320
 COLUMNS = ("strategy", "drop_count", "lost")
@@ -19,7 +19,7 @@ def lost_by_strategy(losses: pd.DataFrame, num_hidden_layers: int, theme: Theme)
     start = data.drop_duplicates("name").assign(drop_count=0, lost=0.0)
     names = [name for name in NAMES if name in set(data["name"])]
     at = [NAMES.index(name) for name in names]
-    legend = alt.Legend(title=None, orient="bottom", columns=3, symbolOpacity=1, labelFontSize=12)
+    below = legend(3)
     axis: dict[str, Any] = {"grid": False, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
     x = alt.X("drop_count:Q", title=f"layers dropped, of {num_hidden_layers}", axis=alt.Axis(**axis, format="d"))
     y = alt.Y("lost:Q", title="points lost", axis=alt.Axis(**axis))
@@ -27,22 +27,21 @@ def lost_by_strategy(losses: pd.DataFrame, num_hidden_layers: int, theme: Theme)
     marks: dict[str, Any] = {
         "x": x.scale(domain=[0, num_hidden_layers - 1], nice=False),
         "y": y,
-        "color": alt.Color("name:N", scale=colours, legend=legend),
+        "color": alt.Color("name:N", scale=colours, legend=below),
         "tooltip": [
             alt.Tooltip("name:N", title="strategy"),
             alt.Tooltip("drop_count:Q", title="layers dropped"),
             alt.Tooltip("lost:Q", title="points lost", format=".1f"),
         ],
     }
-    dash = alt.StrokeDash("name:N", scale=alt.Scale(domain=names, range=[DASHES[i] for i in at]), legend=legend)
-    shape = alt.Shape("name:N", scale=alt.Scale(domain=names, range=[SHAPES[i] for i in at]), legend=legend)
+    dash = alt.StrokeDash("name:N", scale=alt.Scale(domain=names, range=[DASHES[i] for i in at]), legend=below)
+    shape = alt.Shape("name:N", scale=alt.Scale(domain=names, range=[SHAPES[i] for i in at]), legend=below)
     both = pd.concat([start, data])
-    chart = alt.layer(
+    return layered(
         alt.Chart(rows(both)).mark_line(strokeWidth=2).encode(strokeDash=dash, **marks),
         alt.Chart(rows(data)).mark_point(filled=True, size=55, opacity=1).encode(shape=shape, **marks),
+        height=HEIGHT,
     )
-    assert isinstance(chart, alt.LayerChart)
-    return chart.properties(height=HEIGHT).configure_view(strokeWidth=0)
 
 
 def lost_alt_text(losses: pd.DataFrame, source: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import altair as alt
 import pandas as pd
@@ -17,6 +17,8 @@ DARK: Final = ("#0072B2", "#E69F00", "#DDCC77", "#33BBEE", "#CC3311", "#9CA3AF")
 DASHES: Final = ([1, 0], [6, 3], [2, 2], [10, 3], [8, 3, 2, 3], [4, 4])
 SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 NAMES: Final = tuple(strategy.replace("-", " ") for strategy in STRATEGIES)
+FADED: Final = 0.25  # what is not selected
+OPACITY: Final = alt.Opacity("opacity:Q", scale=None, legend=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +44,30 @@ def rows(table: pd.DataFrame) -> alt.Data:
     Encodings name their types, and are objects and not strings, for the same reason; the rows are a tuple, which is not
     copied with the chart.
     """
-    plain = table.astype(object).where(table.notna(), None)
-    return alt.Data(values=tuple(plain.to_dict("records")))  # type: ignore[no-untyped-call]
+    columns = [[None if value != value else value for value in table[name].tolist()] for name in table]
+    names = [str(name) for name in table]
+    return alt.Data(values=tuple(dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)))  # type: ignore[no-untyped-call]
+
+
+def layered(*charts: alt.Chart, height: int) -> alt.LayerChart:
+    """Charts on each other without facets: each step of `alt.layer(…).properties(…)` would copy all of them again."""
+    return alt.LayerChart(layer=list(charts), height=height, config=alt.Config(view=alt.ViewConfig(strokeWidth=0)))
+
+
+def opacity_of(table: pd.DataFrame) -> pd.Series:
+    """The column `opacity`, in which a page says what is selected; 1 where it has none."""
+    return table["opacity"] if "opacity" in table else pd.Series(1.0, index=table.index)
+
+
+def legend(columns: int, **more: Any) -> alt.Legend:
+    """Names below a chart with filled symbols: an outline would be drawn in the dashes of the lines."""
+    return alt.Legend(
+        title=None,
+        orient="bottom",
+        columns=columns,
+        symbolSize=80,
+        symbolOpacity=1,
+        symbolStrokeWidth=0,
+        labelFontSize=12,
+        **more,
+    )

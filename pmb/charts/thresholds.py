@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import Theme, rows
+from pmb.charts.style import OPACITY, Theme, layered, opacity_of, rows
 from pmb.insight.threshold import POINTS
 
 ROW_PIXELS = 54
@@ -21,9 +21,10 @@ def threshold_chart(
 ) -> alt.Chart:
     """A row a task with a mark for each allowed loss; a line over what other halves of dev would have chosen.
 
-    `tables`: by task from `insight.threshold.layers_within`.
+    `tables`: by task from `insight.threshold.layers_within`, with `opacity` where a task is selected.
     """
     data = pd.concat([table.assign(name=titles[task]) for task, table in tables.items()])
+    data["opacity"] = opacity_of(data)
     data["allowed"] = data["points"].map(_allowed)
     order = [titles[task] for task in tables]
     x = alt.X(
@@ -53,14 +54,12 @@ def threshold_chart(
     ]
     base = alt.Chart(rows(data)).encode(y=y, yOffset=lane)
     rules = base.mark_rule(color=theme.muted).encode(
-        x=alt.X("dropped_low:Q", title="layers that go"), x2=alt.X2("dropped_high")
+        x=alt.X("dropped_low:Q", title="layers that go"), x2=alt.X2("dropped_high"), opacity=OPACITY
     )
-    marks = base.mark_point(filled=True, size=70, opacity=1, color=theme.accent).encode(
-        x=x, shape=shape, tooltip=tooltip
+    marks = base.mark_point(filled=True, size=70, color=theme.accent).encode(
+        x=x, shape=shape, opacity=OPACITY, tooltip=tooltip
     )
-    chart = alt.layer(rules, marks)
-    assert isinstance(chart, alt.LayerChart)
-    return chart.properties(height=ROW_PIXELS * len(order) + AROUND_PIXELS).configure_view(strokeWidth=0)
+    return layered(rules, marks, height=ROW_PIXELS * len(order) + AROUND_PIXELS)
 
 
 def _allowed(points: int) -> str:

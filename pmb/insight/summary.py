@@ -25,6 +25,7 @@ CONFIGURATION_COLUMNS = (
     "mean",
     "low",
     "high",
+    "over",
     "difference",
     "difference_low",
     "difference_high",
@@ -37,6 +38,7 @@ CONFIGURATION_COLUMNS = (
 )
 
 
+SEEDS, EXAMPLES = "seeds", "dev examples"
 SOURCES = {"shipped": "came with the lab", "measured": "measured here"}
 
 
@@ -49,7 +51,8 @@ def configurations(runs: Sequence[Row]) -> pd.DataFrame:
     """One row for each kept-layer tuple of finished runs of ONE model, task and recipe.
 
     `mean`, `low`, `high`: the mean over seeds with its t-interval; of a single run its score with the interval over
-    the dev examples. `difference…`: from the whole model, with Welch's interval; NaN where either has a single seed.
+    the dev examples; `over` says which, SEEDS or EXAMPLES. `difference…`: from the whole model, with Welch's interval;
+    NaN where either has a single seed.
     """
     frame = pd.DataFrame(list(runs))
     if frame.empty:
@@ -212,6 +215,7 @@ def _configuration(group: pd.DataFrame) -> dict[str, Any]:
         "mean": interval.mean,
         "low": interval.low,
         "high": interval.high,
+        "over": SEEDS if varied else EXAMPLES,
         "parameters": int(first["parameters"]),
         "megabytes": float(first["megabytes"]),
         "train_seconds": float(group["train_seconds"].median()),

@@ -15,6 +15,8 @@ from pmb.lab.schema import memories, runs
 from pmb.lab.store import LIST_COLUMNS, Row, Store
 from pmb.spec import PROCEDURES
 
+FACTS = ("model", "model_revision", "num_hidden_layers", "kept_layers", "recipe", "procedure")
+
 
 def finished_runs(
     store: Store, model: BaseModel, task: Task, recipe: str, procedures: Collection[str] = PROCEDURES
@@ -54,14 +56,20 @@ def predictions_of(store: Store, keys: Sequence[str]) -> dict[str, list[int | fl
         return {row.key: row.predictions for row in connection.execute(query)}
 
 
-def measured_configurations(store: Store, task: Task) -> dict[str, dict[str, Any]]:
-    """What has finished on a task as it is now, by a name: `model`, `kept_layers`, `num_hidden_layers`, `keys` by seed.
+def configuration_name(model: str, recipe: str, kept_layers: Sequence[int], procedure: str = PROCEDURES[0]) -> str:
+    """What a configuration is called in an address, such as "minilm-l6 standard 0,1,2"."""
+    name = f"{model} {recipe} {','.join(map(str, kept_layers))}"
+    return f"{name} {procedure}" if procedure != PROCEDURES[0] else name
 
-    A name is the model, the recipe and the layers that stay, such as "minilm-l6 standard 0,1,2", and the procedure
-    where it is not the usual one. Runs of a recipe as it was before it changed are left out.
+
+def measured_configurations(store: Store, task: Task) -> dict[str, dict[str, Any]]:
+    """What has finished on a task as it is now, by `configuration_name`.
+
+    Each with `model`, `model_revision`, `num_hidden_layers`, `kept_layers`, `recipe`, `procedure`, `sources` and `keys`
+    by seed. Runs of a recipe as it was before it changed are left out.
     """
-    names = ("key", "model", "model_revision", "num_hidden_layers", "kept_layers", "recipe", "recipe_values")
-    query = select(*(runs.c[name] for name in names), runs.c.procedure, runs.c.seed).where(
+    names = ("key", "seed", "source", "recipe_values", *FACTS)
+    query = select(*(runs.c[name] for name in names)).where(
         runs.c.state == "done", runs.c.task == task.id, runs.c.task_revision == task.revision
     )
     recipes = {name: asdict(recipe) for name, recipe in RECIPES.items()}
@@ -71,13 +79,13 @@ def measured_configurations(store: Store, task: Task) -> dict[str, dict[str, Any
     for row in rows:
         if recipes.get(row["recipe"]) != row["recipe_values"]:
             continue
-        name = f"{row['model']} {row['recipe']} {','.join(map(str, row['kept_layers']))}"
-        name += f" {row['procedure']}" if row["procedure"] != PROCEDURES[0] else ""
-        facts = {name: row[name] for name in ("model", "model_revision", "num_hidden_layers", "kept_layers")}
+        name = configuration_name(row["model"], row["recipe"], row["kept_layers"], row["procedure"])
+        facts = {fact: row[fact] for fact in FACTS}
         known = found.get(name)
         if known is None or known["model_revision"] != row["model_revision"]:  # the newest revision alone
-            known = found[name] = facts | {"keys": {}}
+            known = found[name] = facts | {"keys": {}, "sources": set()}
         known["keys"][row["seed"]] = row["key"]
+        known["sources"].add(row["source"])
     return found
 
 

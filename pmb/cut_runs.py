@@ -1,0 +1,159 @@
+"""Runs of a cut from its page: the buttons, how far the runs are, and those of the models that stand beside it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import pandas as pd
+import streamlit as st
+
+from pmb import settings, ui
+from pmb.catalog.models import BaseModel
+from pmb.catalog.recipes import RECIPES
+from pmb.catalog.tasks import Task
+from pmb.errors import PmbError
+from pmb.insight import summary
+from pmb.lab import queue
+from pmb.lab.plan import Plan, plan_baselines, plan_kept, plan_whole, spec_of, with_data
+from pmb.lab.sources import find_model
+from pmb.lab.store import Row
+from pmb.spec import PROCEDURES, RunSpec
+
+MORE_SEEDS = 2
+ROW_PIXELS = 64  # of the buttons or the progress: nothing below jumps
+
+
+def run_buttons(plan: Plan, row: Row | None, task: Task) -> None:
+    """Run, or what is happening to the runs that were asked for; looks again every second while they go on."""
+    seeds = list(row["seeds"]) if row is not None else []
+    watched = [run["key"] for run in _live_runs_of(plan)]
+    ui.live(lambda: _live(plan, seeds, watched, task), ui.LIVE_SECONDS if watched else None)
+
+
+def _live(plan: Plan, seeds: list[int], watched: list[str], task: Task) -> None:
+    """The row of buttons or of progress, in a place of constant height."""
+    active = [run for run in _live_runs_of(plan) if run["key"] in watched]
+    if watched and not active:
+        st.rerun()  # the last one has ended: its point goes onto the charts
+    with st.container(height=ROW_PIXELS, border=False):
+        if active:
+            _progress_row(active)
+        else:
+            _run_row(plan, seeds, task)
+
+
+def _live_runs_of(plan: Plan) -> list[Row]:
+    """Runs of this cut, or of the whole model beside it, that wait or go on; those of the cut first."""
+    choice, whole = st.session_state, list(range(plan.model.num_hidden_layers))
+    wanted = (plan.model.id, choice.task, asdict(RECIPES[choice.recipe]))
+    found = [run for run in ui.live_runs() if (run["model"], run["task"], run["recipe_values"]) == wanted]
+    cut = [run for run in found if run["kept_layers"] == list(plan.kept_layers)]
+    return cut + [run for run in found if run["kept_layers"] == whole and run not in cut]
+
+
+def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
+    """Run and its like."""
+    choice, place = st.session_state, st.empty()
+    free = [seed for seed in range(len(seeds) + MORE_SEEDS + 1) if seed not in seeds]
+    with place.container(horizontal=True, vertical_alignment="center"):
+        once = st.button("Run", type="primary", icon=":material/play_arrow:", key="run")
+        more = st.button("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
+        if choice.pop("told_cached", False):
+            st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
+        with st.popover("Command", icon=":material/terminal:", type="tertiary"):
+            kept = ",".join(map(str, plan.kept_layers))
+            st.code(
+                f"python -m pmb run --model {shlex.quote(plan.model.id)} --task {shlex.quote(choice.task)} "
+                f"--keep {kept} --recipe {choice.recipe}"
+                + (f" --procedure {choice.procedure}" if choice.procedure != PROCEDURES[0] else ""),
+                language="bash",
+            )
+    if once or more:
+        with place.container():
+            _ask_for(plan, free[:MORE_SEEDS] if more else [seeds[0] if seeds else 0], task)
+
+
+def _progress_row(active: list[Row]) -> None:
+    """How far the runs of this cut are, and Cancel for all of them."""
+    run = active[0]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if run["state"] == "queued":
+            before = queue.waiting_before(ui.the_store(), run["key"]) or 0
+            text = f"waiting, {before} before it" if before else "waiting, next in the queue"
+        else:
+            text = ui.progress_line(run)
+        more = f" ({len(active) - 1} more for this cut)" if len(active) > 1 else ""
+        st.progress(ui.share_done(run), text=text + more)
+        if st.button("Cancel", key="cancel", icon=":material/stop:", disabled=bool(run["cancel_requested"])):
+            queue.cancel(ui.the_store(), [one["key"] for one in active])
+            st.rerun()
+
+
+def other_models(plans: list[Plan], measured: pd.DataFrame, model: BaseModel, task: Task) -> None:
+    """The other models that stand in the chart of depth, with their scores, and a button for those without one."""
+    if not plans:
+        return
+    scores = {row["number"]: summary.score_of(row) for row in ui.records(measured)}
+    parts = [f"{n} {plan.title}: {scores.get(n, 'not measured')}" for n, plan in enumerate(plans, 1)]
+    place = st.empty()
+    with place.container(horizontal=True, vertical_alignment="center"):
+        st.caption(ui.plain(f"Stars: {'; '.join(parts)}."), width="content")
+        missing = len(scores) < len(plans)
+        pressed = missing and st.button(
+            "Measure them", key="run_baselines", type="tertiary", icon=":material/play_arrow:"
+        )
+    if pressed:
+        with place.container():
+            _ask_for_baselines(model, task)
+
+
+def _ask_for(plan: Plan, seeds: list[int], task: Task) -> None:
+    """Queue the runs of a cut and of the whole model, after the model has been looked up; a cached answer is marked."""
+    with _problem_told():
+        plan = plan_kept(pinned(plan.model), plan.kept_layers)
+        st.session_state["told_cached"] = _queued(task, lambda data: _specs_of(plan, data, seeds))
+    st.rerun()
+
+
+def _ask_for_baselines(model: BaseModel, task: Task) -> None:
+    """Queue one run of each model that stands beside the cuts; those that are measured are cached."""
+    with _problem_told():
+        with st.spinner("Asking the Hub"):
+            plans = plan_baselines(ui.the_store(), settings.from_environment(), model, pinned=True)
+        _queued(task, lambda data: [spec_of(plan, data, st.session_state.recipe, 0) for plan in plans])
+    st.rerun()
+
+
+def _queued(task: Task, specs_on: Callable[[Task], list[RunSpec]]) -> bool:
+    """Queue runs, after their data have been fetched where need be; whether all of them are cached."""
+    store = ui.the_store()
+    with ui.told(f"Fetching {task.title} from the Hub") as report:
+        specs = with_data(store, settings.from_environment(), task, specs_on, report)
+    return all(submission.cached for submission in queue.submit(store, specs))
+
+
+@contextmanager
+def _problem_told() -> Iterator[None]:
+    """A PmbError is told below the buttons when the page is drawn again."""
+    try:
+        yield
+    except PmbError as error:
+        st.session_state["told_problem"] = str(error)
+
+
+def _specs_of(plan: Plan, task: Task, seeds: list[int]) -> list[RunSpec]:
+    """The runs of a cut with these seeds, each with the whole model beside it."""
+    choice = st.session_state
+    cuts = (plan, plan_whole(plan.model))
+    return [spec_of(cut, task, choice.recipe, seed, choice.procedure) for seed in seeds for cut in cuts]
+
+
+def pinned(model: BaseModel) -> BaseModel:
+    """The model as the commit that the Hub has now, which is remembered; others as they are."""
+    if model.revision:
+        return model
+    with st.spinner(f"Asking the Hub for {model.id}"):
+        return find_model(ui.the_store(), settings.from_environment(), model.id, pinned=True)
