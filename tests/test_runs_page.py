@@ -156,7 +156,7 @@ def test_the_sidebar_says_place_progress_and_time_left_and_how_long_the_queue_ta
     assert claim is not None
     queue.renew(scored, claim.key, "worker", Progress("training", 250, 500, 0.5, 30.0))
     app = opened("cost")
-    beside = "\n".join(str(caption.value) for caption in app.sidebar.get("caption"))
+    beside = "\n".join(str(caption.value) for caption in app.sidebar.get("caption"))  # type: ignore[union-attr]
     assert "1 of 3: MiniLM-L6, kept 0 1 2 3, seed 1" in beside
     assert "2 of 3: MiniLM-L6, kept 0 1 2 3, seed 2, waiting" in beside
     assert "0:30 left" in app.sidebar.get("progress")[0].proto.text

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
 
 def marks(app: AppTest, chart: int) -> list[dict[str, Any]]:
     """The rows of all layers of a chart."""
-    layers = json.loads(app.get("vega_lite_chart")[chart].proto.spec)["layer"]  # type: ignore[union-attr]
+    layers = json.loads(app.get("vega_lite_chart")[chart].proto.spec)["layer"]
     return [row for layer in layers for row in layer["data"].get("values", [])]
 
 
@@ -29,7 +29,7 @@ def table_key(app: AppTest) -> str:
 
 def ways_on(app: AppTest) -> list[tuple[str, dict[str, list[str]]]]:
     """The links beside the selection: their words and their addresses."""
-    links = [element.proto for element in app.get("page_link")]  # type: ignore[union-attr]
+    links = [element.proto for element in app.get("page_link")]
     return [(link.label, parse_qs(link.query_string)) for link in links]
 
 
@@ -92,6 +92,6 @@ def test_a_single_seed_is_a_badge_and_has_no_band(scored: Store) -> None:
     fill(scored, seeds=1)
     app = opened()
     assert "1 seed" in words(app)
-    layers = json.loads(app.get("vega_lite_chart")[1].proto.spec)["layer"]  # type: ignore[union-attr]
+    layers = json.loads(app.get("vega_lite_chart")[1].proto.spec)["layer"]
     assert "area" not in [layer["mark"]["type"] for layer in layers]
     assert "Dotted: of a single seed" in words(app)

@@ -18,7 +18,7 @@ SHAPES = ("circle", "square", "triangle-up")
 
 def threshold_chart(
     tables: Mapping[str, pd.DataFrame], titles: Mapping[str, str], total: int, theme: Theme
-) -> alt.Chart:
+) -> alt.LayerChart:
     """A row a task with a mark for each allowed loss; a line over what other halves of dev would have chosen.
 
     `tables`: by task from `insight.threshold.layers_within`, with `opacity` where a task is selected.

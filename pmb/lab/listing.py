@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 
 from pmb.insight.intervals import run_interval
 from pmb.lab.schema import runs
@@ -152,8 +152,9 @@ def _with_words(words: str) -> list[ColumnElement[bool]]:
     if all(part.isdecimal() and len(part) < 10 for part in parts):
         numbers = [int(part) for part in parts]
         same_layers = cast(runs.c.kept_layers, Text) == json.dumps(numbers)
-        alone = and_(len(parts) == 1, or_(runs.c.seed == numbers[0], runs.c.key.startswith(parts[0])))
-        return [or_(same_layers, alone)]
+        if len(parts) > 1:
+            return [same_layers]
+        return [or_(same_layers, runs.c.seed == numbers[0], runs.c.key.startswith(parts[0]))]
     return [
         or_(
             runs.c.key.startswith(word, autoescape=True),
