@@ -174,6 +174,7 @@ class Progress:
     steps: int = 0
     loss: float | None = None
     seconds_left: float | None = None
+    note: str = ""  # what else its user should know
 
 
 Report = Callable[[Progress], None]

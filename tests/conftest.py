@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +66,18 @@ def home_with_assets(settings: Settings, assets_folder: Path) -> Settings:
     settings.home.mkdir(parents=True, exist_ok=True)
     os.symlink(assets_folder, settings.assets)
     return settings
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 256 kB."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a file system here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 def spec(kept: tuple[int, ...] = (0,), seed: int = 0, recipe: Recipe = TINY) -> RunSpec:

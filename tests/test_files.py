@@ -15,8 +15,14 @@ from pmb.files import PART, move_whole, whole_file, write_whole
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "file.json"
     write_whole(path, b"old")
-    with pytest.raises(ValueError, match="no bytes"), whole_file(path) as beside:
-        int(beside.write_bytes(b"hal") * "no bytes")
+
+    def break_off() -> None:
+        with whole_file(path) as beside:
+            beside.write_bytes(b"hal")
+            raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle"):
+        break_off()
     assert path.read_bytes() == b"old"
     assert os.listdir(path.parent) == ["file.json"]
 

@@ -74,7 +74,9 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence() -> None:
     model = small_bert()
     with torch.no_grad():
         model.classifier.weight.fill_(float("nan"))
-    with pytest.raises(RunFailed, match=r"loss became nan at step 1 of 32; a learning rate below 0.01"):
+    with pytest.raises(
+        RunFailed, match=r"loss became nan in epoch 1 of 4, at step 1 of 32; a learning rate below 0.01"
+    ):
         fine_tune(model, sentences(), RECIPE, 0, CPU, lambda _: None)
 
 

@@ -8,14 +8,53 @@ from pathlib import Path
 
 import torch
 import transformers
+from transformers import PreTrainedModel
 
 import pmb
+from pmb import machine
 from pmb.settings import cores
+from pmb.spec import Recipe
+
+CONTEXT_BYTES = 2**30  # CUDA's own, and work space of its libraries
 
 
 def pick_device() -> torch.device:
     """The GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def needed_bytes(model: PreTrainedModel, recipe: Recipe) -> int:
+    """What fine-tuning this model takes of a GPU's memory, rather too much than too little.
+
+    A parameter is there four times, with its gradient and AdamW's two moments. What a layer keeps for its backward pass
+    is twice Korthikanti et al.'s (2022) count, whose numbers have 16 bits.
+    """
+    config = model.config
+    tokens = recipe.batch_size * recipe.max_length
+    a_layer = tokens * (68 * config.hidden_size + 10 * config.num_attention_heads * recipe.max_length)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return 16 * parameters + config.num_hidden_layers * a_layer + CONTEXT_BYTES
+
+
+def claim_device(need: int) -> tuple[torch.device, str]:
+    """The GPU where it has `need` bytes free, which are taken at once; else the CPU, and why in a sentence.
+
+    A GPU is shared: torch keeps what it was given once, so that nobody else can take it between this question and the
+    first training step.
+    """
+    cpu = torch.device("cpu")
+    if not torch.cuda.is_available():
+        return cpu, ""
+    try:
+        free, _ = torch.cuda.mem_get_info()
+        if free >= need:
+            torch.empty(need, dtype=torch.uint8, device="cuda")
+            return torch.device("cuda"), ""
+        why = f"{machine.gigabytes(free)} GB of the GPU's memory are free and about {machine.gigabytes(need)} needed"
+    except RuntimeError as error:  # torch.cuda.OutOfMemoryError is one: somebody was quicker
+        why = f"the GPU does not answer ({(str(error).strip().splitlines() or ['no words'])[0]})"
+    holders = [machine.holder_words(holder) for gpu in machine.gpus() for holder in gpu.holders]
+    return cpu, f"on the CPU: {why}{'; held by ' + ', '.join(holders) if holders else ''}"
 
 
 def device_name(device: torch.device) -> str:

@@ -52,8 +52,8 @@ def masked(states: Tensor, mask: Tensor | None) -> Tensor:
     return states if mask is None else (states.view(mask.dtype) * mask).view(states.dtype)
 
 
-def set_dropout(model: nn.Module, probability: float, seed: int) -> None:
-    """Give every dropout of the model this probability and quick masks that follow from the seed.
+def set_dropout(model: nn.Module, probability: float, seed: int) -> np.random.SFC64:
+    """Give every dropout of the model this probability and quick masks from a generator of that seed, and return it.
 
     Attention that calls torch's dropout itself has the probability as a number of its own.
     """
@@ -65,3 +65,4 @@ def set_dropout(model: nn.Module, probability: float, seed: int) -> None:
         for name, child in module.named_children():
             if isinstance(child, nn.Dropout):
                 setattr(module, name, QuickDropout(probability, generator).train(child.training))
+    return generator

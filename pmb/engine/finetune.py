@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from pmb.engine import memory
 from pmb.engine.batches import Encoded, batch_of, shuffled_rows, sorted_rows
+from pmb.engine.checkpoints import Checkpoint, Generators, Keeper, Stand
 from pmb.engine.device import product_type
 from pmb.engine.dropout import set_dropout
 from pmb.engine.forward import Forward, evaluated, pick_forward, plain_forward, same_logits
@@ -32,29 +32,46 @@ PROBE_EXAMPLES = 4  # by which a shortcut shows that it is exact
 class Training:
     """What a fine-tuning took and how its loss fell."""
 
-    seconds: float
+    seconds: float  # also of an attempt before this one from which it went on
+    earlier_seconds: float  # of those, the earlier attempt's
     losses: tuple[float, ...]  # mean of each epoch
     fast: bool  # whether by the quicker forward pass
     peak_megabytes: float | None  # of memory, as `memory.peak_megabytes` counts
 
 
 def fine_tune(
-    model: PreTrainedModel, train: Encoded, recipe: Recipe, seed: int, device: torch.device, report: Report
+    model: PreTrainedModel,
+    train: Encoded,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    report: Report,
+    checkpoint: Checkpoint | None = None,
 ) -> Training:
     """Fine-tune the model in place; raises RunFailed when the loss is not a number.
+
+    With a checkpoint it goes on from the epoch that was saved there, and ends with the same weights as without a break.
 
     AdamW with bias correction, linear warm-up and decay, clipped gradients. The order of the sentences and,
     on a CPU, the dropout masks come from `seed`; on a GPU the masks come from torch's generator, which the caller has
     seeded.
     """
-    before = memory.forget_peak(device)
-    set_dropout(model, recipe.dropout, seed)
+    peak_before = memory.forget_peak(device)
+    masks = set_dropout(model, recipe.dropout, seed)
     probe = range(min(PROBE_EXAMPLES, len(train)))
     reference = evaluated(model, plain_forward(model), batch_of(train, probe, device))
     with _vocabulary(model, train, recipe, device, reference) as data:
         forward, fast = pick_forward(model, product_type(device), batch_of(data, probe, device), reference)
-        seconds, losses = _train(model, forward, data, recipe, seed, device, report)
-    return Training(seconds, losses, fast, memory.peak_megabytes(device, before))
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+        order = random.Random(seed)
+        keeper = Keeper(checkpoint, model, optimizer, Generators(order, masks, device))
+        before = keeper.restore()
+        stand = _Loop(model, forward, data, recipe, device, report, optimizer, order).train(before, keeper)
+    # What was read to go on from stood in memory too: only a fine-tuning in one go tells its peak.
+    peak_megabytes = None if before.losses else memory.peak_megabytes(device, peak_before)
+    return Training(stand.seconds, before.seconds, stand.losses, fast, peak_megabytes)
 
 
 @contextmanager
@@ -73,47 +90,54 @@ def _vocabulary(
         yield train
 
 
-def _train(
-    model: PreTrainedModel,
-    forward: Forward,
-    train: Encoded,
-    recipe: Recipe,
-    seed: int,
-    device: torch.device,
-    report: Report,
-) -> tuple[float, tuple[float, ...]]:
-    """Seconds, and the mean loss of each epoch."""
-    model.train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-    steps = total_steps(len(train), recipe)
-    schedule = LambdaLR(optimizer, lambda step: linear_schedule(step, steps, recipe.warmup_fraction))
-    rng = random.Random(seed)
-    start = time.perf_counter()
-    step = 0
-    losses: list[float] = []
-    for _ in range(recipe.epochs):
-        epoch_losses: list[float] = []
-        for rows in shuffled_rows(train, recipe.batch_size, rng):
-            batch = batch_of(train, rows, device)
-            loss = _loss(forward(batch).float(), batch.labels)
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """What the training loop works with."""
+
+    model: PreTrainedModel
+    forward: Forward
+    data: Encoded
+    recipe: Recipe
+    device: torch.device
+    report: Report
+    optimizer: torch.optim.AdamW
+    order: random.Random
+
+    def train(self, stand: Stand, keeper: Keeper) -> Stand:
+        """Train the epochs that are left, and have each saved."""
+        self.model.train()
+        start = time.perf_counter() - stand.seconds
+        while len(stand.losses) < self.recipe.epochs:
+            loss = self._epoch(len(stand.losses), time.perf_counter() - start)
+            stand = Stand((*stand.losses, loss), time.perf_counter() - start)
+            keeper.save(stand)
+        return stand
+
+    def _epoch(self, epoch: int, seconds_before: float) -> float:
+        """Train one epoch, counted from 0; returns its mean loss."""
+        steps = total_steps(len(self.data), self.recipe)
+        step = steps // self.recipe.epochs * epoch
+        start = time.perf_counter() - seconds_before
+        losses: list[float] = []
+        for rows in shuffled_rows(self.data, self.recipe.batch_size, self.order):
+            factor = linear_schedule(step, steps, self.recipe.warmup_fraction)
+            self.optimizer.param_groups[0]["lr"] = self.recipe.learning_rate * factor
+            batch = batch_of(self.data, rows, self.device)
+            loss = _loss(self.forward(batch).float(), batch.labels)
             loss.backward()
-            _clip(optimizer, list(model.parameters()), recipe.max_grad_norm)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
+            _clip(self.optimizer, list(self.model.parameters()), self.recipe.max_grad_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
             step += 1
-            epoch_losses.append(loss.item())
-            if not math.isfinite(epoch_losses[-1]):
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
                 raise RunFailed(
-                    f"The loss became {epoch_losses[-1]} at step {step} of {steps}; a learning rate below "
-                    f"{recipe.learning_rate:g} may help."
+                    f"The loss became {losses[-1]} in epoch {epoch + 1} of {self.recipe.epochs}, at step {step} of "
+                    f"{steps}; a learning rate below {self.recipe.learning_rate:g} may help."
                 )
             seconds = time.perf_counter() - start
-            report(Progress("training", step, steps, epoch_losses[-1], seconds / step * (steps - step)))
-        losses.append(sum(epoch_losses) / len(epoch_losses))
-    return time.perf_counter() - start, tuple(losses)
+            self.report(Progress("training", step, steps, losses[-1], seconds / step * (steps - step)))
+        return sum(losses) / len(losses)
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -154,6 +178,8 @@ def predict(model: PreTrainedModel, data: Encoded, device: torch.device) -> tupl
     for rows in sorted_rows(data, EVALUATION_BATCH):
         batch = batch_of(data, rows, device)
         logits = forward(batch)
+        if not logits.isfinite().all():
+            raise RunFailed("The fine-tuned model answers with not-a-number; a lower learning rate may help.")
         found = logits.squeeze(-1) if batch.labels.is_floating_point() else logits.argmax(-1)
         for row, prediction in zip(rows, found.tolist(), strict=True):
             predictions[row] = prediction

@@ -17,7 +17,17 @@ from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.engine import assets, batches, data, finetune, latency, memory, probe, similarity, surgery, tokens
 from pmb.engine.batches import Encoded
-from pmb.engine.device import device_name, machine_name, pick_device, use_threads, versions
+from pmb.engine.checkpoints import Checkpoint, Saving, threads_of
+from pmb.engine.device import (
+    claim_device,
+    device_name,
+    machine_name,
+    needed_bytes,
+    pick_device,
+    product_type,
+    use_threads,
+    versions,
+)
 from pmb.settings import cores
 from pmb.spec import Latency, LayerProbe, Progress, Report, RunResult, RunSpec
 
@@ -25,26 +35,44 @@ BYTES_A_PARAMETER = 4  # float32
 WARM_UP_SENTENCES = 8
 
 
-def run(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, report: Report) -> RunResult:
+def run(
+    spec: RunSpec,
+    model_row: BaseModel,
+    task: Task,
+    assets_folder: Path,
+    report: Report,
+    saving: Saving | None = None,
+) -> RunResult:
     """Fine-tune the cut model and score it on dev; raises PmbError.
 
-    The same spec gives the same result to the last digit on the same kind of CPU.
+    The same spec gives the same result to the last digit on the same kind of CPU, also where it goes on from what an
+    attempt before this one saved. It then computes on as many threads as that one did.
     """
     start = time.perf_counter()
     report(Progress("loading"))
     folder = model_folder(model_row, assets_folder, report)
     parts = encoded(spec, task, folder, assets_folder, report)
     train, dev = parts.pop("train"), parts.pop("dev")
-    device = pick_device()
-    idle = memory.held_megabytes(device)
+    idle_megabytes = memory.held_megabytes(torch.device("cpu"))
     torch.manual_seed(spec.seed)
     model = surgery.load_classifier(folder, task.labels)
     whole_parameters = surgery.num_parameters(model)
-    if spec.procedure == "tune-cut-tune":
-        model = surgery.on_device(model, device)
-        finetune.fine_tune(model, train, spec.recipe, spec.seed, device, report)
-    model = surgery.on_device(surgery.cut(model, spec.kept_layers), device)
-    training = finetune.fine_tune(model, train, spec.recipe, spec.seed, device, report)
+    twice = spec.procedure == "tune-cut-tune"
+    if not twice:
+        model = surgery.cut(model, spec.kept_layers)
+    device, instead_of_gpu = claim_device(needed_bytes(model, spec.recipe))
+    if device.type == "cuda":
+        idle_megabytes = memory.held_megabytes(device)
+    report = _noted(report, instead_of_gpu)
+    kept = _checkpoints(saving, spec, device)
+    model = surgery.on_device(model, device)
+    earlier_seconds = 0.0
+    if twice:
+        first = finetune.fine_tune(model, train, spec.recipe, spec.seed, device, report, kept and kept.stage("whole"))
+        earlier_seconds = first.earlier_seconds
+        model = surgery.cut(model, spec.kept_layers)
+    training = finetune.fine_tune(model, train, spec.recipe, spec.seed, device, report, kept and kept.stage("cut"))
+    earlier_seconds += training.earlier_seconds
     steps = finetune.total_steps(len(train), spec.recipe)
     report(Progress("evaluating", steps, steps, training.losses[-1]))
     predictions = finetune.predict(model, dev, device)
@@ -63,15 +91,37 @@ def run(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, re
         megabytes=parameters * BYTES_A_PARAMETER / data.BYTES_A_MEGABYTE,
         whole_model_megabytes=whole_parameters * BYTES_A_PARAMETER / data.BYTES_A_MEGABYTE,
         train_seconds=training.seconds,
-        total_seconds=time.perf_counter() - start,
+        total_seconds=time.perf_counter() - start + earlier_seconds,
         losses=training.losses,
         fast=training.fast,
         device=device_name(device),
-        machine=machine_name(device),
+        machine=machine_name(device) + (", since the GPU was full" if instead_of_gpu else ""),
         versions=versions(),
         peak_megabytes=training.peak_megabytes,
-        idle_megabytes=idle,
+        idle_megabytes=idle_megabytes,
     )
+
+
+def _noted(report: Report, note: str) -> Report:
+    """Say the note with all progress."""
+    return (lambda progress: report(replace(progress, note=note))) if note else report
+
+
+def _checkpoints(saving: Saving | None, spec: RunSpec, device: torch.device) -> Checkpoint | None:
+    """What this run may go on from; has it compute on as many threads as an earlier attempt that left something."""
+    if saving is None:
+        return None
+    identity = {
+        "key": spec.key,
+        "versions": versions(),
+        "device": device_name(device),
+        "arithmetic": [torch.backends.cpu.get_cpu_capability(), str(product_type(device))],
+        "threads": torch.get_num_threads(),
+    }
+    if threads := threads_of(saving.folder, identity):
+        use_threads(threads)
+        identity["threads"] = torch.get_num_threads()
+    return Checkpoint(saving.folder, identity, saving.least_seconds)
 
 
 def model_folder(row: BaseModel, assets_folder: Path, report: Report = lambda _: None) -> Path:
