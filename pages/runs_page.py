@@ -13,11 +13,12 @@ from pmb import ui
 from pmb.insight import estimate
 from pmb.insight.failures import next_step
 from pmb.insight.intervals import run_interval
-from pmb.lab import listing, queue
+from pmb.lab import disk, listing, queue
 from pmb.lab.listing import ORDERS, Filter
 from pmb.lab.store import Row, get_run
 from pmb.run_details import PARAMETER, show_linked_run
 from pmb.run_files import as_csv, as_parquet
+from pmb.settings import from_environment
 from pmb.sidebar import queue_seconds
 
 # =============================================================================
@@ -290,3 +291,4 @@ show_linked_run()
 queue_part()
 failures_part(counts.get("failed", 0))
 results_part(load_kinds(mark))
+st.caption(f"On the disk: {disk.usage_line(disk.usage(from_environment()))}.")

@@ -285,6 +285,7 @@ def probe(model: str, task: str, recipe: str, seeds: list[int], to_cancel: bool,
 def runs(as_csv: bool, state: str | None, as_json: bool) -> None:
     """List the queue and the results."""
     with opened_store() as (store, _):
+        queue.release_lost(store)  # where no worker is left to do it
         rows = list_runs(store, *([state] if state else []))
     if as_json:
         click.echo(json.dumps({"runs": rows}))

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pmb import settings
+from pmb import machine, settings
 from pmb.engine import assets
 from pmb.errors import PmbError
-from pmb.lab import executors, queue
+from pmb.lab import disk, executors, queue
 from pmb.lab.store import list_runs, open_store
 
 LIBRARIES = ("streamlit", "torch", "transformers", "sqlalchemy", "altair")
@@ -38,9 +38,11 @@ def examine() -> list[Finding]:
         Finding("python", sys.version_info >= OLDEST_PYTHON, platform.python_version()),
         _look("libraries", _libraries),
         _look("device", _device),
+        *[Finding("gpu", True, machine.gpu_line(gpu)) for gpu in machine.gpus()],
         _look("assets", _assets),
         _look("store", _store),
         _look("worker", _worker),
+        _look("disk", lambda: disk.usage_line(disk.usage(settings.from_environment()))),
     ]
 
 

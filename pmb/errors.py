@@ -4,7 +4,8 @@ PmbError
 ├── BadInput           a value the user gave cannot be used (also a ValueError)
 ├── AssetsUnavailable  the embedded model or data is missing, broken or cannot be downloaded
 ├── HubUnavailable     the Hugging Face Hub cannot be reached, or does not let this user in
-├── StoreUnavailable   the database is locked, damaged, of a newer schema, or its disk is full
+├── StoreUnavailable   the database is locked, damaged or of a newer schema
+│   └── DiskFull       the database cannot grow
 ├── RunFailed          a run, or a measurement of layers, ended without a result
 └── WorkerBusy         another worker already works this PMB_HOME
 """
@@ -33,6 +34,10 @@ class HubUnavailable(PmbError):
 
 class StoreUnavailable(PmbError):
     """The database cannot be read or written."""
+
+
+class DiskFull(StoreUnavailable):
+    """The disk of the database is full."""
 
 
 class RunFailed(PmbError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from pmb.errors import BadInput
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXECUTORS = ("local",)
 MOST_JOBS = 64
+CACHE_LIMIT = 10_000_000_000
+CHECKPOINT_SECONDS = 20.0
+UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Settings:
     shipped: Path  # PMB_SHIPPED: results that come with the repository
     jobs: int | None  # PMB_JOBS: runs at a time; None: as many as suit the machine
     glue: Path | None = None  # PMB_GLUE_DIR: a folder in the official GLUE layout
+    cache_limit: int = CACHE_LIMIT  # PMB_CACHE_LIMIT: bytes of tokens, checkpoints and kept weights
+    checkpoint_seconds: float = CHECKPOINT_SECONDS  # PMB_CHECKPOINT_SECONDS: least time between two
 
     @property
     def assets(self) -> Path:
@@ -43,6 +49,8 @@ def from_environment() -> Settings:
         shipped=Path(os.environ.get("PMB_SHIPPED") or REPOSITORY / "cache" / "shipped").resolve(),
         jobs=_jobs(os.environ.get("PMB_JOBS", "")),
         glue=_folder("PMB_GLUE_DIR"),
+        cache_limit=_bytes("PMB_CACHE_LIMIT", CACHE_LIMIT),
+        checkpoint_seconds=_seconds("PMB_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS),
     )
 
 
@@ -56,6 +64,27 @@ def _folder(variable: str) -> Path | None:
     if given and not Path(given).expanduser().is_dir():
         raise BadInput(f"{variable} is {given!r}, which is no folder.")
     return Path(given).expanduser().resolve() if given else None
+
+
+def _bytes(variable: str, default: int) -> int:
+    given = os.environ.get(variable, "")
+    if not given:
+        return default
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B)?", given.strip(), re.IGNORECASE)
+    if not found:
+        raise BadInput(f"{variable} is {given!r}; a size such as 500MB or 2GB is allowed.")
+    return int(float(found[1]) * UNITS[(found[2] or "B").upper()])
+
+
+def _seconds(variable: str, default: float) -> float:
+    given = os.environ.get(variable, "")
+    try:
+        seconds = float(given or default)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise BadInput(f"{variable} is {given!r}; a number of seconds from 0 is allowed.")
+    return seconds
 
 
 def _jobs(given: str) -> int | None:

@@ -102,6 +102,7 @@ def _specification(of: tuple[Hashable, ...], _build: Callable[[], alt.TopLevelMi
 
 def look() -> None:
     """See what waits and goes on; once each time that a page, or a part that looks again, is drawn."""
+    queue.release_lost(the_store())  # where no worker is left to do it
     rows = list_runs(the_store(), "running", "queued")
     st.session_state.live = sorted(rows, key=lambda row: row["state"] != "running")
 
@@ -156,6 +157,7 @@ def progress_line(row: Row) -> str:
     parts.append(f"{clock(time.time() - row['started_at'])} elapsed")
     if progress["seconds_left"] is not None and progress["phase"] == "training":
         parts.append(f"{clock(progress['seconds_left'])} left")
+    parts += filter(None, [progress.get("note")])
     return ", ".join(parts)
 
 

@@ -92,25 +92,79 @@ def test_a_run_of_a_dead_neighbour_goes_back_at_once(store: Store) -> None:
     assert state(store, claim.key) == "queued"
 
 
-def test_a_run_that_is_lost_again_and_again_fails_with_a_reason(store: Store) -> None:
+def test_workers_that_die_are_held_against_no_run_until_it_is_twenty(store: Store) -> None:
     key = queue.submit(store, [spec()])[0].key
-    for _ in range(queue.MAX_ATTEMPTS):
+    for attempt in range(queue.MAX_ATTEMPTS):
+        assert state(store, key) == "queued", attempt
         claimed(store)
         let_lease_run_out(store)
         queue.release_lost(store)
     row = get_run(store, key)
     assert row is not None
-    assert row["state"] == "failed"
-    assert "died 5 times" in row["error"]
+    assert (row["state"], row["attempts"], row["deaths"]) == ("failed", 20, 0)
+    assert "begun 20 times" in row["error"]
     assert queue.claim(store, "worker") is None
 
 
-def test_a_run_whose_process_died_goes_back_with_its_attempts_counted(store: Store) -> None:
-    key = queue.submit(store, [spec()])[0].key
+def test_a_run_whose_process_died_goes_behind_the_others_and_waits_longer_each_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, other = (s.key for s in queue.submit(store, [spec(), spec(seed=1)]))
     claim = claimed(store)
     queue.lose(store, claim.key, "worker", "It died.", "last lines")
-    assert state(store, key) == "queued"
+    row = get_run(store, key)
+    assert row is not None
+    assert (row["state"], row["error"], row["log"], row["deaths"]) == ("queued", "It died.", "last lines", 1)
+    assert (queue.count_waiting(store), queue.count_waiting(store, later=True)) == (1, 2)
+    assert claimed(store).key == other
+    assert queue.claim(store, "worker") is None
+    start = time.time()
+    monkeypatch.setattr(queue.time, "time", lambda: start + queue.BACKOFF_SECONDS)
     assert claimed(store).attempts == 2
+    queue.lose(store, key, "worker", "It died.", "last lines")
+    monkeypatch.setattr(queue.time, "time", lambda: start + 4 * queue.BACKOFF_SECONDS)
+    assert queue.claim(store, "worker") is None
+    monkeypatch.setattr(queue.time, "time", lambda: start + 6 * queue.BACKOFF_SECONDS)
+    assert claimed(store).attempts == 3
+
+
+def test_a_run_whose_process_dies_again_and_again_fails_with_a_reason_and_its_log(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "BACKOFF_SECONDS", 0.0)
+    key = queue.submit(store, [spec()])[0].key
+    for _ in range(queue.MAX_DEATHS):
+        claimed(store)
+        queue.lose(store, key, "worker", "It died.", "last lines")
+    row = get_run(store, key)
+    assert row is not None
+    assert (row["state"], row["attempts"], row["log"]) == ("failed", 5, "last lines")
+    assert row["error"] == "It died. It was tried 5 times."
+    queue.retry(store, [key])
+    again = get_run(store, key)
+    assert again is not None
+    assert (again["state"], again["deaths"], again["error"]) == ("queued", 0, None)
+
+
+def test_a_result_is_not_lost_when_its_lease_ran_out_while_the_store_did_not_answer(store: Store) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    claimed(store)
+    let_lease_run_out(store)
+    queue.release_lost(store, living="worker")
+    assert state(store, key) == "running"
+    queue.release_lost(store)
+    assert state(store, key) == "queued"
+    assert queue.finish(store, key, "worker", result())
+    assert not queue.finish(store, key, "worker", result())
+    assert (state(store, key), queue.claim(store, "another")) == ("done", None)
+
+
+def test_a_cancelled_run_whose_process_dies_is_cancelled(store: Store) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    claimed(store)
+    queue.cancel(store, [key])
+    queue.lose(store, key, "worker", "It died.", "")
+    assert state(store, key) == "cancelled"
 
 
 def test_run_pressed_after_cancel_takes_the_cancellation_back(store: Store) -> None:

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from pmb.files import whole_file
 
 FORMAT = 1
-LEAST_SECONDS = 20.0  # between two checkpoints, so that short runs pay nothing
 LARGEST_SHARE = 0.05  # of the time that may go into writing them
 HEADER = "pmb"  # where the JSON stands in the file
 
@@ -35,7 +34,7 @@ class Saving:
     """The folder of a run's checkpoints, and how rarely one is written; 0: after every epoch, whatever it costs."""
 
     folder: Path
-    least_seconds: float = LEAST_SECONDS
+    least_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Checkpoint:
 
     folder: Path
     identity: Mapping[str, Any]
-    least_seconds: float = LEAST_SECONDS
+    least_seconds: float
     name: str = "cut"
 
     @property

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
-from pmb.spec import Progress, RunSpec
+from pmb.spec import Progress, Recipe, RunSpec
 
 NICENESS = 15  # the page stays quick while a fine-tune runs
 REPORT_SECONDS = 0.25  # between two progress messages
@@ -34,7 +34,7 @@ def main() -> None:
     if hasattr(os, "nice"):  # not on Windows
         os.nice(NICENESS)
     send = _sender(_private_stdout())
-    from pmb.engine import device
+    from pmb.engine import device, shortage
     from pmb.engine import run as engine  # torch: seconds
 
     engine.quieten()
@@ -53,22 +53,30 @@ def main() -> None:
         send(do(job, engine, send))
     except PmbError as error:
         send({"error": str(error)})
-    except MemoryError:
-        send({"error": "The machine has too little free memory for this run; close other programs and retry."})
-    except OSError as error:
-        send({"error": f"The run could not read or write a file: {error.strerror or error}."})
     except Exception as error:  # the border of the process: whatever it is, the worker must hear of it
         traceback.print_exc()
-        send({"error": f"The run broke off with {type(error).__name__}: {_first_line(error)}"})
+        send({"error": shortage.shortage(error, _recipe(job)) or _sentence(error)})
+
+
+def _recipe(job: dict[str, Any]) -> Recipe | None:
+    return Recipe(**job["spec"]["recipe"]) if "spec" in job else None
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong, for a user."""
+    if isinstance(error, OSError):
+        return f"The run could not read or write a file: {error.strerror or error}."
+    return f"The run broke off with {type(error).__name__}: {_first_line(error)}"
 
 
 def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     """The answer to a job, a dict with "assets" and "kind".
 
-    Kinds: "run" with "spec", "threads", "alone", "timed_devices"; "latency" with "depths"; "similarity" with
-    "sentences"; "probe" with "spec", "threads" and "sentences" (0: contribution is known); all of these with the rows
-    "model" and "task". "inspect model" and "inspect task" with a "row"; "dev" with "task" and the numbers "rows" of
-    the examples whose texts are wanted; "preview table" with "path".
+    Kinds: "run" with "spec", "threads", "alone", "timed_devices" and, to go on from a saved epoch, "checkpoints" (a
+    folder) and "checkpoint_seconds"; where it times its depth too, the result is sent before that, with "timing".
+    "latency" with "depths"; "similarity" with "sentences"; "probe" with "spec", "threads" and "sentences" (0:
+    contribution is known); all of these with the rows "model" and "task". "inspect model" and "inspect task" with a
+    "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "preview table" with "path".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
@@ -95,13 +103,18 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         sentences = job["sentences"]
         scores = engine.measure_similarity(model, task, sentences, assets_folder, report) if sentences else None
         return {"probe": asdict(engine.probe_layers(spec, model, task, assets_folder, report)), "scores": scores}
-    result = engine.run(spec, model, task, assets_folder, report)
-    depth = len(spec.kept_layers)
-    latencies = []
+    saving = engine.Saving(Path(job["checkpoints"]), job["checkpoint_seconds"]) if "checkpoints" in job else None
+    result = engine.run(spec, model, task, assets_folder, report, saving)
+    answer, depth = {"result": asdict(result), "latencies": []}, len(spec.kept_layers)
     if job["alone"] and depth < spec.num_hidden_layers and result.device not in job["timed_devices"]:
         send({"progress": asdict(Progress("timing"))})
-        latencies = engine.measure_latency(model, task, [depth], assets_folder)
-    return {"result": asdict(result), "latencies": [asdict(latency) for latency in latencies]}
+        send(answer | {"timing": True})
+        try:
+            latencies = engine.measure_latency(model, task, [depth], assets_folder)
+            answer["latencies"] = [asdict(latency) for latency in latencies]
+        except (PmbError, RuntimeError, MemoryError):  # no reason to lose the result
+            traceback.print_exc()
+    return answer
 
 
 def _rows(job: dict[str, Any]) -> tuple[BaseModel, Task]:

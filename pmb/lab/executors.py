@@ -18,6 +18,7 @@ from pmb.settings import REPOSITORY
 from pmb.spec import Progress, Report
 
 LOG_LINES = 200
+KILLED = 9  # the signal that a process cannot answer
 KILL_SECONDS = 1.0  # between asking a child to end and killing it
 
 # glibc gives big freed blocks back to the system and takes them anew with every tensor; keeping them saves the page
@@ -60,6 +61,7 @@ class Child:
         )
         self._messages: queue.Queue[Message | None] = queue.Queue()
         self._device: str | None = None
+        self._free_bytes: int | None = None
         self._ready = threading.Event()  # its imports are done, or it is dead
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self._listen, self._drain)]
@@ -94,12 +96,28 @@ class Child:
         try:
             message = self._messages.get(timeout=timeout_seconds)
         except queue.Empty:
+            self._note_memory()
             return None
         if message is None:
             code = self.process.wait()
             reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-            raise ChildDied(f"The process of this run died ({reason}); perhaps it ran out of memory.")
+            more = self._memory_words() if code == -KILLED else ""
+            raise ChildDied(f"The process of this run died ({reason}){more}.")
         return message
+
+    def _note_memory(self) -> None:
+        """Remember how much memory was free: a process that the system kills for want of it cannot say so."""
+        from pmb.machine import free_memory  # time to import that a cached answer needs not take
+
+        self._free_bytes = free_memory()
+
+    def _memory_words(self) -> str:
+        if self._free_bytes is None:
+            return ""
+        return (
+            f", perhaps for want of memory: {self._free_bytes / 1e9:.1f} GB were free shortly before; a smaller batch "
+            "size or length, or fewer runs at a time (PMB_JOBS=1), take less"
+        )
 
     def ask(self, job: Message, report: Report) -> Message:
         """Do one job, wait for its answer and end; raises RunFailed with the child's sentence."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
 
 from pmb.errors import BadInput
 from pmb.lab.schema import runs, workers
@@ -16,7 +16,9 @@ from pmb.spec import Progress, Recipe, RunResult, RunSpec
 
 LEASE_SECONDS = 15.0
 ALIVE_SECONDS = 10.0  # a worker that was silent for longer is taken for dead
-MAX_ATTEMPTS = 5
+MAX_DEATHS = 5  # of a run's own process: then it is the run that brings it down
+MAX_ATTEMPTS = 20  # also where only workers died, or the machine: nothing is tried for ever
+BACKOFF_SECONDS = 1.0  # times the square of the deaths: 1, 4, 9 and 16 s
 ENDED = ("done", "failed", "cancelled")
 
 
@@ -65,9 +67,9 @@ def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
 
 
 def claim(store: Store, worker: str) -> Claim | None:
-    """Take the longest-waiting run; None when nothing waits."""
+    """Take the longest-waiting run that is due; None when nothing is."""
     now = time.time()
-    oldest = select(runs.c.key).where(runs.c.state == "queued").order_by(runs.c.queued_at, runs.c.key).limit(1)
+    oldest = select(runs.c.key).where(_due()).order_by(runs.c.queued_at, runs.c.key).limit(1)
     if store.engine.dialect.name == "postgresql":
         oldest = oldest.with_for_update(skip_locked=True)
     taken = (
@@ -88,16 +90,23 @@ def claim(store: Store, worker: str) -> Claim | None:
     return Claim(row["key"], spec_of_row(dict(row)), row["attempts"]) if row else None
 
 
-def count_waiting(store: Store) -> int:
-    """How many runs wait."""
-    query = select(func.count()).select_from(runs).where(runs.c.state == "queued")
+def count_waiting(store: Store, later: bool = False) -> int:
+    """How many runs could be claimed now; or `later`, since their process died a short while ago."""
+    query = select(func.count()).select_from(runs).where(runs.c.state == "queued" if later else _due())
     with store.connect() as connection:
         return connection.execute(query).scalar_one()
 
 
+def live_keys(store: Store) -> set[str]:
+    """The keys of all runs that wait or go on."""
+    query = select(runs.c.key).where(runs.c.state.in_(("queued", "running")))
+    with store.connect() as connection:
+        return set(connection.execute(query).scalars())
+
+
 def list_waiting(store: Store) -> list[RunSpec]:
-    """The waiting runs, the longest-waiting first."""
-    query = select(*runs.c).where(runs.c.state == "queued").order_by(runs.c.queued_at, runs.c.key)
+    """The runs that could be claimed now, the longest-waiting first."""
+    query = select(*runs.c).where(_due()).order_by(runs.c.queued_at, runs.c.key)
     with store.connect() as connection:
         return [spec_of_row(dict(row)) for row in connection.execute(query).mappings()]
 
@@ -114,10 +123,15 @@ def renew(store: Store, key: str, worker: str, progress: Progress) -> str:
 
 
 def finish(store: Store, key: str, worker: str, result: RunResult) -> bool:
-    """Write the result, once; False when this worker no longer holds the run. Memory is `store.save_memory`'s."""
+    """Write the result, once; False when another worker holds the run, or it is cancelled.
+
+    A run that went back to the queue meanwhile, and that nobody has taken, needs not be done again. Memory is
+    `store.save_memory`'s.
+    """
     values = {name: value for name, value in asdict(result).items() if name in runs.c}
     values |= {name: list(values[name]) for name in ("predictions", "losses", "scores")} | {"error": None, "log": None}
-    return _end(store, key, worker, "done", values | {"num_dev": len(result.predictions)})
+    values |= {"num_dev": len(result.predictions), "worker": worker, "not_before": None}
+    return _end(store, key, worker, "done", values, or_(_held(key, worker), _waits(key)))
 
 
 def fail(store: Store, key: str, worker: str, error: str, log: str) -> bool:
@@ -126,9 +140,18 @@ def fail(store: Store, key: str, worker: str, error: str, log: str) -> bool:
 
 
 def lose(store: Store, key: str, worker: str, error: str, log: str) -> None:
-    """The run's process died without an answer: it goes back to the queue, or fails after MAX_ATTEMPTS."""
-    _update_held(store, key, worker, {"lease_until": 0.0, "error": error, "log": log})
-    release_lost(store)
+    """The run's own process died without an answer: it is tried again, or fails after MAX_DEATHS.
+
+    It goes behind all that wait, and waits longer each time: what took its memory may be gone by then.
+    """
+    now, deaths = time.time(), runs.c.deaths + 1
+    ended = {
+        "state": case((runs.c.cancel_requested, "cancelled"), (deaths >= MAX_DEATHS, "failed"), else_="queued"),
+        "error": case((deaths >= MAX_DEATHS, f"{error} It was tried {MAX_DEATHS} times."), else_=error),
+        "finished_at": case((or_(deaths >= MAX_DEATHS, runs.c.cancel_requested), now), else_=None),
+    }
+    again = {"deaths": deaths, "queued_at": now, "not_before": now + BACKOFF_SECONDS * deaths * deaths}
+    _update_held(store, key, worker, ended | again | {"log": log} | _UNHELD)
 
 
 def end_cancelled(store: Store, key: str, worker: str) -> bool:
@@ -141,22 +164,26 @@ def give_back(store: Store, key: str, worker: str) -> bool:
     return _update_held(store, key, worker, {"state": "queued", "attempts": runs.c.attempts - 1} | _UNHELD)
 
 
-def release_lost(store: Store, dead_workers: Sequence[str] = ()) -> None:
-    """Give runs whose lease ran out, or whose worker is known to be dead, back to the queue.
+def release_lost(store: Store, dead_workers: Sequence[str] = (), living: str = "") -> None:
+    """Give runs whose lease ran out, or whose worker is known to be dead, back to the queue, each at its place.
 
-    One that was lost MAX_ATTEMPTS times fails: it probably brings its process down. One that was to be cancelled is.
+    That its worker died is held against no run, unless it happens MAX_ATTEMPTS times: perhaps the run takes the
+    machine's last memory. One that was to be cancelled is. The runs of the worker `living` are not lost: it asks
+    itself, and could not renew its leases while the store's disk was full.
     """
     now = time.time()
-    lost = and_(runs.c.state == "running", or_(runs.c.lease_until < now, runs.c.worker.in_(dead_workers)))
+    ran_out = and_(runs.c.lease_until < now, runs.c.worker != living)
+    lost = and_(runs.c.state == "running", or_(ran_out, runs.c.worker.in_(dead_workers)))
     too_often = runs.c.attempts >= MAX_ATTEMPTS
-    sentence = f"The process of this run, or its worker, died {MAX_ATTEMPTS} times; perhaps it ran out of memory."
+    sentence = f"This run was begun {MAX_ATTEMPTS} times and its worker, or the machine, died each time."
     values: dict[str, Any] = {
         "state": case((runs.c.cancel_requested, "cancelled"), (too_often, "failed"), else_="queued"),
-        "error": case((and_(too_often, ~runs.c.cancel_requested), sentence), else_=None),
+        "error": case((and_(too_often, ~runs.c.cancel_requested), sentence), else_=runs.c.error),
         "finished_at": case((or_(too_often, runs.c.cancel_requested), now), else_=None),
     }
     with store.connect() as connection:
-        connection.execute(update(runs).where(lost).values(values | _UNHELD))
+        if connection.execute(select(runs.c.key).where(lost).limit(1)).first():  # usually none: no lock is taken
+            connection.execute(update(runs).where(lost).values(values | _UNHELD))
 
 
 def cancel(store: Store, keys: Sequence[str]) -> None:
@@ -225,6 +252,10 @@ def spec_of_row(row: dict[str, Any]) -> RunSpec:
     return RunSpec(**{name: row[name] for name in names}, kept_layers=tuple(row["kept_layers"]), recipe=recipe)
 
 
+def _due() -> ColumnElement[bool]:
+    return and_(runs.c.state == "queued", or_(runs.c.not_before.is_(None), runs.c.not_before <= time.time()))
+
+
 _UNHELD: dict[str, Any] = {"worker": None, "lease_until": None, "progress": None, "cancel_requested": False}
 
 
@@ -237,19 +268,32 @@ def _new_row(spec: RunSpec) -> dict[str, Any]:
 
 def _queue_again(connection: Connection, keys: Sequence[str]) -> None:
     """Put those of the runs that failed or were cancelled at the end of the queue, in the order of the keys."""
-    values = {"state": "queued", "attempts": 0, "started_at": None, "finished_at": None, "error": None, "log": None}
+    values: dict[str, Any] = {"state": "queued", "attempts": 0, "deaths": 0, "not_before": None}
+    values |= {"started_at": None, "finished_at": None, "error": None, "log": None}
     now = time.time()
     for i, key in enumerate(keys):
         ended_badly = and_(runs.c.key == key, runs.c.state.in_(("failed", "cancelled")))
         connection.execute(update(runs).where(ended_badly).values(values | _UNHELD | {"queued_at": now + i * 1e-6}))
 
 
-def _end(store: Store, key: str, worker: str, state: str, values: dict[str, Any]) -> bool:
+def _end(
+    store: Store, key: str, worker: str, state: str, values: dict[str, Any], where: ColumnElement[bool] | None = None
+) -> bool:
     ending = {"state": state, "finished_at": time.time(), "progress": None, "lease_until": None}
-    return _update_held(store, key, worker, values | ending)
+    return _update_held(store, key, worker, values | ending, where)
 
 
-def _update_held(store: Store, key: str, worker: str, values: dict[str, Any]) -> bool:
-    held = and_(runs.c.key == key, runs.c.worker == worker, runs.c.state == "running")
+def _update_held(
+    store: Store, key: str, worker: str, values: dict[str, Any], where: ColumnElement[bool] | None = None
+) -> bool:
+    condition = _held(key, worker) if where is None else where
     with store.connect() as connection:
-        return bool(connection.execute(update(runs).where(held).values(values)).rowcount)
+        return bool(connection.execute(update(runs).where(condition).values(values)).rowcount)
+
+
+def _held(key: str, worker: str) -> ColumnElement[bool]:
+    return and_(runs.c.key == key, runs.c.worker == worker, runs.c.state == "running")
+
+
+def _waits(key: str) -> ColumnElement[bool]:
+    return and_(runs.c.key == key, runs.c.state == "queued")

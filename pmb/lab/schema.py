@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-REVISION = "0009"
+REVISION = "0006"
 
 metadata = MetaData()
 
@@ -29,6 +29,8 @@ runs = Table(
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("attempts", Integer, nullable=False, default=0),
+    Column("deaths", Integer, nullable=False, default=0, server_default="0"),  # of its own process
+    Column("not_before", Float),  # a run whose process died waits a while
     Column("worker", Text),
     Column("lease_until", Float),
     Column("cancel_requested", Boolean, nullable=False, default=False),

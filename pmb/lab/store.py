@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from pmb.errors import PmbError, StoreUnavailable
+from pmb.errors import DiskFull, PmbError, StoreUnavailable
 from pmb.files import write_whole
 from pmb.lab.schema import REVISION, dev_labels, latencies, layer_probes, layer_scores, memories, runs, shipped_files
 from pmb.settings import Settings
@@ -57,7 +57,8 @@ class Store:
             with self.engine.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            raise StoreUnavailable(_sentence(self.engine, error)) from error
+            kind = DiskFull if _is_full(error) else StoreUnavailable
+            raise kind(_sentence(self.engine, error)) from error
 
     def insert_new(self, table: Table) -> Insert:
         """An INSERT that leaves an existing row as it is."""
@@ -168,6 +169,7 @@ def save_layer_scores(store: Store, identity: Row, scores: Sequence[float]) -> N
 def write_shipped(store: Store, folder: Path) -> dict[str, int]:
     """Write everything finished that is measured as JSON lines for the repository; returns rows per file."""
     private = {"worker", "lease_until", "renewed_at", "cancel_requested", "progress", "log", "error"}
+    private |= {"deaths", "not_before"}
     tables: tuple[tuple[Table, Any], ...] = (
         *(
             (table, select(*(c for c in table.c if c.name not in private)).where(table.c.state == "done"))
@@ -285,6 +287,10 @@ def _migrate(store: Store) -> None:
         command.upgrade(config, "head")
 
 
+def _is_full(error: DBAPIError) -> bool:
+    return any(word in str(error.orig) for word in ("is full", "No space left"))
+
+
 def _sentence(engine: Engine, error: DBAPIError) -> str:
     """What happened and what to do, from the database's own words."""
     words = str(error.orig).strip()
@@ -296,7 +302,7 @@ def _sentence(engine: Engine, error: DBAPIError) -> str:
             f"The store {where} is damaged ({words}). Move it away and start again: shipped results come back, and "
             "runs measured here can be run again."
         )
-    if "full" in words:
+    if _is_full(error):
         return f"The disk of the store {where} is full; free some space and try again. Nothing was lost."
     if "readonly" in words or "unable to open" in words:
         return f"The store {where} cannot be opened for writing ({words})."

@@ -77,6 +77,7 @@ def _line(store: Store, rows: Sequence[Row]) -> str:
             parts.append(f"loss {progress['loss']:.3f}")
         if progress["seconds_left"] is not None:
             parts.append(f"{progress['seconds_left']:.0f} s left")
+        parts.append(progress.get("note") or "")
         return "  ".join(part for part in parts if part)
     waiting = next((row for row in rows if row["state"] == "queued"), None)
     before = queue.waiting_before(store, waiting["key"]) if waiting else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -20,12 +21,12 @@ from typing import Any, TypeVar
 
 import psutil
 from filelock import FileLock, Timeout
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
 
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task
-from pmb.errors import PmbError, StoreUnavailable, WorkerBusy
-from pmb.lab import probes, queue
+from pmb.errors import DiskFull, PmbError, StoreUnavailable, WorkerBusy
+from pmb.lab import disk, probes, queue
 from pmb.lab.executors import Child, ChildDied, Message, Spares
 from pmb.lab.plan import SCORE_SENTENCES, scores_identity
 from pmb.lab.queue import Claim
@@ -49,6 +50,7 @@ BEAT_SECONDS = 2.0  # how often a worker says that it is alive
 LISTEN_SECONDS = 0.25  # how soon a message of the child is seen
 RENEW_SECONDS = 0.5  # how often progress goes to the store and cancellation is looked for
 STORE_PATIENCE_SECONDS = 60.0  # how long a worker waits for a store that does not answer
+FULL_DISK_PATIENCE_SECONDS = 600.0  # and for somebody to free some space: computing again takes longer
 MEMORY_A_JOB = 4 * 2**30  # bytes; a run of a base-size model on a CPU stays below
 GPU_DRIVER = Path("/proc/driver/nvidia")  # asking torch would take seconds
 
@@ -70,10 +72,12 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
         try:
             with ThreadPoolExecutor(jobs, "run") as pool:
                 try:
+                    tidy(store, settings)
                     while not stop.is_set():
                         for future in [f for f in active if f.done()]:
                             active.remove(future)
                             future.result()
+                            tidy(store, settings)
                         heart.beat()
                         if not active:
                             spares.keep_one()
@@ -87,7 +91,7 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
                             active.add(pool.submit(_run, store, settings, worker, claim, job, spares, stopwatch, stop))
                         elif not active and not waiting and (spec := _patiently(lambda: probes.take(store))):
                             active.add(pool.submit(_probe, store, settings, spec, spares, stop))
-                        elif once and not active:
+                        elif once and not active and not _patiently(lambda: queue.count_waiting(store, later=True)):
                             return
                         else:
                             stop.wait(POLL_SECONDS)
@@ -98,6 +102,15 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
         finally:
             spares.end()
             queue.sign_off(store, worker)
+
+
+def tidy(store: Store, settings: Settings) -> None:
+    """Delete checkpoints of runs that have ended, and of caches what is over the limit."""
+    live = _patiently(lambda: queue.live_keys(store))
+    try:
+        disk.trim(settings, live)
+    except OSError as error:  # deleting is never worth a run
+        print(f"The caches cannot be tidied: {error}.", file=sys.stderr)
 
 
 def worker_is_here(settings: Settings) -> bool:
@@ -152,16 +165,17 @@ def _run(
     child = spares.take()
     spares.warm_up_for(_warm_up(settings, model, task))  # the next will be like this one
     job |= {"model": asdict(model), "task": asdict(task)}
+    answer: Message | None = None  # a result whose timing goes on
     try:
         timed = _patiently(lambda: timed_devices(store, claim.spec))[len(claim.spec.kept_layers)]
-        child.send(
-            job | {"kind": "run", "spec": claim.spec.to_dict(), "assets": str(settings.assets), "timed_devices": timed}
-        )
+        job |= {"kind": "run", "spec": claim.spec.to_dict(), "assets": str(settings.assets), "timed_devices": timed}
+        folder = disk.checkpoint_folder(settings, claim.key)
+        child.send(job | {"checkpoints": str(folder), "checkpoint_seconds": settings.checkpoint_seconds})
         progress = Progress("starting")
         renewed = 0.0
         while True:
             if stop.is_set():
-                _patiently(lambda: queue.give_back(store, claim.key, worker))
+                _break_off(store, worker, claim, answer, child)
                 return
             message = child.receive(LISTEN_SECONDS)
             if message is not None and "progress" in message:
@@ -170,6 +184,8 @@ def _run(
                     renewed = 0.0  # a new phase is told at once
                 if progress.phase == "evaluating" and (timed or not job["alone"]):
                     spares.prepare()  # its imports cost the next run nothing; they must not disturb a timing
+            elif message is not None and message.get("timing"):
+                answer = message
             elif message is not None:
                 _write_down(store, worker, claim, message, child)
                 result = message.get("result")
@@ -185,8 +201,7 @@ def _run(
                 if order != "go on":
                     return
     except ChildDied as error:
-        sentence = str(error)
-        _patiently(lambda: queue.lose(store, claim.key, worker, sentence, child.log()))
+        _break_off(store, worker, claim, answer, child, str(error))
     finally:
         child.end()
 
@@ -262,7 +277,7 @@ class _Heart:
         """Beat when it is time."""
         if time.monotonic() - self._last >= BEAT_SECONDS:
             _patiently(lambda: queue.beat(self._store, self._worker))
-            _patiently(lambda: queue.release_lost(self._store))
+            _patiently(lambda: queue.release_lost(self._store, living=self._worker))
             self._last = time.monotonic()
 
 
@@ -329,6 +344,18 @@ class _Stopwatch:
         return not self._stop.is_set()
 
 
+def _break_off(
+    store: Store, worker: str, claim: Claim, answer: Message | None, child: Child, death: str | None = None
+) -> None:
+    """A run ends before its time, its worker's or its child's: what is measured is kept, else it is tried again."""
+    if answer is not None:
+        _write_down(store, worker, claim, answer, child)
+    elif death is not None:
+        _patiently(lambda: queue.lose(store, claim.key, worker, death, child.log()))
+    else:
+        _patiently(lambda: queue.give_back(store, claim.key, worker))
+
+
 def _write_down(store: Store, worker: str, claim: Claim, message: dict[str, Any], child: Child) -> None:
     if "error" in message:
         _patiently(lambda: queue.fail(store, claim.key, worker, message["error"], child.log()))
@@ -345,7 +372,19 @@ def _patiently(act: Callable[[], T]) -> T:
     again = Retrying(
         retry=retry_if_exception_type(StoreUnavailable),
         wait=wait_fixed(1.0),
-        stop=stop_after_delay(STORE_PATIENCE_SECONDS),
+        stop=_gives_up,
+        before_sleep=_say_once,
         reraise=True,
     )
     return again(act)
+
+
+def _gives_up(state: RetryCallState) -> bool:
+    full = state.outcome is not None and isinstance(state.outcome.exception(), DiskFull)
+    patience_seconds = FULL_DISK_PATIENCE_SECONDS if full else STORE_PATIENCE_SECONDS
+    return (state.seconds_since_start or 0.0) >= patience_seconds
+
+
+def _say_once(state: RetryCallState) -> None:
+    if state.attempt_number == 1 and state.outcome is not None:
+        print(f"{state.outcome.exception()} The worker waits.", file=sys.stderr, flush=True)
