@@ -70,14 +70,23 @@ def home_with_assets(settings: Settings, assets_folder: Path) -> Settings:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 256 kB."""
+    """A real file system of 2 MB."""
     folder = tmp_path / "tiny"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
     if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("no right to mount a file system here")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take all space of a disk; the file that does can be deleted."""
+    others = folder / "others"
+    subprocess.run(
+        ["dd", "if=/dev/zero", f"of={others}", "bs=4096"], capture_output=True, check=False
+    )  # until it fails
+    return others
 
 
 def spec(kept: tuple[int, ...] = (0,), seed: int = 0, recipe: Recipe = TINY) -> RunSpec:

@@ -17,6 +17,7 @@ from pmb.engine import checkpoints
 from pmb.engine.checkpoints import Checkpoint, Generators, Keeper, Stand, threads_of
 from pmb.engine.finetune import Training, fine_tune
 from pmb.spec import Progress, Recipe
+from tests.conftest import fill
 from tests.test_finetune import CPU, RECIPE, sentences
 from tests.test_surgery import small_bert
 
@@ -141,7 +142,7 @@ def test_quick_epochs_are_not_saved_and_a_slow_disk_is_written_to_rarely(
 
 
 def test_a_full_disk_while_saving_fails_no_run(tiny_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tiny_disk / "others").write_bytes(bytes(200_000))
+    fill(tiny_disk)
     keeper(tiny_disk / "checkpoints").save(Stand((0.5,), 3.0))
     assert "No checkpoint of epoch 1: " in capsys.readouterr().err
     assert list((tiny_disk / "checkpoints").iterdir()) == []

@@ -1,0 +1,289 @@
+"""What can go wrong on one machine, done to the real thing; docs/faults.md names every fault and its test."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pmb.catalog.models import find_model
+from pmb.catalog.recipes import RECIPES
+from pmb.catalog.tasks import find_task
+from pmb.engine import run as engine
+from pmb.engine.checkpoints import Saving
+from pmb.errors import DiskFull
+from pmb.lab import queue, worker
+from pmb.lab.executors import Child, ChildDied, ask
+from pmb.lab.store import Store, get_run, open_store
+from pmb.settings import REPOSITORY, Settings, cores
+from pmb.spec import Progress
+from tests.conftest import fill, result, spec
+from tests.test_worker import LONG, ROWS, children, in_phase, row_of, until, worker_process
+
+MODEL, TASK = find_model("minilm-l6"), find_task("rotten-tomatoes")
+EPOCHS = replace(RECIPES["quick"], name="epochs", train_sentences=320, epochs=3, dropout=0.1)
+STEPS_AN_EPOCH = 320 // EPOCHS.batch_size
+
+
+# =============================================================================
+# Power cuts and full disks
+# =============================================================================
+
+WRITER = """
+import sys
+from pmb.lab import queue
+from pmb.lab.store import open_store
+from pmb.settings import from_environment
+from tests.conftest import result, spec
+store = open_store(from_environment())
+for seed in range(100_000):
+    queue.submit(store, [spec(seed=seed)])
+    claim = queue.claim(store, "writer")
+    if seed % 3:
+        queue.finish(store, claim.key, "writer", result(seed / 100_000))
+        print(claim.key, flush=True)
+"""
+
+
+def test_a_store_copied_in_the_middle_of_a_write_has_every_finished_result_and_no_half_row(
+    settings: Settings, tmp_path: Path
+) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", WRITER], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    finished: list[str] = []
+    assert writer.stdout is not None
+    reader = threading.Thread(target=lambda: finished.extend(line.strip() for line in writer.stdout or ()))
+    reader.start()
+    try:
+        until(lambda: finished)
+        for cut in range(8):
+            time.sleep(0.05 + 0.03 * cut)
+            before = list(finished)
+            os.kill(writer.pid, signal.SIGSTOP)  # the power is gone: what is on the disk is what there is
+            home = tmp_path / f"cut {cut}"
+            home.mkdir()
+            for file in settings.home.glob("lab.sqlite*"):
+                if not file.name.endswith("-shm"):  # lives in memory
+                    shutil.copy(file, home)
+            os.kill(writer.pid, signal.SIGCONT)
+            with (home / "lab.sqlite-wal").open("ab") as wal:
+                wal.write(os.urandom(3000))  # a write that was under way
+            _check_copy(replace(settings, home=home), before)
+    finally:
+        writer.kill()
+        writer.wait()
+        reader.join()
+        writer.stdout.close()
+
+
+def _check_copy(settings: Settings, finished: list[str]) -> None:
+    with closing(sqlite3.connect(settings.home / "lab.sqlite")) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        half = "(state = 'done') != (score IS NOT NULL AND predictions IS NOT NULL AND finished_at IS NOT NULL)"
+        assert raw.execute(f"SELECT count(*) FROM runs WHERE {half}").fetchone() == (0,)  # noqa: S608
+        done = {key for (key,) in raw.execute("SELECT key FROM runs WHERE state = 'done'")}
+    assert set(finished) <= done
+    opened = open_store(settings)
+    queue.release_lost(opened, ["writer"])
+    assert queue.claim(opened, "another")  # the first run, which the writer held and never finished
+    opened.close()
+
+
+def test_a_result_waits_for_space_on_a_full_disk(settings: Settings, tiny_disk: Path) -> None:
+    store = open_store(replace(settings, home=tiny_disk))
+    key = queue.submit(store, [spec()])[0].key
+    assert queue.claim(store, "worker")
+    others = fill(tiny_disk)
+    long = replace(result(), predictions=(0, 1) * 50_000)
+    with pytest.raises(DiskFull, match="disk of the store .* is full"):
+        queue.finish(store, key, "worker", long)
+    threading.Timer(0.5, others.unlink).start()
+    assert worker._patiently(lambda: queue.finish(store, key, "worker", long))
+    row = get_run(store, key)
+    store.close()
+    assert row is not None
+    assert (row["state"], row["score"]) == ("done", 0.8)
+
+
+# =============================================================================
+# Killed processes
+# =============================================================================
+
+
+@pytest.mark.slow
+def test_a_run_whose_child_and_worker_are_killed_goes_on_from_its_saved_epoch_to_the_same_predictions(
+    store: Store, home_with_assets: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = spec((0,), 0, EPOCHS)
+    job = {"kind": "run", "spec": asked.to_dict(), "assets": str(home_with_assets.assets), "threads": cores()}
+    undisturbed = ask(job | ROWS | {"alone": False, "timed_devices": []})["result"]
+    monkeypatch.setenv("PMB_CHECKPOINT_SECONDS", "0")
+    key = queue.submit(store, [asked])[0].key
+
+    def in_epoch(number: int) -> bool:
+        progress = row_of(store, key)["progress"]
+        return bool(progress) and progress["step"] > STEPS_AN_EPOCH * number
+
+    with worker_process(home_with_assets) as process:
+        until(lambda: in_epoch(1))
+        for child in children(process):
+            child.kill()
+        steps = until(lambda: _first_step(store, key, attempts=2))
+        assert steps > STEPS_AN_EPOCH
+        until(lambda: in_epoch(2))
+        process.kill()
+        process.wait()
+    assert row_of(store, key)["state"] == "running"
+    with worker_process(home_with_assets):
+        steps = until(lambda: _first_step(store, key, attempts=3))
+        assert steps > 2 * STEPS_AN_EPOCH or row_of(store, key)["state"] == "done"
+        until(lambda: row_of(store, key)["state"] == "done")
+        until(lambda: not (home_with_assets.home / "checkpoints" / key).exists())
+    row = row_of(store, key)
+    assert row["predictions"] == undisturbed["predictions"]
+    assert row["losses"] == undisturbed["losses"]
+    assert (row["attempts"], row["deaths"]) == (3, 1)
+
+
+def _first_step(store: Store, key: str, attempts: int) -> int | None:
+    row = row_of(store, key)
+    if row["state"] == "done":
+        return EPOCHS.epochs * STEPS_AN_EPOCH
+    return (row["progress"] or {}).get("step") or None if row["attempts"] == attempts else None
+
+
+@pytest.mark.slow
+def test_each_fine_tuning_of_a_run_that_does_two_goes_on_by_itself(
+    home_with_assets: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(spec((0,), 0, replace(EPOCHS, train_sentences=64, epochs=2)), procedure="tune-cut-tune")
+    whole = engine.encoded
+
+    def few(*args: Any) -> dict[str, Any]:
+        parts = whole(*args)
+        dev = parts["dev"]
+        return parts | {"dev": replace(dev, token_ids=dev.token_ids[:100], labels=dev.labels[:100])}
+
+    monkeypatch.setattr(engine, "encoded", few)
+
+    def done(kill_at: int | None, saving: Saving | None) -> tuple[Any, int]:
+        """The result, and how many training steps it took; killed at one of them, None."""
+        steps = 0
+
+        def report(progress: Progress) -> None:
+            nonlocal steps
+            steps += progress.phase == "training"
+            if steps == kill_at:
+                raise KeyboardInterrupt
+
+        try:
+            return engine.run(asked, MODEL, TASK, home_with_assets.assets, report, saving), steps
+        except KeyboardInterrupt:
+            return None, steps
+
+    undisturbed, steps = done(None, None)
+    a_tuning = steps // 2
+    saving = Saving(tmp_path / "checkpoints", 0.0)
+    assert done(a_tuning // 2 + 1, saving)[0] is None  # in the second epoch of the first
+    assert done(a_tuning // 2 + a_tuning // 2 + 1, saving)[0] is None  # in the second epoch of the second
+    again, left = done(None, saving)
+    assert left == a_tuning // 2
+    assert asdict(again) | _times(undisturbed) == asdict(undisturbed)
+
+
+def _times(result: Any) -> dict[str, float]:
+    return {name: getattr(result, name) for name in ("train_seconds", "total_seconds")}
+
+
+@pytest.mark.slow
+def test_a_child_without_memory_says_so_in_words_and_one_killed_for_want_of_it_too(home_with_assets: Settings) -> None:
+    child = Child()
+    try:
+        assert child.ready(90)
+        process = psutil.Process(child.process.pid)
+        process.rlimit(psutil.RLIMIT_AS, (process.memory_info().vms + 150 * 2**20,) * 2)
+        job = {"kind": "run", "spec": spec((0,), 0, LONG).to_dict(), "assets": str(home_with_assets.assets)}
+        child.send(job | ROWS | {"threads": 1, "alone": False, "timed_devices": []})
+        message = until(lambda: _error(child))
+        assert re.match(
+            r"The machine ran out of memory: this run held \d+\.\d GB, \d+\.\d were free for it; "
+            rf"lower the recipe's batch size \({LONG.batch_size}\) or length \({LONG.max_length} tokens\)",
+            message,
+        )
+    finally:
+        child.end()
+    killed = Child((sys.executable, "-c", "import time; time.sleep(60)"))
+    try:
+        assert killed.receive(0.01) is None
+        killed.process.kill()
+        said = r"signal 9\), perhaps for want of memory: \d+\.\d GB were free shortly before"
+        with pytest.raises(ChildDied, match=said):
+            killed.receive(10)
+    finally:
+        killed.end()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _error(child: Child) -> str | None:
+    message = child.receive(1)
+    return message.get("error") if message else None
+
+
+@pytest.mark.slow
+def test_a_page_server_that_is_killed_gives_the_runs_back(store: Store, home_with_assets: Settings) -> None:
+    key = queue.submit(store, [spec((0,), 0, LONG)])[0].key
+    command = [sys.executable, "-m", "pmb", "dashboard", "--port", str(free_port())]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        until(lambda: in_phase(store, key, "starting") or in_phase(store, key, "training"))
+        (server,) = [c for c in psutil.Process(process.pid).children() if "pmb.page_server" in c.cmdline()]
+        server.kill()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 2
+    assert "The page server ended by itself with code -9" in said
+    assert (row_of(store, key)["state"], row_of(store, key)["attempts"]) == ("queued", 0)
+
+
+# =============================================================================
+# The table
+# =============================================================================
+
+
+def _rows() -> Iterator[tuple[str, list[str]]]:
+    for line in (REPOSITORY / "docs" / "faults.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if len(cells) == 3 and cells[0] != "fault" and not set(cells[0]) <= {"-"}:
+            yield cells[0], re.findall(r"`(test_\w+)\.(test_\w+)`", cells[2])  # type: ignore[misc]
+
+
+def test_every_fault_in_the_table_has_a_test_that_exists() -> None:
+    rows = list(_rows())
+    assert len(rows) > 15
+    for fault, tests in rows:
+        assert tests, f"{fault}: names no test"
+        for file, name in tests:
+            tree = ast.parse((REPOSITORY / "tests" / f"{file}.py").read_text(encoding="utf-8"))
+            assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{file}.{name}"
