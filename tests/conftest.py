@@ -83,9 +83,8 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 def fill(folder: Path) -> Path:
     """Take all space of a disk; the file that does can be deleted."""
     others = folder / "others"
-    subprocess.run(
-        ["dd", "if=/dev/zero", f"of={others}", "bs=4096"], capture_output=True, check=False
-    )  # until it fails
+    until_it_fails = ["dd", "if=/dev/zero", f"of={others}", "bs=4096"]
+    subprocess.run(until_it_fails, capture_output=True, check=False)
     return others
 
 

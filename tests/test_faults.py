@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -34,7 +35,7 @@ from pmb.lab.store import Store, get_run, open_store
 from pmb.settings import REPOSITORY, Settings, cores
 from pmb.spec import Progress
 from tests.conftest import fill, result, spec
-from tests.test_worker import LONG, ROWS, children, in_phase, row_of, until, worker_process
+from tests.test_worker import LONG, ROWS, children, row_of, until, worker_process
 
 MODEL, TASK = find_model("minilm-l6"), find_task("rotten-tomatoes")
 EPOCHS = replace(RECIPES["quick"], name="epochs", train_sentences=320, epochs=3, dropout=0.1)
@@ -250,21 +251,76 @@ def _error(child: Child) -> str | None:
 
 
 @pytest.mark.slow
-def test_a_page_server_that_is_killed_gives_the_runs_back(store: Store, home_with_assets: Settings) -> None:
+def test_a_worker_that_is_killed_is_replaced_and_a_page_server_that_is_killed_gives_the_runs_back(
+    store: Store, home_with_assets: Settings
+) -> None:
     key = queue.submit(store, [spec((0,), 0, LONG)])[0].key
     command = [sys.executable, "-m", "pmb", "dashboard", "--port", str(free_port())]
     process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        until(lambda: in_phase(store, key, "starting") or in_phase(store, key, "training"))
-        (server,) = [c for c in psutil.Process(process.pid).children() if "pmb.page_server" in c.cmdline()]
-        server.kill()
+        until(lambda: row_of(store, key)["state"] == "running")
+        _started_by(process.pid, "worker").kill()
+        until(lambda: (row_of(store, key)["state"], row_of(store, key)["attempts"]) == ("running", 2))
+        _started_by(process.pid, "pmb.page_server").kill()
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 2
     assert "The page server ended by itself with code -9" in said
-    assert (row_of(store, key)["state"], row_of(store, key)["attempts"]) == ("queued", 0)
+    assert (row_of(store, key)["state"], row_of(store, key)["attempts"]) == ("queued", 1)
+
+
+def _started_by(pid: int, name: str) -> psutil.Process:
+    (found,) = [child for child in psutil.Process(pid).children() if name in child.cmdline()]
+    return found
+
+
+class _Scripted:
+    """Stands for children: gives these messages, then dies."""
+
+    def __init__(self, *messages: dict[str, Any]) -> None:
+        self.messages = list(messages)
+
+    def take(self) -> Any:
+        return self
+
+    def receive(self, timeout_seconds: float) -> dict[str, Any]:
+        if not self.messages:
+            raise ChildDied("The process of this run died (killed by signal 9).")
+        return self.messages.pop(0)
+
+    def nothing(self, *_: object) -> None:
+        pass
+
+    warm_up_for = send = end = prepare = nothing
+
+    def log(self) -> str:
+        return "last lines"
+
+
+def run_by(store: Store, settings: Settings, child: Any) -> dict[str, Any]:
+    """How the one run that waits ends."""
+    claim = queue.claim(store, "worker")
+    assert claim is not None
+    job = {"threads": 1, "alone": True}
+    stopwatch: Any = SimpleNamespace(note=lambda spec: None)
+    worker._run(store, settings, "worker", claim, job, child, stopwatch, threading.Event())
+    return row_of(store, claim.key)
+
+
+def test_a_child_killed_while_it_times_loses_no_result(store: Store, settings: Settings) -> None:
+    queue.submit(store, [spec()])
+    timing = {"progress": asdict(Progress("timing"))}
+    row = run_by(store, settings, _Scripted(timing, {"result": asdict(result()), "latencies": [], "timing": True}))
+    assert (row["state"], row["score"], row["deaths"]) == ("done", 0.8, 0)
+
+
+def test_a_run_whose_model_has_changed_fails_with_a_sentence(store: Store, settings: Settings) -> None:
+    queue.submit(store, [replace(spec(), model_revision="of yesterday")])
+    row = run_by(store, settings, _Scripted())
+    assert row["state"] == "failed"
+    assert row["error"] == "The model minilm-l6 has changed since this run was asked for; ask for it again."
 
 
 # =============================================================================

@@ -80,6 +80,14 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence() -> None:
         fine_tune(model, sentences(), RECIPE, 0, CPU, lambda _: None)
 
 
+def test_answers_that_are_no_numbers_are_not_scored() -> None:
+    model = small_bert()
+    with torch.no_grad():
+        model.classifier.weight.fill_(float("inf"))
+    with pytest.raises(RunFailed, match="answers with not-a-number; a lower learning rate may help"):
+        predict(model, sentences(), CPU)
+
+
 def test_every_step_is_reported() -> None:
     reports: list[Progress] = []
     fine_tune(small_bert(), sentences(), RECIPE, 0, CPU, reports.append)

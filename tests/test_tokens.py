@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pmb.engine.batches import Encoded
 from pmb.engine.tokens import remembered
+from tests.conftest import fill
 
 PARTS = {
     "train": Encoded(((101, 7, 102), (101, 102)), (1, 0), 0),
@@ -51,3 +54,15 @@ def test_a_damaged_file_is_written_again(tmp_path: Path) -> None:
     assert encode.times == 3
     assert remembered(tmp_path, {}, encode) == PARTS
     assert encode.times == 3
+
+
+def test_a_full_disk_costs_the_next_run_its_tokens_and_this_one_nothing(
+    tiny_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tiny_disk)
+    encode = Counted()
+    assert remembered(tiny_disk / "tokens", {}, encode) == PARTS
+    assert remembered(tiny_disk / "tokens", {}, encode) == PARTS
+    assert encode.times == 2
+    assert list((tiny_disk / "tokens").iterdir()) == []
+    assert "The tokens are not kept" in capsys.readouterr().err

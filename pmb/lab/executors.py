@@ -93,10 +93,10 @@ class Child:
 
     def receive(self, timeout_seconds: float | None) -> Message | None:
         """The next message; None when the time is over; raises ChildDied."""
+        self._note_memory()
         try:
             message = self._messages.get(timeout=timeout_seconds)
         except queue.Empty:
-            self._note_memory()
             return None
         if message is None:
             code = self.process.wait()
