@@ -19,6 +19,7 @@ from pmb.spec import Progress, Report
 
 LOG_LINES = 200
 KILLED = 9  # the signal that a process cannot answer
+MEMORY_LOOKS = 10  # so many of the last; its death gives back what the child held
 KILL_SECONDS = 1.0  # between asking a child to end and killing it
 
 # glibc gives big freed blocks back to the system and takes them anew with every tensor; keeping them saves the page
@@ -61,7 +62,7 @@ class Child:
         )
         self._messages: queue.Queue[Message | None] = queue.Queue()
         self._device: str | None = None
-        self._free_bytes: int | None = None
+        self._free_bytes: deque[int] = deque(maxlen=MEMORY_LOOKS)
         self._ready = threading.Event()  # its imports are done, or it is dead
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self._listen, self._drain)]
@@ -109,14 +110,12 @@ class Child:
         """Remember how much memory was free: a process that the system kills for want of it cannot say so."""
         from pmb.machine import free_memory  # time to import that a cached answer needs not take
 
-        self._free_bytes = free_memory()
+        self._free_bytes.append(free_memory())
 
     def _memory_words(self) -> str:
-        if self._free_bytes is None:
-            return ""
         return (
-            f", perhaps for want of memory: {self._free_bytes / 1e9:.1f} GB were free shortly before; a smaller batch "
-            "size or length, or fewer runs at a time (PMB_JOBS=1), take less"
+            f", perhaps for want of memory: {min(self._free_bytes) / 1e9:.1f} GB were free shortly before; a smaller "
+            "batch size or length, or fewer runs at a time (PMB_JOBS=1), take less"
         )
 
     def ask(self, job: Message, report: Report) -> Message:
