@@ -29,7 +29,7 @@ from pmb.catalog.tasks import find_task
 from pmb.engine import run as engine
 from pmb.engine.checkpoints import Saving
 from pmb.errors import DiskFull
-from pmb.lab import queue, worker
+from pmb.lab import disk, queue, worker
 from pmb.lab.executors import Child, ChildDied, ask
 from pmb.lab.store import Store, get_run, open_store
 from pmb.settings import REPOSITORY, Settings, cores
@@ -38,7 +38,7 @@ from tests.conftest import fill, result, spec
 from tests.test_worker import LONG, ROWS, children, row_of, until, worker_process
 
 MODEL, TASK = find_model("minilm-l6"), find_task("rotten-tomatoes")
-EPOCHS = replace(RECIPES["quick"], name="epochs", train_sentences=320, epochs=3, dropout=0.1)
+EPOCHS = replace(RECIPES["quick"], name="epochs", train_sentences=320, epochs=6, dropout=0.1)
 STEPS_AN_EPOCH = 320 // EPOCHS.batch_size
 
 
@@ -130,42 +130,36 @@ def test_a_result_waits_for_space_on_a_full_disk(settings: Settings, tiny_disk: 
 def test_a_run_whose_child_and_worker_are_killed_goes_on_from_its_saved_epoch_to_the_same_predictions(
     store: Store, home_with_assets: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = spec((0,), 0, EPOCHS)
+    asked = spec((0, 1), 0, EPOCHS)
     job = {"kind": "run", "spec": asked.to_dict(), "assets": str(home_with_assets.assets), "threads": cores()}
     undisturbed = ask(job | ROWS | {"alone": False, "timed_devices": []})["result"]
     monkeypatch.setenv("PMB_CHECKPOINT_SECONDS", "0")
     key = queue.submit(store, [asked])[0].key
+    checkpoint = disk.checkpoint_folder(home_with_assets, key) / "cut.safetensors"
 
-    def in_epoch(number: int) -> bool:
-        progress = row_of(store, key)["progress"]
-        return bool(progress) and progress["step"] > STEPS_AN_EPOCH * number
+    def first_step(attempt: int) -> int:
+        """The first step that is seen of an attempt."""
+        row = row_of(store, key)
+        return (row["progress"] or {}).get("step", 0) if row["attempts"] == attempt else 0
 
     with worker_process(home_with_assets) as process:
-        until(lambda: in_epoch(1))
+        until(checkpoint.exists)
         for child in children(process):
             child.kill()
-        steps = until(lambda: _first_step(store, key, attempts=2))
-        assert steps > STEPS_AN_EPOCH
-        until(lambda: in_epoch(2))
+        assert until(lambda: first_step(2), 200) > STEPS_AN_EPOCH
+        saved_at = checkpoint.stat().st_mtime_ns
+        until(lambda: checkpoint.stat().st_mtime_ns > saved_at)
         process.kill()
         process.wait()
     assert row_of(store, key)["state"] == "running"
     with worker_process(home_with_assets):
-        steps = until(lambda: _first_step(store, key, attempts=3))
-        assert steps > 2 * STEPS_AN_EPOCH or row_of(store, key)["state"] == "done"
+        assert until(lambda: first_step(3), 200) > 2 * STEPS_AN_EPOCH
         until(lambda: row_of(store, key)["state"] == "done")
-        until(lambda: not (home_with_assets.home / "checkpoints" / key).exists())
+        until(lambda: not checkpoint.parent.exists())
     row = row_of(store, key)
     assert row["predictions"] == undisturbed["predictions"]
     assert row["losses"] == undisturbed["losses"]
     assert (row["attempts"], row["deaths"]) == (3, 1)
-
-
-def _first_step(store: Store, key: str, attempts: int) -> int | None:
-    row = row_of(store, key)
-    if row["state"] == "done":
-        return EPOCHS.epochs * STEPS_AN_EPOCH
-    return (row["progress"] or {}).get("step") or None if row["attempts"] == attempts else None
 
 
 @pytest.mark.slow

@@ -27,11 +27,13 @@ def needed_bytes(model: PreTrainedModel, recipe: Recipe) -> int:
     """What fine-tuning this model takes of a GPU's memory, rather too much than too little.
 
     A parameter is there four times, with its gradient and AdamW's two moments. What a layer keeps for its backward pass
-    is twice Korthikanti et al.'s (2022) count, whose numbers have 16 bits.
+    is twice Korthikanti et al.'s (2022) count, whose numbers have 16 bits. A config that does not tell its width is
+    taken for a large model's.
     """
     config = model.config
+    width, heads = getattr(config, "hidden_size", 1024), getattr(config, "num_attention_heads", 16)
     tokens = recipe.batch_size * recipe.max_length
-    a_layer = tokens * (68 * config.hidden_size + 10 * config.num_attention_heads * recipe.max_length)
+    a_layer = tokens * (68 * width + 10 * heads * recipe.max_length)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return 16 * parameters + config.num_hidden_layers * a_layer + CONTEXT_BYTES
 
