@@ -83,7 +83,8 @@ def trim(settings: Settings, live: Collection[str]) -> int:
 
     Checkpoints of live runs stay: what they hold is hours, not bytes. Returns the bytes that were freed.
     """
-    gone, kept = [], []
+    gone: list[_Item] = []
+    kept: list[_Item] = []
     for item in _items(settings):
         ended = item.path.parent.name == "checkpoints" and item.path.name not in live
         stale = item.path.name.endswith(PART) and item.used_at < time.time() - STALE_SECONDS
