@@ -18,6 +18,7 @@ from pmb.catalog.tasks import TASKS
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, PmbError
 from pmb.insight.summary import SOURCES
+from pmb.lab import queue
 from pmb.lab.listing import count_states
 from pmb.lab.store import Row, Store, list_runs, open_store
 from pmb.spec import Progress, Report, progress_count
