@@ -5,6 +5,8 @@ PmbError
 ├── AssetsUnavailable  the embedded model or data is missing, broken or cannot be downloaded
 ├── HubUnavailable     the Hugging Face Hub cannot be reached, or does not let this user in
 ├── StoreUnavailable   the database is locked, damaged, of a newer schema, or its disk is full
+├── NotAllowed         who asks may look at results here, but not run or change anything
+├── QueueFull          more runs wait already than the lab takes
 ├── RunFailed          a run, or a measurement of layers, ended without a result
 └── WorkerBusy         another worker already works this PMB_HOME
 """
@@ -33,6 +35,14 @@ class HubUnavailable(PmbError):
 
 class StoreUnavailable(PmbError):
     """The database cannot be read or written."""
+
+
+class NotAllowed(PmbError):
+    """Whoever asks may look, but not run or change anything."""
+
+
+class QueueFull(PmbError):
+    """So many runs wait that no more are taken."""
 
 
 class RunFailed(PmbError):
