@@ -3,12 +3,12 @@ PYTHON ?= python3
 PORT ?= 8501
 BIN := .venv/bin
 
-.PHONY: run test check lint format assets browser clean
+.PHONY: run test check lint format assets browser postgresql clean
 
 run: .venv/installed assets
 	$(BIN)/python -m pmb dashboard --port $(PORT)
 
-test: .venv/installed-dev assets browser
+test: .venv/installed-dev assets browser postgresql
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest
 
@@ -29,11 +29,18 @@ format: .venv/installed-dev
 assets: .venv/installed
 	$(BIN)/python -m pmb assets
 
-# Chromium for the browser tests: installed where this user may, else those tests say that they were skipped.
+# Chromium for the browser tests and a PostgreSQL server for the store's: installed where this user may, else those
+# tests say that they were skipped.
 browser:
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	@command -v chromium >/dev/null || $(call install,chromium) || \
 	  echo "No chromium here and no right to install it: browser tests will be skipped."
+
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || $(call install,postgresql) || \
+	  echo "No PostgreSQL server here and no right to install it: tests of the store on it will be skipped."
+
+install = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -85,7 +85,7 @@ def labels_of(task: Task) -> tuple[int | float, ...] | None:
     """The true dev labels; None where they are neither known nor here."""
     store = ui.the_store()
     labels = known_dev_labels(store, task)
-    if labels is None and not task.unfetched:
+    if labels is None and not task.unfetched and ui.may_write():
         with ui.told(f"Reading the dev labels of {ui.plain(task.title)}, once") as report:
             labels = dev_labels(store, settings.from_environment(), task, report)
     return labels

@@ -235,7 +235,7 @@ def recipe_line(name: str) -> str:
 def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> None:
     """How the numbers came about."""
     timed = table["speed_device"].dropna()
-    devices = ", ".join(sorted(set(table["device"])))
+    devices = ui.plain(", ".join(sorted(set(table["device"]))))
     dates = [datetime.fromtimestamp(seconds, UTC).date().isoformat() for seconds in table["finished_at"]]
     batch, length = HEADLINE_SHAPE
     with st.expander("How this was measured", icon=":material/info:"):
@@ -245,7 +245,7 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
                 dev=f"{task.dev_examples:,}" if task.dev_examples else "the",
                 batch=batch,
                 length=length,
-                device=f" ({timed.iloc[0]})" if len(timed) else "",
+                device=f" ({ui.plain(timed.iloc[0])})" if len(timed) else "",
                 recipe=f"{recipe} ({recipe_line(recipe)})",
                 sources=f"{summary.source_words([table])}, on {devices}, {min(dates)} to {max(dates)}"
                 if dates
@@ -267,7 +267,7 @@ store, found = ui.the_store(), settings.from_environment()
 with controls.row():
     model, task, strategy = controls.choose_model(), controls.choose_task(), controls.choose_strategy()
     drop_count = controls.choose_drop(drop_counts(strategy, model.num_hidden_layers), DEFAULT_DROP)
-    if st.button(
+    if ui.action(
         "Your table",
         icon=":material/upload_file:",
         key="your_table",
@@ -306,7 +306,9 @@ ui.draw(
 if model.shared:
     st.caption("All layers of this model are the same weights: dropping some saves time, but no parameters.")
 if task.unfetched:
-    st.caption(f"The sentences of {task.title} are not on this machine; the first run fetches them from the Hub.")
+    st.caption(
+        f"The sentences of {ui.plain(task.title)} are not on this machine; the first run fetches them from the Hub."
+    )
 if task.warning:
     st.warning(task.warning, icon=":material/warning:")
 for note in notes_on(store, task.id):

@@ -101,7 +101,7 @@ def choose_beside(model: BaseModel) -> BaseModel | None:
         key="beside",
         bind="query-params",
         width=controls.PIXELS,
-        accept_new_options=True,
+        accept_new_options=ui.may_write(),
         placeholder="None",
         help="A second model in the same charts; of the catalog, a Hub id, or the path of a folder.",
     )
@@ -138,7 +138,7 @@ def progress_row(active: Sequence[Row]) -> None:
         more = f" ({len(active) - 1} more to come)" if len(active) > 1 else ""
         text = f"Seed {active[0]['seed']}: {probes.progress_text(active[0])}{more}"
         st.progress(ui.share_done(active[0]), text=text)
-        if st.button("Cancel", key="cancel", icon=":material/stop:"):
+        if ui.action("Cancel", key="cancel", icon=":material/stop:"):
             probes.cancel(ui.the_store(), [row["key"] for row in active])
             st.rerun()
 
@@ -154,7 +154,7 @@ def button_row(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
             help = f"Fine-tunes the whole model with {FIRST_SEEDS} seeds, about 2 minutes each for a small model."
         else:
             label, icon, help = "Add two seeds", ":material/add:", "Narrows the intervals."
-        pressed = st.button(label, type="primary" if first else "secondary", key="measure", icon=icon, help=help)
+        pressed = ui.action(label, type="primary" if first else "secondary", key="measure", icon=icon, help=help)
         with st.popover("Command", icon=":material/terminal:", type="tertiary"):
             st.code(
                 "\n".join(
@@ -178,7 +178,7 @@ def button_row(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
 def ask_for(model: BaseModel, task: Task, recipe: str, seeds: list[int]) -> None:
     """Ask for measurements; a problem is told when the page is drawn again."""
     try:
-        with ui.told(f"Fetching what {model.title} on {task.title} needs") as report:
+        with ui.told(f"Fetching what {ui.plain(model.title)} on {ui.plain(task.title)} needs") as report:
             probes.ask_for(ui.the_store(), settings.from_environment(), model, task, recipe, seeds, report)
     except PmbError as error:
         st.session_state["told_problem"] = str(error)
@@ -235,7 +235,7 @@ def method(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
     """How the numbers came about."""
     rows = [row for one in chosen for row in one.probes]
     sources = ", ".join(sorted({SOURCES[row["source"]] for row in rows}))
-    devices = ", ".join(sorted({row["device"] for row in rows}))
+    devices = ui.plain(", ".join(sorted({row["device"] for row in rows})))
     dates = sorted({datetime.fromtimestamp(row["measured_at"], UTC).date().isoformat() for row in rows})
     with st.expander("How this was measured", icon=":material/info:"):
         st.markdown(

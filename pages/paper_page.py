@@ -257,7 +257,7 @@ every = tuple(find_task(store, found, name) for name in known_tasks(store))
 own, verdicts = load_verdicts(model, every, recipe, mark)
 evidence = published.evidence()
 
-st.markdown(f"##### {claims.ledger_sentence(verdicts, model.title, recipe)}")
+st.markdown(f"##### {claims.ledger_sentence(verdicts, ui.plain(model.title), recipe)}")
 learned = ", ".join(own.points) or "no task yet"
 sources = summary.source_words(own.points.values())
 st.caption(

@@ -73,6 +73,7 @@ def _run_row(row: Row, places: dict[str, int]) -> dict[str, Any]:
         "ended": run["finished_at"],
         "parameters, M": row["parameters"] / 1e6 if row["parameters"] else None,
         "source": row["source"],
+        "started by": row["started_by"] or "",
         "device": texts["device"],
         "machine": texts["machine"],
         "queued": run["queued_at"],
@@ -106,7 +107,7 @@ def _live_queue() -> None:
             else:
                 before = place - sum(other["state"] == "running" for other in rows)
                 st.text(f"waiting, {before} before it" if before else "waiting, next in the queue", width="stretch")
-            if st.button("Cancel", key=f"cancel-{row['key']}", disabled=bool(row["cancel_requested"])):
+            if ui.action("Cancel", key=f"cancel-{row['key']}", disabled=bool(row["cancel_requested"])):
                 queue.cancel(ui.the_store(), [row["key"]])
                 st.rerun()
     if len(rows) > SHOWN_QUEUE:
@@ -126,7 +127,7 @@ def failures_part(failed: int) -> None:
         with st.container(border=True):
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.text(f"{ui.title_of(row)}: failed", width="stretch")
-                if st.button("Retry", key=f"retry-{row['key']}", icon=":material/replay:"):
+                if ui.action("Retry", key=f"retry-{row['key']}", icon=":material/replay:"):
                     queue.retry(ui.the_store(), [row["key"]])
                     st.rerun()
             st.text(row["error"] or "No reason is known.")
@@ -260,7 +261,7 @@ def change_selected(rows: list[Row]) -> None:
         ("Cancel", to_cancel, ":material/stop:", queue.cancel),
         ("Retry", to_retry, ":material/replay:", queue.retry),
     ):
-        if keys and st.button(f"{verb} {_runs(len(keys))}", key=f"{verb.lower()}_selected", icon=icon):
+        if keys and ui.action(f"{verb} {_runs(len(keys))}", key=f"{verb.lower()}_selected", icon=icon):
             change(ui.the_store(), keys)
             st.session_state.selected_runs = set()
             st.rerun()

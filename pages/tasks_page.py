@@ -159,7 +159,7 @@ def thresholds(
     """
     st.subheader("How many layers go at a loss of 1, 2 or 3 points?", anchor=False)
     store, found = ui.the_store(), settings.from_environment()
-    for task in unread_tasks(tuple(tasks), mark):
+    for task in unread_tasks(tuple(tasks), mark) if ui.may_write() else ():
         with ui.told(f"Reading the dev labels of {ui.plain(task.title)}, once") as report:
             dev_labels(store, found, task, report)
         mark = change_mark(store)
@@ -168,7 +168,7 @@ def thresholds(
         st.info("This needs a cut and the whole model beside it, and the data of the task on this machine.")
         return
     titles = {task.id: task.title for task in tasks}
-    sentence = threshold.threshold_sentence(tables, titles, THRESHOLD_POINTS, model.num_hidden_layers)
+    sentence = threshold.threshold_sentence(tables, plain_titles(titles), THRESHOLD_POINTS, model.num_hidden_layers)
     st.markdown(sentence)
     st.caption("Line: what another half of the dev sentences would have chosen.")
     drawn = {
@@ -180,6 +180,11 @@ def thresholds(
         *("thresholds", model.id, model.revision, tuple(tables), strategy, recipe, mark, frozenset(chosen)),
     )
     threshold_table(tables, titles)
+
+
+def plain_titles(titles: dict[str, str]) -> dict[str, str]:
+    """The titles of tasks for a sentence in Markdown: a table has the name that its user gave it."""
+    return {name: ui.plain(title) for name, title in titles.items()}
 
 
 def threshold_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> None:
@@ -229,7 +234,9 @@ chosen = st.multiselect(
 )
 points = {task: measured[task] for task in chosen if task in measured}
 table = averages.losses(points)
-st.markdown(f"##### {averages.loss_sentence(table, titles, strategy, drop_count, model.num_hidden_layers)}")
+st.markdown(
+    f"##### {averages.loss_sentence(table, plain_titles(titles), strategy, drop_count, model.num_hidden_layers)}"
+)
 if points:
     sources = {source for found in points.values() for names in found["sources"] for source in names}
     here = table[(table["drop_count"] == drop_count) & table["loss"].notna()]

@@ -6,6 +6,7 @@ Errors go to stderr in one line and exit with 2; `--json` prints one object.
 
 from __future__ import annotations
 
+import getpass
 import json
 import signal
 import sys
@@ -326,13 +327,16 @@ def worker(once: bool) -> None:
 
 @cli.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
-def dashboard(port: int) -> None:
+@click.option("--address", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 is everywhere.")
+@click.option("--host", "hosts", multiple=True, help="A name by which browsers reach it, such as lab.example.org.")
+@click.option("--open-to-everyone", is_flag=True, help="Listen beyond this machine although nobody signs in.")
+def dashboard(port: int, address: str, hosts: tuple[str, ...], open_to_everyone: bool) -> None:
     """Serve the dashboard on this machine, and one worker with it."""
     from pmb import serve
 
     with opened_store() as (_, found):
-        serve.check_port(port)
-    serve.serve(found, port)
+        place = serve.find_place(address, port, hosts, open_to_everyone)
+    serve.serve(found, place)
 
 
 @cli.command()
@@ -400,11 +404,19 @@ def complain(sentence: str) -> int:
 def opened_store() -> Iterator[tuple[Store, settings.Settings]]:
     """The store and the settings it was opened by."""
     found = settings.from_environment()
-    store = open_store(found)
+    store = open_store(found, user_of_the_computer())
     try:
         yield store, found
     finally:
         store.close()
+
+
+def user_of_the_computer() -> str:
+    """The name that the system has for who calls; kept with the runs that he starts."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # in a container the number of a user may have no name
+        return ""
 
 
 def chosen_plan(store: Store, found: settings.Settings, cut: Cut, task: Task, pinned: bool = True) -> Plan:

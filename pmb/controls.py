@@ -74,10 +74,10 @@ def choose_model() -> BaseModel:
         key="model",
         bind="query-params",
         width=PIXELS,
-        accept_new_options=True,
+        accept_new_options=ui.may_write(),
         help="Of the catalog; or type a Hub id (owner/model) or the path of a folder with a model.",
     )
-    return find_model(store, settings.from_environment(), name)
+    return find_model(store, settings.from_environment(), name or "")
 
 
 def choose_task() -> Task:
@@ -91,10 +91,10 @@ def choose_task() -> Task:
         key="task",
         bind="query-params",
         width=PIXELS,
-        accept_new_options=True,
+        accept_new_options=ui.may_write(),
         help="GLUE's tasks come from PMB_GLUE_DIR, else from the Hub; a table of your own is csv:PATH.",
     )
-    return find_task(store, settings.from_environment(), name)
+    return find_task(store, settings.from_environment(), name or "")
 
 
 def choose_strategy() -> str:

@@ -59,8 +59,8 @@ def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
     choice, place = st.session_state, st.empty()
     free = [seed for seed in range(len(seeds) + MORE_SEEDS + 1) if seed not in seeds]
     with place.container(horizontal=True, vertical_alignment="center"):
-        once = st.button("Run", type="primary", icon=":material/play_arrow:", key="run")
-        more = st.button("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
+        once = ui.action("Run", type="primary", icon=":material/play_arrow:", key="run")
+        more = ui.action("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
         if choice.pop("told_cached", False):
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
         with st.popover("Command", icon=":material/terminal:", type="tertiary"):
@@ -87,7 +87,7 @@ def _progress_row(active: list[Row]) -> None:
             text = ui.progress_line(run)
         more = f" ({len(active) - 1} more for this cut)" if len(active) > 1 else ""
         st.progress(ui.share_done(run), text=text + more)
-        if st.button("Cancel", key="cancel", icon=":material/stop:", disabled=bool(run["cancel_requested"])):
+        if ui.action("Cancel", key="cancel", icon=":material/stop:", disabled=bool(run["cancel_requested"])):
             queue.cancel(ui.the_store(), [one["key"] for one in active])
             st.rerun()
 
@@ -102,7 +102,7 @@ def other_models(plans: list[Plan], measured: pd.DataFrame, model: BaseModel, ta
     with place.container(horizontal=True, vertical_alignment="center"):
         st.caption(ui.plain(f"Stars: {'; '.join(parts)}."), width="content")
         missing = len(scores) < len(plans)
-        pressed = missing and st.button(
+        pressed = missing and ui.action(
             "Measure them", key="run_baselines", type="tertiary", icon=":material/play_arrow:"
         )
     if pressed:
@@ -130,7 +130,7 @@ def _ask_for_baselines(model: BaseModel, task: Task) -> None:
 def _queued(task: Task, specs_on: Callable[[Task], list[RunSpec]]) -> bool:
     """Queue runs, after their data have been fetched where need be; whether all of them are cached."""
     store = ui.the_store()
-    with ui.told(f"Fetching {task.title} from the Hub") as report:
+    with ui.told(f"Fetching {ui.plain(task.title)} from the Hub") as report:
         specs = with_data(store, settings.from_environment(), task, specs_on, report)
     return all(submission.cached for submission in queue.submit(store, specs))
 
@@ -155,5 +155,5 @@ def pinned(model: BaseModel) -> BaseModel:
     """The model as the commit that the Hub has now, which is remembered; others as they are."""
     if model.revision:
         return model
-    with st.spinner(f"Asking the Hub for {model.id}"):
+    with st.spinner(f"Asking the Hub for {ui.plain(model.id)}"):
         return find_model(ui.the_store(), settings.from_environment(), model.id, pinned=True)

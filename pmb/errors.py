@@ -6,6 +6,8 @@ PmbError
 ├── HubUnavailable     the Hugging Face Hub cannot be reached, or does not let this user in
 ├── StoreUnavailable   the database is locked, damaged or of a newer schema
 │   └── DiskFull       the database cannot grow
+├── NotAllowed         who asks may look at results here, but not run or change anything
+├── QueueFull          more runs wait already than the lab takes
 ├── RunFailed          a run, or a measurement of layers, ended without a result
 └── WorkerBusy         another worker already works this PMB_HOME
 """
@@ -38,6 +40,14 @@ class StoreUnavailable(PmbError):
 
 class DiskFull(StoreUnavailable):
     """The disk of the database is full."""
+
+
+class NotAllowed(PmbError):
+    """Whoever asks may look, but not run or change anything."""
+
+
+class QueueFull(PmbError):
+    """So many runs wait that no more are taken."""
 
 
 class RunFailed(PmbError):

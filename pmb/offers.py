@@ -31,6 +31,9 @@ def offer(key: str, tasks: Sequence[Task], recipe: str, plans_on: PlansOn) -> bo
     specs = [spec for task, plans in by_task.items() for spec in missing_runs(plans, task, recipe)]
     if not specs:
         return False
+    if not ui.may_write():
+        st.caption(f"{len(specs)} runs would tell.")
+        return True
     waiting = {row["key"] for row in ui.live_runs()}
     if all(spec.key in waiting for spec in specs):
         st.caption(f"{len(specs)} runs wait or go on.")
@@ -38,7 +41,9 @@ def offer(key: str, tasks: Sequence[Task], recipe: str, plans_on: PlansOn) -> bo
     seconds = seconds_for(specs, [plan for plans in by_task.values() for plan in plans])
     about = f", about {estimate.duration(seconds)} here" if seconds else ""
     place = st.empty()
-    if place.button(f"Queue it: {len(specs)} runs{about}", key=key, icon=":material/playlist_add:"):
+    with place:
+        pressed = ui.action(f"Queue it: {len(specs)} runs{about}", key=key, icon=":material/playlist_add:")
+    if pressed:
         with place.container():
             queue_missing(tasks, recipe, plans_on)
     return True

@@ -51,10 +51,10 @@ def _details(key: str) -> None:
     values = answer(ui.the_store(), key, cached=False)
     st.text(ui.title_of(run))
     _outcome(run, values)
-    if run["state"] in ("failed", "cancelled") and st.button("Retry", key="retry_this", icon=":material/replay:"):
+    if run["state"] in ("failed", "cancelled") and ui.action("Retry", key="retry_this", icon=":material/replay:"):
         queue.retry(ui.the_store(), [key])
         st.rerun()
-    if run["state"] in ("queued", "running") and st.button("Cancel", key="cancel_this", icon=":material/stop:"):
+    if run["state"] in ("queued", "running") and ui.action("Cancel", key="cancel_this", icon=":material/stop:"):
         queue.cancel(ui.the_store(), [key])
         st.rerun()
     st.caption("The command that makes it again")

@@ -15,6 +15,8 @@ MOST_JOBS = 64
 CACHE_LIMIT = 10_000_000_000
 CHECKPOINT_SECONDS = 20.0
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+MOST_WAITING = 10_000
+EVERYONE = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class Settings:
     glue: Path | None = None  # PMB_GLUE_DIR: a folder in the official GLUE layout
     cache_limit: int = CACHE_LIMIT  # PMB_CACHE_LIMIT: bytes of tokens, checkpoints and kept weights
     checkpoint_seconds: float = CHECKPOINT_SECONDS  # PMB_CHECKPOINT_SECONDS: least time between two
+    read_only: bool = False  # PMB_READ_ONLY: results are shown, nothing is run or changed
+    runners: tuple[str, ...] = ()  # PMB_RUNNERS: with sign-in, who may run: addresses, @domains, or * for all of them
+    most_waiting: int = MOST_WAITING  # PMB_QUEUE_LIMIT: how many runs may wait
+    confined: bool = False  # PMB_CONFINED: paths typed on a page lead to PMB_HOME alone; set where others reach it
 
     @property
     def assets(self) -> Path:
@@ -47,10 +53,14 @@ def from_environment() -> Settings:
         database_url=os.environ.get("PMB_DATABASE_URL", ""),
         executor=executor,
         shipped=Path(os.environ.get("PMB_SHIPPED") or REPOSITORY / "cache" / "shipped").resolve(),
-        jobs=_jobs(os.environ.get("PMB_JOBS", "")),
+        jobs=_number("PMB_JOBS", MOST_JOBS),
         glue=_folder("PMB_GLUE_DIR"),
         cache_limit=_bytes("PMB_CACHE_LIMIT", CACHE_LIMIT),
         checkpoint_seconds=_seconds("PMB_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS),
+        read_only=_switch("PMB_READ_ONLY"),
+        runners=_runners(os.environ.get("PMB_RUNNERS", "")),
+        most_waiting=_number("PMB_QUEUE_LIMIT", 1_000_000) or MOST_WAITING,
+        confined=_switch("PMB_CONFINED"),
     )
 
 
@@ -87,7 +97,25 @@ def _seconds(variable: str, default: float) -> float:
     return seconds
 
 
-def _jobs(given: str) -> int | None:
-    if given and not (given.isdecimal() and 1 <= int(given) <= MOST_JOBS):
-        raise BadInput(f"PMB_JOBS is {given!r}; a whole number from 1 to {MOST_JOBS} is allowed.")
+def _number(variable: str, most: int) -> int | None:
+    given = os.environ.get(variable, "")
+    if given and not (given.isdecimal() and 1 <= int(given) <= most):
+        raise BadInput(f"{variable} is {given!r}; a whole number from 1 to {most} is allowed.")
     return int(given) if given else None
+
+
+def _switch(variable: str) -> bool:
+    given = os.environ.get(variable, "")
+    if given not in ("", "0", "1"):
+        raise BadInput(f"{variable} is {given!r}; 1 is on, 0 or nothing is off.")
+    return given == "1"
+
+
+def _runners(given: str) -> tuple[str, ...]:
+    """Addresses and @domains in small letters."""
+    names = tuple(part.strip().lower() for part in given.split(",") if part.strip())
+    if bad := [name for name in names if name != EVERYONE and ("@" not in name or name.endswith("@"))]:
+        raise BadInput(
+            f"{bad[0]!r} in PMB_RUNNERS is no e-mail address; write name@domain, @domain or {EVERYONE}, with commas."
+        )
+    return names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pmb import guide, offers, ui
+from pmb import guide, offers, ui, visitors
 from pmb.catalog.models import MODELS
 from pmb.insight import estimate
 from pmb.insight.metrics import shown
@@ -23,6 +23,7 @@ def sidebar() -> None:
     with st.sidebar:
         st.subheader("Poor Man's BERT Lab", anchor=False)
         st.caption("How many layers of a pre-trained encoder can be thrown away, for a task, and what that brings.")
+        visitors.sign_in_part(ui.the_store().refusal)
         ui.live(_status, ui.LIVE_SECONDS if st.session_state.live_keys else ui.IDLE_SECONDS)
         guide.words()
 
@@ -62,7 +63,7 @@ def _status() -> None:
         st.progress(ui.share_done(row), text=f"Layers of {ui.plain(row['model'])}, {probes.progress_text(row)}")
     if waiting and (seconds := queue_seconds(rows)):
         st.caption(f"All of it takes about {estimate.duration(seconds)} more here.")
-    if (rows or asked) and not queue.list_workers(ui.the_store()):
+    if (rows or asked) and ui.may_write() and not queue.list_workers(ui.the_store()):
         st.warning("No worker is alive. Start one: `python -m pmb worker`", icon=":material/warning:")
     st.page_link(RUNS_PAGE, label="All runs", icon=":material/list_alt:")
 

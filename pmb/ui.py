@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import time
+import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
-from pmb import settings
+from pmb import settings, visitors
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.charts.style import THEMES, Theme
-from pmb.errors import BadInput, PmbError
+from pmb.errors import BadInput, NotAllowed, PmbError
 from pmb.insight.summary import SOURCES
 from pmb.lab import queue
 from pmb.lab.listing import count_states
@@ -24,7 +26,12 @@ from pmb.lab.store import Row, Store, list_runs, open_store
 from pmb.spec import Progress, Report, progress_count
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits
-MARKDOWN = "\\`*_{}[]()<>#+!|~$:"
+MARKDOWN = "\\`*_{}[]()<>#+!|~$:&"
+JOINER = "\N{WORD JOINER}"  # not seen; it parts what Streamlit would make a link, an icon or an arrow of
+READ = re.compile(
+    r"(?<=www)(?=\.)|(?<=http)(?=s?://)|(?<=https)(?=://)|(?=@)|(?<=:)(?=[\w+/-]+:)|(?<=[-<>~])(?=[-=>])", re.IGNORECASE
+)
+OPENING = re.compile(r"\s*([-=]|\d+(?=[.)]))")  # of a list, a rule or a heading
 SOURCE_BADGES: dict[str, tuple[str, Literal["gray", "blue"], str]] = {
     "measured": (":material/computer:", "blue", "These runs went on this machine, or on one that shares its store."),
     "shipped": (
@@ -37,16 +44,37 @@ ONE_SEED = "Other seeds may give other scores: the interval is over the dev exam
 IDLE_SECONDS = 5.0  # otherwise: somebody else may have asked for a run
 
 
-@st.cache_resource(max_entries=1)
+@st.cache_resource(max_entries=1, show_spinner=False)
+def open_stores() -> tuple[Store, Store]:
+    """The store, and the same for those who may only look; for all sessions of this server."""
+    store = open_store(settings.from_environment())
+    return store, store if store.refusal else store.reader(visitors.NOT_SIGNED_IN)
+
+
 def the_store() -> Store:
-    """One store for all sessions of this server."""
-    return open_store(settings.from_environment())
+    """The store on behalf of this session's visitor: where he may not write, the database itself refuses to."""
+    store, reader = open_stores()
+    who = visitors.visitor()
+    return replace(reader if who.refusal else store, user=who.name, refusal=store.refusal or who.refusal)
+
+
+def may_write() -> bool:
+    """Whether this session's visitor may run and change things."""
+    return not the_store().refusal
+
+
+def action(label: str, **options: Any) -> bool:
+    """A button for what writes: who may only look has none, and so a request forged for it is heard by nobody."""
+    return may_write() and st.button(label, **options)
 
 
 def guarded(show: Callable[[], object]) -> bool:
     """Draw something; a PmbError becomes one message with its next step instead of a traceback."""
     try:
         show()
+    except NotAllowed as error:
+        st.info(str(error), icon=":material/visibility:")
+        return False
     except BadInput as error:
         st.warning("That cannot be used. Choose something else above.", icon=":material/warning:")
         st.text(str(error))
@@ -60,8 +88,19 @@ def guarded(show: Callable[[], object]) -> bool:
 
 
 def plain(text: str) -> str:
-    """A user's text with the characters that Markdown would read taken as they are."""
-    return "".join(f"\\{c}" if c in MARKDOWN else c for c in text)
+    """A user's text as it is: nothing in it is read as Markdown or a link, and control characters are seen."""
+    visible = "".join(map(_visible, text))
+    parted = OPENING.sub(lambda found: found[0] + JOINER, visible, count=1) if OPENING.match(visible) else visible
+    return "".join(f"\\{c}" if c in MARKDOWN else c for c in READ.sub(JOINER, parted))
+
+
+def _visible(character: str) -> str:
+    """A sign for a control character; the mark of a lost character for one that turns the direction of the text."""
+    if character in "\n\r\t":
+        return " "
+    if ord(character) < 0x20:
+        return chr(0x2400 + ord(character))
+    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
 
 
 def live(show: Callable[[], object], seconds: float | None) -> None:

@@ -31,10 +31,11 @@ def your_table(present: Table | None) -> None:
     file = st.file_uploader("Table", type=TYPES, key="table_file")
     with st.expander("Its dev rows are in a file of their own"):
         dev_file = st.file_uploader("Dev rows", type=TYPES, key="dev_file")
-    found = settings.from_environment()
+    store, found = ui.the_store(), settings.from_environment()
     try:
+        store.check_may_write()
         if file:
-            table = Table(str(uploads.keep(found, file.name, file.getvalue())))
+            table = Table(str(uploads.keep(store, found, file.name, file.getvalue())))
         elif present:
             table = present
             st.text(f"The present table: {present.path}")
@@ -42,7 +43,7 @@ def your_table(present: Table | None) -> None:
             st.caption("A file that lies on this machine already is named in the Task box: csv:PATH.")
             return
         if dev_file:
-            table = replace(table, dev=str(uploads.keep(found, dev_file.name, dev_file.getvalue())))
+            table = replace(table, dev=str(uploads.keep(store, found, dev_file.name, dev_file.getvalue())))
         with st.spinner("Reading the table"):
             seen = load_preview(table.path, stamp(table.path))
         table = choose_columns(seen, table)

@@ -21,6 +21,7 @@ from pmb.lab.plan import scores_identity
 from pmb.lab.store import Store, open_store, save_layer_scores
 from pmb.settings import REPOSITORY, Settings, from_environment
 from pmb.spec import Recipe, RunResult, RunSpec, Score
+from tests.postgres import Server, programs
 
 SHARED = REPOSITORY.parent / "shared"
 ASSETS = from_environment().assets  # read before a fixture changes the environment
@@ -42,19 +43,75 @@ def shared() -> Path:
     return SHARED
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests marked `both_databases` once with each."""
+    find = metafunc.definition.get_closest_marker
+    chosen = any(mark.args[0] == "database" for mark in metafunc.definition.iter_markers("parametrize"))
+    if find("both_databases") and not find("only_sqlite") and not chosen and "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A running server."""
+    found = programs()
+    if found is None:
+        pytest.skip("no PostgreSQL server: `make test` says how it is installed")
+    server = Server(found)
+    try:
+        server.make()
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def one_on_postgres(postgres: Server) -> str:
+    """The name of a database with the schema."""
+    name = postgres.create()
+    open_store(Settings(postgres.folder, postgres.url(name), "local", postgres.folder / "nothing", None)).close()
+    return name
+
+
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the schema and nothing in it, to be copied: a migration takes a third of a second."""
+    home = tmp_path_factory.mktemp("empty")
+    open_store(Settings(home, "", "local", home / "nothing-shipped", None)).close()
+    return home / "lab.sqlite"
+
+
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """PMB_DATABASE_URL: that of an empty PostgreSQL database, or nothing for SQLite in the home."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield ""
+        return
+    server: Server = request.getfixturevalue("postgres")
+    name: str = request.getfixturevalue("one_on_postgres")
+    server.empty(name)
+    yield server.url(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str) -> Settings:
     """An empty PMB_HOME, without shipped results."""
-    monkeypatch.setenv("PMB_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PMB_SHIPPED", str(tmp_path / "nothing-shipped"))
-    monkeypatch.delenv("PMB_DATABASE_URL", raising=False)
     home = tmp_path / "home"
-    return Settings(home, "", "local", tmp_path / "nothing-shipped", None)
+    environment = {"HOME": home, "SHIPPED": tmp_path / "nothing-shipped", "DATABASE_URL": database}
+    for name, value in environment.items():
+        monkeypatch.setenv(f"PMB_{name}", str(value))
+    for name in ("READ_ONLY", "RUNNERS", "QUEUE_LIMIT", "CONFINED"):
+        monkeypatch.delenv(f"PMB_{name}", raising=False)
+    return Settings(home, database, "local", tmp_path / "nothing-shipped", None)
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
+def store(settings: Settings, empty_file: Path) -> Iterator[Store]:
     """An empty store in that home."""
+    settings.home.mkdir(parents=True)
+    if not settings.database_url:
+        shutil.copy(empty_file, settings.home / "lab.sqlite")
     opened = open_store(settings)
     yield opened
     opened.close()

@@ -64,7 +64,7 @@ def test_nonsense_in_the_address_falls_back(scored: Store) -> None:
 
 def test_a_model_that_cannot_be_fetched_is_one_sentence(scored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    ui.the_store.clear()
+    ui.open_stores.clear()
     app = opened("paper")
     click(app, "queue-5")
     assert "xlnet" in words(app)

@@ -20,6 +20,8 @@ from pmb.spec import LayerProbe, Progress, progress_count
 from tests.layer_results import ask_for_probe, finish_probe, layer_probe
 from tests.test_cli import pmb
 
+pytestmark = pytest.mark.both_databases
+
 MODEL, TASK = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
 TRAINING = Progress("training", 10, 250, 0.5, 42.4)
 
@@ -127,6 +129,7 @@ def test_a_cached_answer_prints_the_sentence_and_a_row_a_layer(settings: Setting
     assert values["contribution"][5] == 0.78
 
 
+@pytest.mark.only_sqlite
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -149,6 +152,7 @@ def test_cancel_by_command_takes_back_what_waits(settings: Settings, store: Stor
 
 
 @pytest.mark.slow
+@pytest.mark.only_sqlite
 def test_by_command_a_worker_measures_the_real_model_on_a_table(
     home_with_assets: Settings, store: Store, tmp_path: Path
 ) -> None:

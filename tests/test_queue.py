@@ -15,6 +15,8 @@ from pmb.lab.store import Store, get_run, list_runs
 from pmb.spec import Progress
 from tests.conftest import result, spec
 
+pytestmark = pytest.mark.both_databases
+
 
 def state(store: Store, key: str) -> str:
     row = get_run(store, key)

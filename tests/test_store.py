@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from pmb.catalog.tasks import TASKS
-from pmb.errors import PmbError, StoreUnavailable
-from pmb.lab import queue, schema
-from pmb.lab import store as store_module
+from pmb.errors import BadInput, PmbError, StoreUnavailable
+from pmb.lab import database, queue, schema, worker
 from pmb.lab.dev import known_dev_labels, save_dev_labels
 from pmb.lab.probes import probes_by_key
 from pmb.lab.results import memories_of
@@ -33,12 +35,26 @@ from pmb.lab.store import (
 )
 from pmb.scoring import score
 from pmb.settings import REPOSITORY, Settings
-from pmb.spec import Latency
+from pmb.spec import Latency, Progress
 from tests.conftest import result, spec
 from tests.layer_results import ask_for_probe, finish_probe, layer_probe
+from tests.postgres import Server
+
+pytestmark = pytest.mark.both_databases
 
 LATENCY = Latency(1, 32, 32, "test device", 4.0, 3.5, 4.5, 9, 0.4, 0.1)
 SCORES = {"model": "m", "model_revision": "1", "task": "t", "task_revision": "1", "sentences": 10}
+
+
+@pytest.fixture
+def elsewhere(settings: Settings, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """Another home with an empty database of the same kind, and the folder of shipped results that tests write."""
+    found = replace(settings, home=tmp_path / "b", shipped=tmp_path / "shipped")
+    if not settings.database_url:
+        yield found
+        return
+    server: Server = request.getfixturevalue("postgres")
+    yield replace(found, database_url=server.url(server.create()))
 
 
 def finished(store: Store, score: float = 0.8, seed: int = 0) -> str:
@@ -64,6 +80,7 @@ def test_opening_again_keeps_everything(settings: Settings, store: Store) -> Non
     assert row["predictions"] == [0, 1] * 1000
 
 
+@pytest.mark.only_sqlite
 def test_a_store_of_a_newer_schema_is_left_alone(settings: Settings, store: Store) -> None:
     with sqlite3.connect(settings.home / "lab.sqlite") as raw:
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -72,6 +89,7 @@ def test_a_store_of_a_newer_schema_is_left_alone(settings: Settings, store: Stor
         open_store(settings)
 
 
+@pytest.mark.only_sqlite
 def test_a_file_that_is_no_database_is_said_to_be_damaged(settings: Settings) -> None:
     settings.home.mkdir()
     (settings.home / "lab.sqlite").write_bytes(b"this is no database" * 100)
@@ -79,6 +97,7 @@ def test_a_file_that_is_no_database_is_said_to_be_damaged(settings: Settings) ->
         open_store(settings)
 
 
+@pytest.mark.only_sqlite
 def test_a_truncated_store_is_said_to_be_damaged(settings: Settings, store: Store) -> None:
     for seed in range(20):
         finished(store, seed=seed)
@@ -91,13 +110,14 @@ def test_a_truncated_store_is_said_to_be_damaged(settings: Settings, store: Stor
         list_runs(open_store(settings))
 
 
+@pytest.mark.only_sqlite
 def test_a_locked_store_is_waited_for_and_then_said_to_be_locked(
     settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)
     other = sqlite3.connect(settings.home / "lab.sqlite", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    patient = Store(store_module._engine(store.engine.url))
+    patient = Store(database.make_engine(store.engine.url))
     try:
         with pytest.raises(StoreUnavailable, match="locked"):
             queue.submit(patient, [spec()])
@@ -108,9 +128,10 @@ def test_a_locked_store_is_waited_for_and_then_said_to_be_locked(
     patient.close()
 
 
+@pytest.mark.only_sqlite
 def test_a_full_disk_is_one_sentence_and_loses_nothing(settings: Settings, store: Store) -> None:
     key = finished(store)
-    full = Store(store_module._engine(store.engine.url))
+    full = Store(database.make_engine(store.engine.url))
     with full.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
@@ -120,19 +141,21 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(settings: Settings, store
     assert [row["key"] for row in list_runs(store)] == [key]
 
 
+@pytest.mark.only_sqlite
 def test_a_home_that_cannot_be_made_is_one_sentence(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("")
     with pytest.raises(StoreUnavailable, match="Cannot write into PMB_HOME"):
         open_store(replace(settings, home=tmp_path / "a file" / "home"))
 
 
+@pytest.mark.only_sqlite
 def test_a_database_address_that_makes_no_sense_is_one_sentence(settings: Settings) -> None:
     with pytest.raises(StoreUnavailable, match="PMB_DATABASE_URL"):
         open_store(replace(settings, database_url="nonsense"))
 
 
 def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
-    settings: Settings, store: Store, tmp_path: Path
+    elsewhere: Settings, store: Store, tmp_path: Path
 ) -> None:
     key = finished(store)
     save_latencies(store, spec(), [LATENCY])
@@ -144,9 +167,6 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     ask_for_probe(store, seed=1)
     counts = {"runs": 1, "layer_probes": 1, "layer_scores": 1, "dev_labels": 1, "latencies": 1, "memories": 1}
     assert write_shipped(store, tmp_path / "shipped") == counts
-    elsewhere = replace(
-        settings, home=tmp_path / "b", database_url=f"sqlite:///{tmp_path}/b/lab.sqlite", shipped=tmp_path / "shipped"
-    )
     fresh = open_store(elsewhere)
     row = get_run(fresh, key)
     assert row is not None
@@ -161,14 +181,13 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     fresh.close()
 
 
-def test_a_run_measured_here_wins_over_a_shipped_one(settings: Settings, store: Store, tmp_path: Path) -> None:
+def test_a_run_measured_here_wins_over_a_shipped_one(elsewhere: Settings, store: Store) -> None:
     key = finished(store, 0.8)
-    write_shipped(store, tmp_path / "shipped")
-    elsewhere = replace(settings, home=tmp_path / "b", database_url=f"sqlite:///{tmp_path}/b/lab.sqlite")
     mine = open_store(elsewhere)
     finished(mine, 0.7)
     mine.close()
-    again = open_store(replace(elsewhere, shipped=tmp_path / "shipped"))
+    write_shipped(store, elsewhere.shipped)
+    again = open_store(elsewhere)
     row = get_run(again, key)
     again.close()
     assert row is not None
@@ -195,6 +214,7 @@ def test_the_mark_changes_with_a_result_and_not_with_progress(store: Store) -> N
     assert change_mark(store) != after
 
 
+@pytest.mark.only_sqlite
 def test_the_shipped_predictions_and_dev_labels_give_the_shipped_scores(settings: Settings) -> None:
     shipped = open_store(replace(settings, shipped=REPOSITORY / "cache" / "shipped"))
     rows = list_runs(shipped, "done")
@@ -210,7 +230,66 @@ def test_the_shipped_predictions_and_dev_labels_give_the_shipped_scores(settings
     shipped.close()
 
 
+@pytest.mark.only_sqlite
 def test_whether_anything_has_changed_is_answered_by_an_index(store: Store) -> None:
     query = "EXPLAIN QUERY PLAN SELECT count(*), max(finished_at) FROM runs WHERE state = 'done'"
     with store.connect() as connection:
         assert "COVERING INDEX runs_by_end" in str(connection.exec_driver_sql(query).all())
+
+
+def test_a_text_that_a_database_has_no_place_for_is_kept_with_a_mark_in_its_place(store: Store) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    claim = queue.claim(store, "worker")
+    assert claim is not None
+    nothing_finite = Progress("training", 1, 2, float("nan"), float("inf"))
+    assert queue.renew(store, key, "worker", nothing_finite) == "go on"
+    row = get_run(store, key)
+    assert row is not None
+    assert (row["progress"]["loss"], row["progress"]["seconds_left"]) == (None, None)
+    assert queue.fail(store, key, "worker", "It said \x00.", "\udcff \N{SNOWMAN} \x1b[31m")
+    row = get_run(store, key)
+    assert row is not None
+    assert (row["error"], row["log"]) == ("It said \ufffd.", "\ufffd \N{SNOWMAN} \x1b[31m")
+    with pytest.raises(BadInput, match="No run begins"):
+        queue.find_key(store, "\x00")
+
+
+def test_a_model_of_ten_thousand_million_parameters_is_stored(store: Store) -> None:
+    key = queue.submit(store, [spec()])[0].key
+    claim = queue.claim(store, "worker")
+    assert claim is not None
+    assert queue.finish(store, key, "worker", replace(result(), whole_model_parameters=10_700_000_000))
+    row = get_run(store, key)
+    assert row is not None
+    assert row["whole_model_parameters"] == 10_700_000_000
+
+
+def test_processes_that_open_an_empty_store_at_the_same_time_make_one(store: Store, elsewhere: Settings) -> None:
+    finished(store)
+    write_shipped(store, elsewhere.shipped)
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: open_store(elsewhere), range(4)))
+    assert [len(list_runs(one)) for one in opened] == [1] * 4
+    for one in opened:
+        one.close()
+
+
+def test_a_password_is_in_no_sentence(settings: Settings) -> None:
+    with pytest.raises(StoreUnavailable, match=r"does not answer") as refused:
+        open_store(replace(settings, database_url="postgres://me:secret@127.0.0.1:1/lab"))
+    assert "secret" not in str(refused.value)
+    with pytest.raises(StoreUnavailable, match="only postgresql:// and sqlite:///"):
+        open_store(replace(settings, database_url="mysql://me:secret@127.0.0.1/lab"))
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_server_that_is_started_again_costs_a_worker_nothing(store: Store, postgres: Server) -> None:
+    queue.submit(store, [spec()])
+    claim = queue.claim(store, "worker")
+    assert claim is not None
+    postgres.stop()
+    with pytest.raises(StoreUnavailable):
+        queue.finish(store, claim.key, "worker", result())
+    Timer(0.3, postgres.start).start()
+    assert worker._patiently(lambda: queue.finish(store, claim.key, "worker", result()))
+    assert [row["state"] for row in list_runs(store)] == ["done"]

@@ -37,6 +37,7 @@ DRAWS = (
     "cut_runs.py",
     "streamlit_app.py",
     "page_server.py",
+    "visitors.py",
 )  # with pages/, what may import streamlit
 THE_CHILD = REPOSITORY / "pmb" / "lab" / "child.py"  # the one file of lab that reaches into the engine
 SOURCES = [p for room in ("pmb", "pages") for p in (REPOSITORY / room).rglob("*.py")] + [
@@ -151,3 +152,11 @@ def test_requirements_are_pinned_exactly() -> None:
     for name in ("requirements.txt", "requirements-dev.txt"):
         for line in (REPOSITORY / name).read_text().splitlines():
             assert not line or line.startswith(("#", "-r ")) or re.fullmatch(r"[a-z0-9-]+==[\w.]+", line), line
+
+
+def test_what_writes_is_drawn_by_one_function_alone() -> None:
+    """A button of another kind than `ui.action` is drawn for who may only look; these files draw such."""
+    look = {"guide.py", "selection.py", "visitors.py", "ui.py", "your_table.py"}
+    for path in SOURCES:
+        if path.name not in look:
+            assert not re.search(r"st\.button\(|\bplace\.button\(", path.read_text(encoding="utf-8")), path

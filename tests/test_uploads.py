@@ -13,32 +13,33 @@ from hypothesis import strategies as st
 from pmb.catalog.tasks import MOST_MEGABYTES
 from pmb.errors import BadInput, PmbError
 from pmb.lab import uploads
+from pmb.lab.store import Store
 from pmb.settings import REPOSITORY, Settings
 
 CONTENT = b"text,label\nx,a\n"
 
 
-def test_the_same_file_is_kept_once(settings: Settings) -> None:
-    path = uploads.keep(settings, "My reviews (1).CSV", CONTENT)
+def test_the_same_file_is_kept_once(store: Store, settings: Settings) -> None:
+    path = uploads.keep(store, settings, "My reviews (1).CSV", CONTENT)
     assert path.name == "My-reviews-1.csv"
     assert path.read_bytes() == CONTENT
     first = path.stat().st_mtime_ns
-    assert uploads.keep(settings, "My reviews (1).CSV", CONTENT) == path
+    assert uploads.keep(store, settings, "My reviews (1).CSV", CONTENT) == path
     assert path.stat().st_mtime_ns == first
-    assert uploads.keep(settings, "My reviews (1).CSV", CONTENT + b"y,b\n") != path
+    assert uploads.keep(store, settings, "My reviews (1).CSV", CONTENT + b"y,b\n") != path
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
-def test_half_a_file_is_written_again(settings: Settings) -> None:
-    path = uploads.keep(settings, "a.csv", CONTENT)
+def test_half_a_file_is_written_again(store: Store, settings: Settings) -> None:
+    path = uploads.keep(store, settings, "a.csv", CONTENT)
     path.write_bytes(CONTENT[:5])
-    assert uploads.keep(settings, "a.csv", CONTENT).read_bytes() == CONTENT
+    assert uploads.keep(store, settings, "a.csv", CONTENT).read_bytes() == CONTENT
 
 
 @given(name=st.text(max_size=300))
 @chances(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
-def test_no_name_leaves_the_folder(settings: Settings, name: str) -> None:
-    path = uploads.keep(settings, name + ".csv", CONTENT)
+def test_no_name_leaves_the_folder(store: Store, settings: Settings, name: str) -> None:
+    path = uploads.keep(store, settings, name + ".csv", CONTENT)
     assert path.resolve().parent.parent == (settings.home / "uploads").resolve()
     assert path.name == uploads.safe_name(path.name)
     assert len(path.name) <= uploads.MOST_CHARACTERS + len(".csv")
@@ -52,24 +53,25 @@ def test_no_name_leaves_the_folder(settings: Settings, name: str) -> None:
         ("a.csv", b"", "'a.csv' is empty."),
     ],
 )
-def test_what_cannot_be_a_table_is_refused(settings: Settings, name: str, content: bytes, said: str) -> None:
+def test_what_cannot_be_a_table_is_refused(
+    store: Store, settings: Settings, name: str, content: bytes, said: str
+) -> None:
     with pytest.raises(BadInput) as caught:
-        uploads.keep(settings, name, content)
+        uploads.keep(store, settings, name, content)
     assert str(caught.value).startswith(said)
     assert not (settings.home / "uploads").exists()
 
 
-def test_too_large_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_is_refused(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "MOST_MEGABYTES", 0)
     with pytest.raises(BadInput, match="at most 0 are allowed"):
-        uploads.keep(settings, "a.csv", CONTENT)
+        uploads.keep(store, settings, "a.csv", CONTENT)
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(settings: Settings) -> None:
-    settings.home.mkdir()
+def test_a_folder_that_cannot_be_written_is_one_sentence(store: Store, settings: Settings) -> None:
     (settings.home / "uploads").write_text("a file in the way")
     with pytest.raises(PmbError, match="cannot be kept in"):
-        uploads.keep(settings, "a.csv", CONTENT)
+        uploads.keep(store, settings, "a.csv", CONTENT)
 
 
 def test_the_browser_may_send_what_the_lab_may_keep() -> None:

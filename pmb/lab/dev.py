@@ -27,6 +27,7 @@ def dev_labels(store: Store, settings: Settings, task: Task, report: Report = la
     """
     labels = known_dev_labels(store, task)
     if labels is None:
+        store.check_may_write()
         report(Progress("reading dev"))
         if task.unfetched:
             task = find_task(store, settings, task.id, pinned=True, report=report)

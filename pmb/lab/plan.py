@@ -170,6 +170,7 @@ def layer_scores(
     identity = _identity(model, task)
     scores = get_layer_scores(store, identity)
     if scores is None:
+        store.check_may_write()
         report(Progress("starting"))
     if scores is None and task.unfetched:
         task = find_task(store, settings, task.id, pinned=True, report=report)

@@ -38,6 +38,7 @@ def ask_for(
     What is there stays; what failed is asked for again. A model of the Hub is looked up, and data that a missing
     measurement needs are fetched.
     """
+    store.check_may_write()
     find_recipe(recipe)
     plan = plan_whole(find_model(store, settings, model.id, pinned=True))
     specs = [spec_of(plan, task, recipe, seed) for seed in seeds]
@@ -82,7 +83,8 @@ def asked_probes(store: Store) -> list[Row]:
 
 
 def cancel(store: Store, keys: Sequence[str]) -> None:
-    """Take back what was asked for; what is measured stays."""
+    """Take back what was asked for; what is measured stays. Raises NotAllowed."""
+    store.check_may_write()
     with store.connect() as connection:
         connection.execute(table.delete().where(table.c.key.in_(keys), table.c.state == "asked"))
 
@@ -110,9 +112,10 @@ def progress_text(row: Row) -> str:
 
 def take(store: Store) -> RunSpec | None:
     """The run whose layers are to be measured next, now this worker's; None when nothing was asked for."""
-    now = time.time()
-    free = and_(table.c.state == "asked", or_(table.c.renewed_at.is_(None), table.c.renewed_at < now - LEASE_SECONDS))
     with store.connect() as connection:
+        now = store.now(connection)
+        silent = or_(table.c.renewed_at.is_(None), table.c.renewed_at < now - LEASE_SECONDS)
+        free = and_(table.c.state == "asked", silent)
         oldest = select(table).where(free).order_by(table.c.asked_at, table.c.key).limit(1)
         row = connection.execute(oldest).mappings().first()
         if row is None:
@@ -124,7 +127,9 @@ def take(store: Store) -> RunSpec | None:
 
 def renew(store: Store, key: str, progress: Progress) -> bool:
     """Tell how far it is and keep it; False when it was cancelled."""
-    return _update_asked(store, key, {"renewed_at": time.time(), "progress": asdict(progress)})
+    with store.connect() as connection:
+        now = store.now(connection)
+    return _update_asked(store, key, {"renewed_at": now, "progress": asdict(progress)})
 
 
 def give_back(store: Store, key: str) -> None:

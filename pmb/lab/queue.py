@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
 
-from pmb.errors import BadInput
+from pmb.errors import BadInput, NotAllowed, QueueFull
+from pmb.lab.database import begin_writing
 from pmb.lab.schema import runs, workers
 from pmb.lab.store import Store
+from pmb.settings import MOST_JOBS
 from pmb.spec import Progress, Recipe, RunResult, RunSpec
 
 LEASE_SECONDS = 15.0
@@ -19,6 +20,7 @@ ALIVE_SECONDS = 10.0  # a worker that was silent for longer is taken for dead
 MAX_DEATHS = 5  # of a run's own process: then it is the run that brings it down
 MAX_ATTEMPTS = 20  # also where only workers died, or the machine: nothing is tried for ever
 BACKOFF_SECONDS = 1.0  # times the square of the deaths: 1, 4, 9 and 16 s
+MOST_COUNTED = MOST_JOBS + 1
 ENDED = ("done", "failed", "cancelled")
 
 
@@ -45,56 +47,74 @@ class Claim:
 
 
 def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
-    """Queue each run unless it is there; one that failed or was cancelled is queued again.
+    """Queue each run unless it is there; one that failed or was cancelled is queued again. Raises PmbError.
 
-    The key is the primary key: however many ask for a run, it is one row.
+    The key is the primary key: however many ask for a run, it is one row. Of those that would make too many wait none
+    is queued. Who may not write is given what is there already.
     """
-    now = time.time()
-    # Microseconds keep the order of a sweep.
-    rows = [_new_row(spec) | {"queued_at": now + i * 1e-6} for i, spec in enumerate(specs)]
     keys = [spec.key for spec in specs]
+    if store.refusal:
+        states = _states(store, keys)
+        if any(states.get(key) != "done" for key in keys):
+            raise NotAllowed(store.refusal)
+        return [Submission(key, "done") for key in keys]
     with store.connect() as connection:
+        begin_writing(connection)
+        now = store.now(connection)
+        # Microseconds keep the order of a sweep.
+        rows = [_new_row(spec, store.user) | {"queued_at": now + i * 1e-6} for i, spec in enumerate(specs)]
+        before = connection.execute(_WAITING).scalar_one()
         if rows:
-            connection.execute(store.insert_new(runs), rows)
-        _queue_again(connection, keys)
+            # In the order of the keys, as whoever locks several rows here does it: nobody waits in a circle.
+            connection.execute(store.insert_new(runs), sorted(rows, key=lambda row: str(row["key"])))
+        _queue_again(connection, keys, now, store.user)
         not_any_more = and_(runs.c.key.in_(keys), runs.c.state == "running")
         connection.execute(update(runs).where(not_any_more).values(cancel_requested=False))
-        states = {
-            row.key: row.state
-            for row in connection.execute(select(runs.c.key, runs.c.state).where(runs.c.key.in_(keys)))
-        }
+        waiting = connection.execute(_WAITING).scalar_one()
+        if waiting > max(before, store.most_waiting):
+            raise QueueFull(
+                f"{before:,} runs wait already and {waiting - before:,} more were asked for; at most "
+                f"{store.most_waiting:,} may wait (PMB_QUEUE_LIMIT). Ask again when some have run, or cancel some."
+            )
+    states = _states(store, keys)
     return [Submission(key, states[key]) for key in keys]
 
 
 def claim(store: Store, worker: str) -> Claim | None:
     """Take the longest-waiting run that is due; None when nothing is."""
-    now = time.time()
-    oldest = select(runs.c.key).where(_due()).order_by(runs.c.queued_at, runs.c.key).limit(1)
-    if store.engine.dialect.name == "postgresql":
-        oldest = oldest.with_for_update(skip_locked=True)
-    taken = (
-        update(runs)
-        .where(runs.c.key == oldest.scalar_subquery(), runs.c.state == "queued")
-        .values(
-            state="running",
-            worker=worker,
-            lease_until=now + LEASE_SECONDS,
-            started_at=now,
-            attempts=runs.c.attempts + 1,
-            progress=asdict(Progress("starting")),
-        )
-        .returning(*runs.c)
-    )
     with store.connect() as connection:
+        if connection.execute(_ANY_WAITS).first() is None:
+            return None  # it does not take the place of a writer
+        begin_writing(connection)
+        now = store.now(connection)
+        oldest = select(runs.c.key).where(_due(now)).order_by(runs.c.queued_at, runs.c.key).limit(1)
+        oldest = oldest.with_for_update(skip_locked=True)  # on PostgreSQL: another's claim is not waited for
+        taken = (
+            update(runs)
+            .where(runs.c.key == oldest.scalar_subquery(), runs.c.state == "queued")
+            .values(
+                state="running",
+                worker=worker,
+                lease_until=now + LEASE_SECONDS,
+                started_at=now,
+                attempts=runs.c.attempts + 1,
+                progress=asdict(Progress("starting")),
+            )
+            .returning(*runs.c)
+        )
         row = connection.execute(taken).mappings().first()
     return Claim(row["key"], spec_of_row(dict(row)), row["attempts"]) if row else None
 
 
-def count_waiting(store: Store, later: bool = False) -> int:
-    """How many runs could be claimed now; or `later`, since their process died a short while ago."""
-    query = select(func.count()).select_from(runs).where(runs.c.state == "queued" if later else _due())
+def count_waiting(store: Store, later: bool = False, at_most: int = MOST_COUNTED) -> int:
+    """How many runs could be claimed now; or `later`, since their process died a short while ago.
+
+    Counted as far as makes a difference to a worker.
+    """
     with store.connect() as connection:
-        return connection.execute(query).scalar_one()
+        which = runs.c.state == "queued" if later else _due(store.now(connection))
+        some = select(runs.c.key).where(which).limit(at_most).subquery()
+        return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def live_keys(store: Store) -> set[str]:
@@ -106,16 +126,17 @@ def live_keys(store: Store) -> set[str]:
 
 def list_waiting(store: Store) -> list[RunSpec]:
     """The runs that could be claimed now, the longest-waiting first."""
-    query = select(*runs.c).where(_due()).order_by(runs.c.queued_at, runs.c.key)
     with store.connect() as connection:
+        query = select(*runs.c).where(_due(store.now(connection))).order_by(runs.c.queued_at, runs.c.key)
         return [spec_of_row(dict(row)) for row in connection.execute(query).mappings()]
 
 
 def renew(store: Store, key: str, worker: str, progress: Progress) -> str:
     """Renew the lease and tell the progress; returns "go on", "cancel", or "lost" when another worker has it."""
-    mine = and_(runs.c.key == key, runs.c.worker == worker, runs.c.state == "running")
-    values = {"lease_until": time.time() + LEASE_SECONDS, "progress": asdict(progress)}
+    mine = _held(key, worker)
     with store.connect() as connection:
+        begin_writing(connection)
+        values = {"lease_until": store.now(connection) + LEASE_SECONDS, "progress": asdict(progress)}
         row = connection.execute(update(runs).where(mine).values(values).returning(runs.c.cancel_requested)).first()
     if row is None:
         return "lost"
@@ -144,14 +165,17 @@ def lose(store: Store, key: str, worker: str, error: str, log: str) -> None:
 
     It goes behind all that wait, and waits longer each time: what took its memory may be gone by then.
     """
-    now, deaths = time.time(), runs.c.deaths + 1
-    ended = {
-        "state": case((runs.c.cancel_requested, "cancelled"), (deaths >= MAX_DEATHS, "failed"), else_="queued"),
-        "error": case((deaths >= MAX_DEATHS, f"{error} It was tried {MAX_DEATHS} times."), else_=error),
-        "finished_at": case((or_(deaths >= MAX_DEATHS, runs.c.cancel_requested), now), else_=None),
-    }
-    again = {"deaths": deaths, "queued_at": now, "not_before": now + BACKOFF_SECONDS * deaths * deaths}
-    _update_held(store, key, worker, ended | again | {"log": log} | _UNHELD)
+    deaths = runs.c.deaths + 1
+    with store.connect() as connection:
+        now = store.now(connection)
+        ended = {
+            "state": case((runs.c.cancel_requested, "cancelled"), (deaths >= MAX_DEATHS, "failed"), else_="queued"),
+            "error": case((deaths >= MAX_DEATHS, f"{error} It was tried {MAX_DEATHS} times."), else_=error),
+            "finished_at": case((or_(deaths >= MAX_DEATHS, runs.c.cancel_requested), now), else_=None),
+        }
+        again = {"deaths": deaths, "queued_at": now, "not_before": now + BACKOFF_SECONDS * deaths * deaths}
+        values = ended | again | {"log": log} | _UNHELD
+        connection.execute(update(runs).where(_held(key, worker)).values(values))
 
 
 def end_cancelled(store: Store, key: str, worker: str) -> bool:
@@ -171,34 +195,41 @@ def release_lost(store: Store, dead_workers: Sequence[str] = (), living: str = "
     machine's last memory. One that was to be cancelled is. The runs of the worker `living` are not lost: it asks
     itself, and could not renew its leases while the store's disk was full.
     """
-    now = time.time()
-    ran_out = and_(runs.c.lease_until < now, runs.c.worker != living)
-    lost = and_(runs.c.state == "running", or_(ran_out, runs.c.worker.in_(dead_workers)))
     too_often = runs.c.attempts >= MAX_ATTEMPTS
     sentence = f"This run was begun {MAX_ATTEMPTS} times and its worker, or the machine, died each time."
-    values: dict[str, Any] = {
-        "state": case((runs.c.cancel_requested, "cancelled"), (too_often, "failed"), else_="queued"),
-        "error": case((and_(too_often, ~runs.c.cancel_requested), sentence), else_=runs.c.error),
-        "finished_at": case((or_(too_often, runs.c.cancel_requested), now), else_=None),
-    }
+    if store.refusal:
+        return  # who may only look leaves it to the others
     with store.connect() as connection:
-        if connection.execute(select(runs.c.key).where(lost).limit(1)).first():  # usually none: no lock is taken
-            connection.execute(update(runs).where(lost).values(values | _UNHELD))
+        now = store.now(connection)
+        ran_out = and_(runs.c.lease_until < now, runs.c.worker != living)
+        lost = and_(runs.c.state == "running", or_(ran_out, runs.c.worker.in_(dead_workers)))
+        values: dict[str, Any] = {
+            "state": case((runs.c.cancel_requested, "cancelled"), (too_often, "failed"), else_="queued"),
+            "error": case((and_(too_often, ~runs.c.cancel_requested), sentence), else_=runs.c.error),
+            "finished_at": case((or_(too_often, runs.c.cancel_requested), now), else_=None),
+        }
+        keys = _locked(connection, lost, skip=True)  # whoever holds one of them is about to renew or to end it
+        if keys:  # usually none: no lock is taken
+            connection.execute(update(runs).where(runs.c.key.in_(keys), lost).values(values | _UNHELD))
 
 
 def cancel(store: Store, keys: Sequence[str]) -> None:
-    """End waiting runs at once, ask running ones to stop; ended ones stay as they are."""
-    waiting = and_(runs.c.key.in_(keys), runs.c.state == "queued")
-    running = and_(runs.c.key.in_(keys), runs.c.state == "running")
+    """End waiting runs at once, ask running ones to stop; ended ones stay as they are. Raises NotAllowed."""
+    store.check_may_write()
     with store.connect() as connection:
-        connection.execute(update(runs).where(waiting).values(state="cancelled", finished_at=time.time()))
+        now = store.now(connection)
+        mine = runs.c.key.in_(_locked(connection, runs.c.key.in_(keys)))
+        waiting, running = and_(mine, runs.c.state == "queued"), and_(mine, runs.c.state == "running")
+        connection.execute(update(runs).where(waiting).values(state="cancelled", finished_at=now))
         connection.execute(update(runs).where(running).values(cancel_requested=True))
 
 
 def retry(store: Store, keys: Sequence[str]) -> None:
-    """Queue failed and cancelled runs again, with their attempts counted anew."""
+    """Queue failed and cancelled runs again, with their attempts counted anew. Raises NotAllowed."""
+    store.check_may_write()
     with store.connect() as connection:
-        _queue_again(connection, keys)
+        begin_writing(connection)
+        _queue_again(connection, keys, store.now(connection), store.user)
 
 
 def find_key(store: Store, prefix: str) -> str:
@@ -225,8 +256,8 @@ def waiting_before(store: Store, key: str) -> int | None:
 
 def beat(store: Store, worker: str) -> None:
     """Say that this worker is alive."""
-    now = time.time()
     with store.connect() as connection:
+        now = store.now(connection)
         done = connection.execute(update(workers).where(workers.c.name == worker).values(heartbeat_at=now))
         if not done.rowcount:
             connection.execute(workers.insert(), {"name": worker, "started_at": now, "heartbeat_at": now})
@@ -240,8 +271,8 @@ def sign_off(store: Store, worker: str) -> None:
 
 def list_workers(store: Store) -> list[str]:
     """Names of the workers that have been heard of within ALIVE_SECONDS."""
-    alive = workers.c.heartbeat_at > time.time() - ALIVE_SECONDS
     with store.connect() as connection:
+        alive = workers.c.heartbeat_at > store.now(connection) - ALIVE_SECONDS
         return list(connection.execute(select(workers.c.name).where(alive).order_by(workers.c.name)).scalars())
 
 
@@ -252,43 +283,61 @@ def spec_of_row(row: dict[str, Any]) -> RunSpec:
     return RunSpec(**{name: row[name] for name in names}, kept_layers=tuple(row["kept_layers"]), recipe=recipe)
 
 
-def _due() -> ColumnElement[bool]:
-    return and_(runs.c.state == "queued", or_(runs.c.not_before.is_(None), runs.c.not_before <= time.time()))
+def _due(now: float) -> ColumnElement[bool]:
+    return and_(runs.c.state == "queued", or_(runs.c.not_before.is_(None), runs.c.not_before <= now))
 
 
 _UNHELD: dict[str, Any] = {"worker": None, "lease_until": None, "progress": None, "cancel_requested": False}
 
 
-def _new_row(spec: RunSpec) -> dict[str, Any]:
+_ANY_WAITS = select(runs.c.key).where(runs.c.state == "queued").limit(1)
+_WAITING = select(func.count()).select_from(runs).where(runs.c.state == "queued")
+
+
+def _states(store: Store, keys: Sequence[str]) -> dict[str, str]:
+    with store.connect() as connection:
+        found = connection.execute(select(runs.c.key, runs.c.state).where(runs.c.key.in_(keys)))
+        return {row.key: row.state for row in found}
+
+
+def _locked(connection: Connection, which: ColumnElement[bool], skip: bool = False) -> list[str]:
+    """The keys of those runs, locked in their order until the transaction ends, so that nobody waits in a circle."""
+    query = select(runs.c.key).where(which).order_by(runs.c.key).with_for_update(skip_locked=skip)
+    return list(connection.execute(query).scalars())
+
+
+def _new_row(spec: RunSpec, user: str = "") -> dict[str, Any]:
     values = spec.to_dict()
     recipe = values.pop("recipe")
     more = {"recipe": recipe["name"], "recipe_values": recipe, "source": "measured", "state": "queued"}
-    return values | more | {"key": spec.key, "attempts": 0, "cancel_requested": False}
+    return values | more | {"key": spec.key, "attempts": 0, "cancel_requested": False, "started_by": user or None}
 
 
-def _queue_again(connection: Connection, keys: Sequence[str]) -> None:
+def _queue_again(connection: Connection, keys: Sequence[str], now: float, user: str) -> None:
     """Put those of the runs that failed or were cancelled at the end of the queue, in the order of the keys."""
     values: dict[str, Any] = {"state": "queued", "attempts": 0, "deaths": 0, "not_before": None}
     values |= {"started_at": None, "finished_at": None, "error": None, "log": None}
-    now = time.time()
+    ended_badly = and_(runs.c.key.in_(keys), runs.c.state.in_(("failed", "cancelled")))
+    again = set(_locked(connection, ended_badly))
     for i, key in enumerate(keys):
-        ended_badly = and_(runs.c.key == key, runs.c.state.in_(("failed", "cancelled")))
-        connection.execute(update(runs).where(ended_badly).values(values | _UNHELD | {"queued_at": now + i * 1e-6}))
+        if key in again:
+            queued = values | _UNHELD | {"queued_at": now + i * 1e-6, "started_by": user or None}
+            connection.execute(update(runs).where(runs.c.key == key, ended_badly).values(queued))
 
 
 def _end(
     store: Store, key: str, worker: str, state: str, values: dict[str, Any], where: ColumnElement[bool] | None = None
 ) -> bool:
-    ending = {"state": state, "finished_at": time.time(), "progress": None, "lease_until": None}
-    return _update_held(store, key, worker, values | ending, where)
-
-
-def _update_held(
-    store: Store, key: str, worker: str, values: dict[str, Any], where: ColumnElement[bool] | None = None
-) -> bool:
     condition = _held(key, worker) if where is None else where
+    ending = {"state": state, "progress": None, "lease_until": None}
     with store.connect() as connection:
+        values = values | ending | {"finished_at": store.now(connection)}
         return bool(connection.execute(update(runs).where(condition).values(values)).rowcount)
+
+
+def _update_held(store: Store, key: str, worker: str, values: dict[str, Any]) -> bool:
+    with store.connect() as connection:
+        return bool(connection.execute(update(runs).where(_held(key, worker)).values(values)).rowcount)
 
 
 def _held(key: str, worker: str) -> ColumnElement[bool]:

@@ -2,9 +2,48 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+import re
+from typing import Any
 
-REVISION = "0006"
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+)
+from sqlalchemy import Text as AnyText
+
+REVISION = "0008"
+
+# What PostgreSQL has no place for in a text: NUL, and halves of surrogate pairs, which stand for the bytes of a file
+# name that is no UTF-8. A log, an error or a name with one of them is kept, with a question mark in its place.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class Text(TypeDecorator[str]):
+    """A text that every database takes, whatever is in it."""
+
+    impl: Any = AnyText
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """The text with the replacement character for what cannot be stored; the same when it is searched for."""
+        return value if value is None else UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+
+
+class Key(Text):
+    """The hash that names a run."""
+
+    impl = String(64)
+    cache_ok = True
+
 
 metadata = MetaData()
 
@@ -12,7 +51,7 @@ metadata = MetaData()
 runs = Table(
     "runs",
     metadata,
-    Column("key", String(64), primary_key=True),
+    Column("key", Key, primary_key=True),
     Column("model", Text, nullable=False),
     Column("model_revision", Text, nullable=False),
     Column("task", Text, nullable=False),
@@ -42,8 +81,8 @@ runs = Table(
     Column("scores", JSON),  # all metrics with their intervals; none of runs of schema 0001
     Column("num_dev", Integer),
     Column("predictions", JSON),
-    Column("parameters", Integer),
-    Column("whole_model_parameters", Integer),
+    Column("parameters", BigInteger),
+    Column("whole_model_parameters", BigInteger),
     Column("megabytes", Float),
     Column("whole_model_megabytes", Float),
     Column("train_seconds", Float),
@@ -53,6 +92,7 @@ runs = Table(
     Column("device", Text),
     Column("machine", Text),
     Column("versions", JSON),
+    Column("started_by", Text),  # e-mail address on a page with sign-in, the user of the computer by command
     Index("runs_by_state", "state", "queued_at"),  # the queue
     Index("runs_by_end", "state", "finished_at"),  # what has ended since a page was drawn
     Index("runs_by_age", "queued_at", "key"),  # the newest runs of ten thousand
@@ -76,7 +116,7 @@ layer_scores = Table(
 layer_probes = Table(
     "layer_probes",
     metadata,
-    Column("key", String(64), primary_key=True),
+    Column("key", Key, primary_key=True),
     Column("model", Text, nullable=False),
     Column("model_revision", Text, nullable=False),
     Column("task", Text, nullable=False),

@@ -19,7 +19,7 @@ from sqlalchemy import delete, select
 
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task, parse_table
-from pmb.errors import BadInput, RunFailed, unknown_name
+from pmb.errors import BadInput, NotAllowed, RunFailed, unknown_name
 from pmb.lab.schema import sources
 from pmb.lab.store import Row, Store
 from pmb.settings import Settings
@@ -40,8 +40,10 @@ def find_model(store: Store, settings: Settings, name: str, pinned: bool = False
     if name in MODELS and not MODELS[name].hub:
         return MODELS[name]
     folder = Path(name).expanduser()
-    if name in MODELS or (HUB_ID.fullmatch(name) and not folder.is_dir()):
+    if name in MODELS or (HUB_ID.fullmatch(name) and (settings.confined or not folder.is_dir())):
         return _hub_model(store, settings, name, pinned)
+    if not _known(store, "model", str(folder.resolve())):
+        _check_place(settings, folder.resolve())
     if not folder.is_dir():
         raise unknown_name("model", name, (*MODELS, "a folder with a model", "owner/model of the Hub"))
     folder = folder.resolve()
@@ -76,7 +78,7 @@ def find_task(
         raise unknown_name("task", name, (*TASKS, "csv:PATH"))
     row = TASKS[name]
     folder = settings.glue / row.glue if row.glue and settings.glue else None
-    if folder is None or not folder.is_dir():
+    if folder is None or not folder.is_dir() or (store.refusal and not _known(store, "task", f"{name} {folder}")):
         identity = f"{name} {row.hub}"
         if row.hub and (pinned or _known(store, "task", identity)):
             return Task.from_dict(_facts(store, settings, "task", identity, ON_THE_HUB, asdict(row), report))
@@ -89,6 +91,9 @@ def find_task(
 def _table_task(store: Store, settings: Settings, name: str) -> Task:
     table = parse_table(name)
     paths = [Path(given).expanduser().resolve() for given in (table.path, table.dev) if given]
+    if not _known(store, "task", name):
+        for path in paths:
+            _check_place(settings, path)
     if missing := [path for path in paths if not path.is_file()]:
         raise BadInput(f"{missing[0]} is not there.")
     table = replace(table, path=str(paths[0]), dev=str(paths[1]) if table.dev else "")
@@ -118,6 +123,15 @@ def known_tasks(store: Store) -> list[str]:
     return [*TASKS, *(name for name in _names(store, "task") if name.startswith(TABLE))]
 
 
+def _check_place(settings: Settings, path: Path) -> None:
+    """Where others reach the page, none of them names files outside of the home, nor learns whether they are there."""
+    if settings.confined and not path.is_relative_to(settings.home):
+        raise NotAllowed(
+            f"{path} lies outside of {settings.home}: on a dashboard that others reach, tables are uploaded, and "
+            "other files are named by command first."
+        )
+
+
 def _names(store: Store, kind: str) -> list[str]:
     query = select(sources.c.name).where(sources.c.kind == kind).order_by(sources.c.name)
     with store.connect() as connection:
@@ -142,8 +156,9 @@ def _facts(
 ) -> dict[str, Any]:
     """What a child finds out of the row, remembered by the fingerprint of its files."""
     known = _known(store, kind, name)
-    if known and known["fingerprint"] == fingerprint:
+    if known and (known["fingerprint"] == fingerprint or store.refusal):
         return dict(known["facts"])
+    store.check_may_write()
     from pmb.lab.executors import ask  # time to import that a cached answer needs not take
 
     try:

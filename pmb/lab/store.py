@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from filelock import FileLock
@@ -18,8 +21,6 @@ from sqlalchemy import (
     Engine,
     Insert,
     Table,
-    create_engine,
-    event,
     func,
     inspect,
     select,
@@ -27,14 +28,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from pmb.errors import DiskFull, PmbError, StoreUnavailable
+from pmb.errors import DiskFull, NotAllowed, PmbError, StoreUnavailable
 from pmb.files import write_whole
+from pmb.lab.database import is_full, is_refused, make_engine, one_at_a_time, sentence
 from pmb.lab.schema import REVISION, dev_labels, latencies, layer_probes, layer_scores, memories, runs, shipped_files
-from pmb.settings import Settings
+from pmb.settings import MOST_WAITING, Settings
 from pmb.spec import Latency, RunResult, RunSpec
 
-BUSY_SECONDS = 5
+READ_ONLY = "This lab only shows results (PMB_READ_ONLY is set): nothing can be run or changed."
 MIGRATIONS = Path(__file__).parent / "migrations"
 # What tables and charts need; predictions and logs are read for one run at a time.
 LIST_COLUMNS = [c for c in runs.c if c.name not in ("predictions", "log", "losses")]
@@ -43,22 +46,46 @@ PACKED = ("predictions", "labels")  # long lists, of small numbers mostly
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
 class Store:
-    """A database of the right schema. Every use goes through `connect`, which turns its faults into sentences."""
+    """A database of the right schema, used on somebody's behalf.
 
-    def __init__(self, engine: Engine) -> None:
-        """Take over an engine; `open_store` makes one with the right schema."""
-        self.engine = engine
+    Every use goes through `connect`, which turns its faults into sentences.
+    """
+
+    engine: Engine
+    user: str = ""  # on whose behalf; kept with the runs that he starts
+    refusal: str = ""  # why nothing may be written through this store; empty where it may
+    most_waiting: int = MOST_WAITING  # runs
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """A transaction: committed at the end, rolled back on an error; raises StoreUnavailable."""
+        """A transaction: committed at the end, rolled back on an error; raises StoreUnavailable, NotAllowed."""
         try:
             with self.engine.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            kind = DiskFull if _is_full(error) else StoreUnavailable
-            raise kind(_sentence(self.engine, error)) from error
+            if self.refusal and is_refused(error):
+                raise NotAllowed(self.refusal) from error
+            kind = DiskFull if is_full(error) else StoreUnavailable
+            raise kind(sentence(self.engine, error)) from error
+        except NoConnectionFree as error:
+            raise StoreUnavailable("The store is asked for too much at a time; try again.") from error
+
+    def check_may_write(self) -> None:
+        """Raise NotAllowed before work is done whose result the database would refuse."""
+        if self.refusal:
+            raise NotAllowed(self.refusal)
+
+    def reader(self, refusal: str) -> Store:
+        """The same database for those who may only look: it opens it so that the database refuses every change."""
+        return replace(self, engine=make_engine(self.engine.url, read_only=True), refusal=refusal)
+
+    def now(self, connection: Connection) -> float:
+        """Seconds since 1970 by the one clock that all who use this database share: leases are compared with it."""
+        if self.engine.dialect.name == "sqlite":
+            return time.time()  # of the machine that the file is on
+        return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
     def insert_new(self, table: Table) -> Insert:
         """An INSERT that leaves an existing row as it is."""
@@ -73,21 +100,56 @@ class Store:
         self.engine.dispose()
 
 
-def open_store(settings: Settings) -> Store:
-    """Open the store, bring its schema up to date and read in new shipped results; raises StoreUnavailable."""
+def open_store(settings: Settings, user: str = "") -> Store:
+    """Open the store, bring its schema up to date and read in new shipped results; raises StoreUnavailable.
+
+    With PMB_READ_ONLY it is opened as it is, and can be on a disk that cannot be written.
+    """
+    inside = URL.create("sqlite", database=str(settings.home / "lab.sqlite"))
+    if settings.read_only and not settings.database_url and not (settings.home / "lab.sqlite").is_file():
+        return _passing_store(settings)
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        inside = URL.create("sqlite", database=str(settings.home / "lab.sqlite"))
-        store = Store(_engine(settings.database_url or inside))
-        if _revision(store) != REVISION:
-            with FileLock(settings.home / "store.lock"):
-                _migrate(store)
-    except OSError as error:
-        raise StoreUnavailable(f"Cannot write into PMB_HOME {settings.home}: {error.strerror or error}.") from error
+        engine = make_engine(settings.database_url or inside, settings.read_only)
     except (ArgumentError, ModuleNotFoundError) as error:
         raise StoreUnavailable(f"PMB_DATABASE_URL cannot be used: {error}.") from error
-    _read_shipped(store, settings.shipped)
+    store = Store(engine, user, READ_ONLY if settings.read_only else "", settings.most_waiting)
+    try:
+        if settings.read_only:
+            _check_revision(store)
+        else:
+            _bring_up_to_date(store, settings)
+    except PmbError:
+        store.close()
+        raise
     return store
+
+
+def _bring_up_to_date(store: Store, settings: Settings) -> None:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        if _revision(store) != REVISION:
+            _migrate(store, settings.home / "store.lock")
+    except OSError as error:
+        raise StoreUnavailable(f"Cannot write into PMB_HOME {settings.home}: {error.strerror or error}.") from error
+    _read_shipped(store, settings.shipped)
+
+
+def _check_revision(store: Store) -> None:
+    if (found := _revision(store)) != REVISION:
+        raise StoreUnavailable(
+            f"The store is of schema {found or 'none'} and this version needs {REVISION}: open it once without "
+            "PMB_READ_ONLY."
+        )
+
+
+def _passing_store(settings: Settings) -> Store:
+    """The shipped results alone, for the life of this process: a home without a store stays as it is."""
+    folder = Path(mkdtemp(prefix="pmb-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    opened = open_store(replace(settings, read_only=False, home=folder))
+    reader = opened.reader(READ_ONLY)
+    opened.close()
+    return reader
 
 
 def list_runs(store: Store, *states: str) -> list[Row]:
@@ -168,7 +230,7 @@ def save_layer_scores(store: Store, identity: Row, scores: Sequence[float]) -> N
 
 def write_shipped(store: Store, folder: Path) -> dict[str, int]:
     """Write everything finished that is measured as JSON lines for the repository; returns rows per file."""
-    private = {"worker", "lease_until", "renewed_at", "cancel_requested", "progress", "log", "error"}
+    private = {"started_by", "worker", "lease_until", "renewed_at", "cancel_requested", "progress", "log", "error"}
     private |= {"deaths", "not_before"}
     tables: tuple[tuple[Table, Any], ...] = (
         *(
@@ -204,12 +266,15 @@ def _read_shipped(store: Store, folder: Path) -> None:
             continue
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
+        known = select(shipped_files.c.digest).where(shipped_files.c.name == table.name)
         with store.connect() as connection:
-            known = connection.execute(select(shipped_files.c.digest).where(shipped_files.c.name == table.name))
-            if known.scalar() == digest:
+            if connection.execute(known).scalar() == digest:
                 continue
         rows = [_shipped_row(line, path) for line in content.splitlines()]
         with store.connect() as connection:
+            one_at_a_time(connection)
+            if connection.execute(known).scalar() == digest:
+                continue  # another process has done it meanwhile
             if "source" not in table.c:
                 for row in rows:
                     same = [column == row[column.name] for column in table.primary_key]
@@ -245,21 +310,6 @@ def _unpacked(packed: str | list[int | float]) -> list[int | float]:
     return [int(digit) for digit in packed] if isinstance(packed, str) else packed
 
 
-def _engine(url: str | URL) -> Engine:
-    engine = create_engine(url, pool_pre_ping=not str(url).startswith("sqlite"))
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")  # a finished run survives a power cut
-    cursor.close()
-
-
 def _revision(store: Store) -> str | None:
     """The schema that the database has; None for an empty one; raises StoreUnavailable for a newer one."""
     with store.connect() as connection:
@@ -274,36 +324,16 @@ def _revision(store: Store) -> str | None:
     return found
 
 
-def _migrate(store: Store) -> None:
+def _migrate(store: Store, lock: Path) -> None:
     from alembic import command  # takes 0.2 s, needed once in a store's life
     from alembic.config import Config
 
-    if _revision(store) == REVISION:
-        return
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with store.connect() as connection:
+    own_file = FileLock(lock) if store.engine.dialect.name == "sqlite" else nullcontext()
+    with own_file, store.connect() as connection:
+        one_at_a_time(connection)
+        if _revision(store) == REVISION:
+            return  # another process has done it meanwhile
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-
-
-def _is_full(error: DBAPIError) -> bool:
-    return any(word in str(error.orig) for word in ("is full", "No space left"))
-
-
-def _sentence(engine: Engine, error: DBAPIError) -> str:
-    """What happened and what to do, from the database's own words."""
-    words = str(error.orig).strip()
-    where = engine.url.database if engine.dialect.name == "sqlite" else engine.url.render_as_string()
-    if "locked" in words:
-        return f"The store {where} is locked by another program for more than {BUSY_SECONDS} s; try again."
-    if "malformed" in words or "not a database" in words or "disk image" in words:
-        return (
-            f"The store {where} is damaged ({words}). Move it away and start again: shipped results come back, and "
-            "runs measured here can be run again."
-        )
-    if _is_full(error):
-        return f"The disk of the store {where} is full; free some space and try again. Nothing was lost."
-    if "readonly" in words or "unable to open" in words:
-        return f"The store {where} cannot be opened for writing ({words})."
-    return f"The store {where} does not answer: {words.splitlines()[0]}."

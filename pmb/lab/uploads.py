@@ -10,14 +10,16 @@ from pmb.catalog.tasks import MOST_MEGABYTES, TABLE_SUFFIXES
 from pmb.errors import BadInput, PmbError, RunFailed
 from pmb.files import write_whole
 from pmb.lab.executors import ask
+from pmb.lab.store import Store
 from pmb.settings import Settings
 from pmb.spec import TablePreview
 
 MOST_CHARACTERS = 80  # of a file's name
 
 
-def keep(settings: Settings, name: str, content: bytes) -> Path:
+def keep(store: Store, settings: Settings, name: str, content: bytes) -> Path:
     """Write an upload to PMB_HOME/uploads, whole or not at all; the same file is kept once. Raises PmbError."""
+    store.check_may_write()
     if _suffix(name) not in TABLE_SUFFIXES:
         raise BadInput(f"{name!r} is no table that can be read: {', '.join(TABLE_SUFFIXES)} are.")
     if not content:

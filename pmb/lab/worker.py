@@ -5,11 +5,13 @@ Run: python -m pmb worker [--once]
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import sys
 import threading
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,9 +63,11 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
     A run that is alone computes on all cores; runs that wait together share them, which takes less time in all, since
     matrix products on one thread wait for no other. Layers are measured when no run waits or goes on.
     """
+    store.check_may_write()
     with _only_worker(settings):
-        worker = f"{socket.gethostname()}:{os.getpid()}"
-        queue.release_lost(store, _dead_neighbours(store, worker))
+        here = _home_name(settings)
+        worker = f"{here}:{os.getpid()}"
+        queue.release_lost(store, _predecessors(store, here))
         jobs = settings.jobs or _suitable_jobs()
         spares = Spares(jobs, _warm_up(settings, next(iter(MODELS.values())), next(iter(TASKS.values()))))
         heart = _Heart(store, worker)
@@ -131,11 +135,16 @@ def _only_worker(settings: Settings) -> Iterator[None]:
         raise WorkerBusy(f"A worker already works {settings.home}; one is enough.") from error
 
 
-def _dead_neighbours(store: Store, worker: str) -> list[str]:
-    """Workers of this machine that hold runs and whose processes are gone: their leases need not run out first."""
-    host = worker.rpartition(":")[0]
-    holders = {str(row["worker"]).rpartition(":") for row in list_runs(store, "running")}
-    return [f"{name}:{pid}" for name, _, pid in holders if name == host and not psutil.pid_exists(int(pid))]
+def _home_name(settings: Settings) -> str:
+    """A name for this home on this machine: another machine may have its host name, paths and process numbers."""
+    place = f"{uuid.getnode()} {settings.home}"
+    return f"{socket.gethostname()}:{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+
+
+def _predecessors(store: Store, here: str) -> list[str]:
+    """Workers of this home that hold runs: they are dead, since a home has one; their leases need not run out first."""
+    holders = {str(row["worker"]) for row in list_runs(store, "running")}
+    return [name for name in holders if name.rpartition(":")[0] == here]
 
 
 def _suitable_jobs() -> int:

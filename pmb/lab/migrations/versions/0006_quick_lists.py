@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0009"
+revision = "0006"
 down_revision = "0005"
 
 

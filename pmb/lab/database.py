@@ -1,0 +1,121 @@
+"""The databases that the store can lie in, SQLite or PostgreSQL: connections to them, and their faults in words."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+BUSY_SECONDS = 20  # many writers at a time wait for each other without an order
+PATIENCE = {"connect_timeout": 5, "application_name": "pmb"}  # of PostgreSQL's client; seconds
+ADVISORY_LOCK = 0x706D62  # the number under which PostgreSQL lets one process at a time migrate or read in
+
+
+def make_engine(given: str | URL, read_only: bool = False) -> Engine:
+    """Connections to that database, all of them unable to write where `read_only`; raises ArgumentError."""
+    url = make_url(given)
+    if url.drivername == "postgres":  # as some hosts write it
+        url = url.set(drivername="postgresql")
+    if url.get_backend_name() == "postgresql":
+        engine = create_engine(
+            url,
+            json_serializer=_json,
+            pool_pre_ping=True,  # a server that was started again costs nobody an error
+            connect_args={name: value for name, value in PATIENCE.items() if name not in url.query},
+        )
+        return engine.execution_options(postgresql_readonly=True) if read_only else engine
+    if url.get_backend_name() != "sqlite":
+        raise ArgumentError(f"it begins with {url.drivername!r}, and only postgresql:// and sqlite:/// are known")
+    if read_only:
+        url = _read_only_file(url)
+    engine = create_engine(url, json_serializer=_json)
+    event.listen(engine, "connect", _prepare_reader if read_only else _prepare_sqlite)
+    return engine
+
+
+def _read_only_file(url: URL) -> URL:
+    """SQLite's address of a file that is not to be changed; where its folder cannot be written, of one that never is.
+
+    A store in WAL mode needs a file beside it even to be read, unless nobody ever writes.
+    """
+    if not url.database or url.database.startswith("file:"):
+        return url
+    path = Path(url.database).absolute()
+    query = {"mode": "ro", "uri": "true"} | ({} if os.access(path.parent, os.W_OK) else {"immutable": "1"})
+    return url.set(database=path.as_uri().replace("file://", "file:"), query=query)
+
+
+def _json(value: Any) -> str:
+    """JSON of what a run reports; a loss that became NaN is null, since PostgreSQL takes JSON at its word."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # a finished run survives a power cut
+    cursor.close()
+
+
+def _prepare_reader(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.close()
+
+
+def is_full(error: DBAPIError) -> bool:
+    """Whether the disk of the database is full."""
+    return any(word in str(error.orig) for word in ("is full", "No space left"))
+
+
+def is_refused(error: DBAPIError) -> bool:
+    """Whether the database refused to write because it was opened to be read."""
+    return "readonly database" in str(error.orig) or getattr(error.orig, "sqlstate", "") == "25006"
+
+
+def begin_writing(connection: Connection) -> None:
+    """Wait for the one place of a writer that SQLite has, before a clock is read: no lease may begin in the queue."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def one_at_a_time(connection: Connection) -> None:
+    """Wait until no other process is within such a part; SQLite has one writer in any case."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
+
+
+def sentence(engine: Engine, error: DBAPIError) -> str:
+    """What happened and what to do, from the database's own words."""
+    words = str(error.orig).strip()
+    where = engine.url.database if engine.dialect.name == "sqlite" else engine.url.render_as_string()
+    if "locked" in words:
+        return f"The store {where} is locked by another program for more than {BUSY_SECONDS} s; try again."
+    if "malformed" in words or "not a database" in words or "disk image" in words:
+        return (
+            f"The store {where} is damaged ({words}). Move it away and start again: shipped results come back, and "
+            "runs measured here can be run again."
+        )
+    if is_full(error):
+        return f"The disk of the store {where} is full; free some space and try again. Nothing was lost."
+    if "readonly" in words or "unable to open" in words:
+        return f"The store {where} cannot be opened for writing ({words})."
+    return f"The store {where} does not answer: {words.splitlines()[0]}."
