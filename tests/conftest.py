@@ -109,7 +109,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str) -> 
 @pytest.fixture
 def store(settings: Settings, empty_file: Path) -> Iterator[Store]:
     """An empty store in that home."""
-    settings.home.mkdir(parents=True)
+    settings.home.mkdir(parents=True, exist_ok=True)
     if not settings.database_url:
         shutil.copy(empty_file, settings.home / "lab.sqlite")
     opened = open_store(settings)

@@ -323,11 +323,11 @@ def test_a_run_whose_model_has_changed_fails_with_a_sentence(store: Store, setti
 # =============================================================================
 
 
-def _rows() -> Iterator[tuple[str, list[str]]]:
+def _rows() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     for line in (REPOSITORY / "docs" / "faults.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         if len(cells) == 3 and cells[0] != "fault" and not set(cells[0]) <= {"-"}:
-            yield cells[0], re.findall(r"`(test_\w+)\.(test_\w+)`", cells[2])  # type: ignore[misc]
+            yield cells[0], re.findall(r"`(test_\w+)\.(test_\w+)`", cells[2])
 
 
 def test_every_fault_in_the_table_has_a_test_that_exists() -> None:

@@ -121,12 +121,12 @@ def test_a_run_whose_process_died_goes_behind_the_others_and_waits_longer_each_t
     assert claimed(store).key == other
     assert queue.claim(store, "worker") is None
     start = time.time()
-    monkeypatch.setattr(queue.time, "time", lambda: start + queue.BACKOFF_SECONDS)
+    monkeypatch.setattr(Store, "now", lambda *_: start + queue.BACKOFF_SECONDS)
     assert claimed(store).attempts == 2
     queue.lose(store, key, "worker", "It died.", "last lines")
-    monkeypatch.setattr(queue.time, "time", lambda: start + 4 * queue.BACKOFF_SECONDS)
+    monkeypatch.setattr(Store, "now", lambda *_: start + 4 * queue.BACKOFF_SECONDS)
     assert queue.claim(store, "worker") is None
-    monkeypatch.setattr(queue.time, "time", lambda: start + 6 * queue.BACKOFF_SECONDS)
+    monkeypatch.setattr(Store, "now", lambda *_: start + 6 * queue.BACKOFF_SECONDS)
     assert claimed(store).attempts == 3
 
 

@@ -91,11 +91,12 @@ class Generators:
         version, *numbers = states["order"].tolist()
         self._order.setstate((version, tuple(numbers), None))
         has_uint32, uinteger = states["masks_rest"].tolist()
-        self._masks.state = dict(self._masks.state) | {
+        state: Any = dict(self._masks.state) | {
             "state": {"state": states["masks"].numpy().view(np.uint64)},
             "has_uint32": has_uint32,
             "uinteger": uinteger,
         }
+        self._masks.state = state
         torch.set_rng_state(states["torch"])
         if self._device.type == "cuda":
             torch.cuda.set_rng_state(states["cuda"], self._device)
@@ -198,7 +199,7 @@ def _header(path: Path) -> dict[str, Any]:
 def _checksum(tensors: Mapping[str, Tensor]) -> int:
     found = 0
     for name in sorted(tensors):
-        found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), found)
+        found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, found)
     return found
 
 

@@ -105,7 +105,8 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         return {"probe": asdict(engine.probe_layers(spec, model, task, assets_folder, report)), "scores": scores}
     saving = engine.Saving(Path(job["checkpoints"]), job["checkpoint_seconds"]) if "checkpoints" in job else None
     result = engine.run(spec, model, task, assets_folder, report, saving)
-    answer, depth = {"result": asdict(result), "latencies": []}, len(spec.kept_layers)
+    answer: dict[str, Any] = {"result": asdict(result), "latencies": []}
+    depth = len(spec.kept_layers)
     if job["alone"] and depth < spec.num_hidden_layers and result.device not in job["timed_devices"]:
         send({"progress": asdict(Progress("timing"))})
         send(answer | {"timing": True})
