@@ -13,23 +13,30 @@ from typing import Literal
 import click
 from playwright.sync_api import Page, sync_playwright
 
+from pmb.guide import COOKIE
+
 WIDTHS = {"wide": 1440, "narrow": 390}
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
+HEIGHT = "document.querySelector('[data-testid=stMain]').scrollHeight"
+
+
 def settled(page: Page) -> None:
-    """Wait until the page has drawn its title and its script has ended."""
+    """Wait until the page has drawn its title, its script has ended, and nothing moves any more."""
     page.get_by_role("heading", level=1).wait_for(timeout=30_000)
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=30_000)
-    page.wait_for_timeout(1000)  # charts draw after the script
+    heights = [-1]
+    while heights[-3:].count(heights[-1]) < 3 and len(heights) < 40:  # charts and tables draw after the script
+        page.wait_for_timeout(200)
+        heights.append(page.evaluate(HEIGHT))
 
 
 def picture(page: Page, path: Path) -> None:
     """The whole page and not only what fits the window: the app scrolls inside itself."""
-    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     width = page.viewport_size["width"] if page.viewport_size else WIDTHS["wide"]
-    page.set_viewport_size({"width": width, "height": max(900, height + 8)})
+    page.set_viewport_size({"width": width, "height": max(900, page.evaluate(HEIGHT) + 8)})
     page.wait_for_timeout(500)
     page.screenshot(path=path)
 
@@ -52,6 +59,7 @@ def main(folder: Path, url: str, paths: tuple[str, ...]) -> None:
         for theme in THEMES:
             for name, width in WIDTHS.items():
                 context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+                context.add_cookies([{"name": COOKIE, "value": "1", "url": url}])  # no first visit
                 page = context.new_page()
                 for path in paths:
                     page.set_viewport_size({"width": width, "height": 900})

@@ -30,7 +30,7 @@ OUTPUT = REPOSITORY / "test-output"
 QUICK = "/?recipe=quick&strategy=bottom&k=5"
 OTHER = "/?recipe=quick&strategy=top&k=5"
 # Below a page's address Streamlit's front end tries two addresses of its server before it finds the right ones.
-TRIED = re.compile(r"/runs/_stcore/(health|host-config)$")
+TRIED = re.compile(r"/\w+/_stcore/(health|host-config)$")
 RUN_MILLISECONDS = 240_000
 
 
@@ -188,17 +188,71 @@ def test_a_table_of_ones_own_is_looked_at_and_becomes_the_task(
     assert complaints == []
 
 
-def test_pages_have_nothing_wider_than_the_screen_and_leave_a_picture(dashboard: str, browser: Browser) -> None:
+# By page a link with choices in it, and what that page then says; each is opened by a browser that has seen nothing.
+DEEP_LINKS = {
+    "explore": ("?strategy=bottom&k=3&select=top.2", "Dropping 3 of 6 layers by bottom"),
+    "strategies": ("strategies?k=2&tasks=rotten-tomatoes", "With 2 of 6 layers dropped"),
+    "tasks": ("tasks?k=3&tasks=mrpc&tasks=sst2", "Dropping 3 of 6 layers by top"),
+    "cost": ("cost?k=4", "Dropping 4 of 6 layers"),
+    "layers": ("layers?task=mrpc", "What do the layers do?"),
+    "paper": ("paper?published=XLNet", "Published: XLNet"),
+    "compare": ("compare?task=mrpc", "What is the difference between these two?"),
+    "runs": ("runs?states=done&tasks=mrpc", "All runs"),
+}
+
+
+def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(dashboard: str, browser: Browser) -> None:
     OUTPUT.mkdir(exist_ok=True)
-    page = browser.new_page()
-    for theme, (name, width) in itertools.product(THEMES, WIDTHS.items()):
-        page.emulate_media(color_scheme=theme)
-        for path in ("", "strategies", "tasks", "cost", "layers", "paper", "compare", "runs"):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.goto(f"{dashboard}/{path}")
-            settled(page)
+    complaints: list[str] = []
+    for name, (address, words) in DEEP_LINKS.items():
+        page = opened(browser, f"{dashboard}/{address}", complaints)
+        expect(page.get_by_text(words).first).to_be_visible()
+        for (theme, width), first in zip(itertools.product(THEMES, WIDTHS), (True, *[False] * 3), strict=True):
+            page.emulate_media(color_scheme=theme)
+            page.set_viewport_size({"width": WIDTHS[width], "height": 900})
+            if not first:
+                page.reload()  # a page learns its theme when it is opened
+                settled(page)
             main = "document.querySelector('[data-testid=stMain]')"
-            assert page.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 1, (path, width)
-            target: Path = OUTPUT / f"{path or 'explore'}-{theme}-{name}.png"
+            assert page.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 1, (name, width)
+            target = OUTPUT / f"{name}-{theme}-{width}.png"
             picture(page, target)
             assert target.stat().st_size > 10_000
+        page.context.close()
+    assert complaints == []
+
+
+def test_a_selected_row_is_in_the_address_and_leads_to_the_other_pages(dashboard: str, browser: Browser) -> None:
+    complaints: list[str] = []
+    page = opened(browser, f"{dashboard}/?strategy=top&k=3", complaints)
+    page.locator("[data-testid=stDataFrame]").scroll_into_view_if_needed()
+    page.locator("[data-testid=stDataFrame]").click(position={"x": 18, "y": 35 + 35 + 17})  # the second row
+    expect(page.get_by_text("1 of 20 rows selected")).to_be_visible()
+    assert "select=" in page.url
+    page.get_by_role("link", name="Compare with the whole model").click()
+    expect(page.get_by_role("heading", name="What is the difference between these two?")).to_be_visible()
+    settled(page)
+    assert "b=minilm-l6+standard+" in page.url
+    page.get_by_role("link", name="Show on Explore").last.click()
+    expect(page.get_by_role("heading", name="How many layers can I drop?")).to_be_visible()
+    settled(page)
+    expect(page.get_by_text("Dropping 1 of 6 layers by top keeps")).to_be_visible()
+    page.get_by_role("link", name="Tasks").first.click()
+    expect(page.get_by_text("Dropping 1 of 6 layers by top")).to_be_visible()  # the choice goes along
+    assert complaints == []
+
+
+def test_the_first_visit_can_be_left_and_does_not_come_back(dashboard: str, browser: Browser) -> None:
+    complaints: list[str] = []
+    page = opened(browser, dashboard, complaints)
+    expect(page.get_by_text("1 of 4")).to_be_visible()
+    page.get_by_role("button", name="Next", exact=True).click()
+    expect(page.get_by_text("2 of 4")).to_be_visible()
+    page.get_by_role("button", name="Leave").click()
+    expect(page.get_by_text("2 of 4")).to_be_hidden()
+    page.wait_for_function("document.cookie.includes('pmb_visited')")
+    again = page.context.new_page()
+    again.goto(dashboard)
+    settled(again)
+    expect(again.get_by_text("1 of 4")).to_be_hidden()
+    assert complaints == []
