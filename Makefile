@@ -10,11 +10,11 @@ run: .venv/installed assets
 
 test: .venv/installed-dev assets browser postgresql
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/installed-dev assets
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 lint:
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Pictures of the pages from a real browser, in both themes, wide and narrow.
 
-Run: python -m docs.screenshots FOLDER [--url http://127.0.0.1:8501] [--page "" --page runs]
+Run: python -m docs.screenshots FOLDER [--url http://127.0.0.1:8501] [--page "" --page runs] [--theme light] [--width wide]
+README's: python -m docs.screenshots docs/pictures --theme light --width wide --page "" --page strategies --page cost
 The dashboard must be running (`make run`).
 """
 
@@ -51,13 +52,24 @@ def picture(page: Page, path: Path) -> None:
     default=["", "strategies", "tasks", "cost", "layers", "paper", "compare", "runs"],
     show_default=True,
 )
-def main(folder: Path, url: str, paths: tuple[str, ...]) -> None:
+@click.option("--theme", "themes", multiple=True, type=click.Choice(THEMES), default=THEMES, show_default=True)
+@click.option(
+    "--width", "widths", multiple=True, type=click.Choice(list(WIDTHS)), default=list(WIDTHS), show_default=True
+)
+def main(
+    folder: Path,
+    url: str,
+    paths: tuple[str, ...],
+    themes: tuple[Literal["light", "dark"], ...],
+    widths: tuple[str, ...],
+) -> None:
     """Take a picture of each page in each theme at each width."""
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
-        for theme in THEMES:
-            for name, width in WIDTHS.items():
+        for theme in themes:
+            for name in widths:
+                width = WIDTHS[name]
                 context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
                 context.add_cookies([{"name": COOKIE, "value": "1", "url": url}])  # no first visit
                 page = context.new_page()
