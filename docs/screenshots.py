@@ -1,7 +1,7 @@
 """Pictures of the pages from a real browser, in both themes, wide and narrow.
 
-Run: python -m docs.screenshots FOLDER [--url http://127.0.0.1:8501] [--page "" --page runs] [--theme light] [--width wide]
-README's: python -m docs.screenshots docs/pictures --theme light --width wide --page "" --page strategies --page cost
+Run: python -m docs.screenshots FOLDER [--page "" --page runs] [--theme light] [--width wide]
+README's: python -m docs.screenshots docs/pictures --theme light --width wide --page "" --page strategies
 The dashboard must be running (`make run`).
 """
 

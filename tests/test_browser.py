@@ -227,7 +227,7 @@ def test_a_selected_row_is_in_the_address_and_leads_to_the_other_pages(dashboard
     page = opened(browser, f"{dashboard}/?strategy=top&k=3", complaints)
     page.locator("[data-testid=stDataFrame]").scroll_into_view_if_needed()
     page.locator("[data-testid=stDataFrame]").click(position={"x": 18, "y": 35 + 35 + 17})  # the second row
-    expect(page.get_by_text("1 of 20 rows selected")).to_be_visible()
+    expect(page.get_by_text("1 of 24 rows selected")).to_be_visible()
     assert "select=" in page.url
     page.get_by_role("link", name="Compare with the whole model").click()
     expect(page.get_by_role("heading", name="What is the difference between these two?")).to_be_visible()
