@@ -222,7 +222,7 @@ def table_part(rows: list[Row], which: str) -> None:
         marked = st.session_state[name]["selection"]["rows"]  # as the browser sent them
         selected -= set(keys)
         selected |= {keys[place] for place in marked if place < len(keys)}
-    actions = st.container(horizontal=True, vertical_alignment="center", height=48, border=False)
+    actions = st.container(horizontal=True, vertical_alignment="center")
     shown = [place for place, key in enumerate(keys) if key in selected]
     with actions:
         st.text(which, width="content")
