@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError, StoreUnavailable
-from pmb.lab import database, queue, schema
+from pmb.lab import database, pace, queue, schema
 from pmb.lab.dev import known_dev_labels, save_dev_labels
 from pmb.lab.probes import probes_by_key
 from pmb.lab.results import memories_of
