@@ -13,6 +13,7 @@ from pmb import machine, settings
 from pmb.engine import assets
 from pmb.errors import PmbError
 from pmb.lab import disk, executors, queue
+from pmb.lab.cluster import open_cluster
 from pmb.lab.store import list_runs, open_store
 
 LIBRARIES = ("streamlit", "torch", "transformers", "sqlalchemy", "altair")
@@ -34,7 +35,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything that a run needs; takes the seconds that torch needs to start."""
-    return [
+    findings = [
         Finding("python", sys.version_info >= OLDEST_PYTHON, platform.python_version()),
         _look("libraries", _libraries),
         _look("device", _device),
@@ -44,6 +45,13 @@ def examine() -> list[Finding]:
         _look("worker", _worker),
         _look("disk", lambda: disk.usage_line(disk.usage(settings.from_environment()))),
     ]
+    found = settings.from_environment()
+    return [*findings, examine_cluster(found)] if found.executor == "ray" else findings
+
+
+def examine_cluster(found: settings.Settings) -> Finding:
+    """Whether the Ray cluster that was chosen answers, and what it has room for."""
+    return _look("ray", lambda: _cluster(found))
 
 
 def _look(what: str, fact: Callable[[], str]) -> Finding:
@@ -95,3 +103,13 @@ def _worker() -> str:
     finally:
         store.close()
     return ", ".join(names) if names else "none is running; `make run` and `python -m pmb worker` start one"
+
+
+def _cluster(found: settings.Settings) -> str:
+    cluster = open_cluster(found)
+    try:
+        if not cluster.fitting():
+            raise PmbError(f"no node has room for a run: {cluster.describe()}; see PMB_CPUS_PER_RUN, PMB_GPUS_PER_RUN")
+        return cluster.describe()
+    finally:
+        cluster.end()

@@ -10,7 +10,7 @@ from pathlib import Path
 from pmb.errors import BadInput
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-EXECUTORS = ("local",)
+EXECUTORS = ("local", "ray")
 MOST_JOBS = 64
 CACHE_LIMIT = 10_000_000_000
 CHECKPOINT_SECONDS = 20.0
@@ -35,6 +35,9 @@ class Settings:
     runners: tuple[str, ...] = ()  # PMB_RUNNERS: with sign-in, who may run: addresses, @domains, or * for all of them
     most_waiting: int = MOST_WAITING  # PMB_QUEUE_LIMIT: how many runs may wait
     confined: bool = False  # PMB_CONFINED: paths typed on a page lead to PMB_HOME alone; set where others reach it
+    ray_address: str = ""  # PMB_RAY_ADDRESS, else RAY_ADDRESS; empty: a Ray of its own on this machine
+    cpus_per_run: int = 1  # PMB_CPUS_PER_RUN, on a Ray cluster
+    gpus_per_run: float | None = None  # PMB_GPUS_PER_RUN, on a Ray cluster; None: one where there are any
 
     @property
     def assets(self) -> Path:
@@ -61,6 +64,9 @@ def from_environment() -> Settings:
         runners=_runners(os.environ.get("PMB_RUNNERS", "")),
         most_waiting=_number("PMB_QUEUE_LIMIT", 1_000_000) or MOST_WAITING,
         confined=_switch("PMB_CONFINED"),
+        ray_address=os.environ.get("PMB_RAY_ADDRESS") or os.environ.get("RAY_ADDRESS", ""),
+        cpus_per_run=_cpus(os.environ.get("PMB_CPUS_PER_RUN", "")),
+        gpus_per_run=_gpus(os.environ.get("PMB_GPUS_PER_RUN", "")),
     )
 
 
@@ -95,6 +101,22 @@ def _seconds(variable: str, default: float) -> float:
     if not 0 <= seconds < float("inf"):
         raise BadInput(f"{variable} is {given!r}; a number of seconds from 0 is allowed.")
     return seconds
+
+
+def _cpus(given: str) -> int:
+    if given and not (given.isdecimal() and int(given)):
+        raise BadInput(f"PMB_CPUS_PER_RUN is {given!r}; a whole number from 1 is allowed.")
+    return int(given or 1)
+
+
+def _gpus(given: str) -> float | None:
+    """Ray gives out shares of one GPU, or whole ones."""
+    if not given:
+        return None
+    share = float(given) if given.replace(".", "", 1).isdecimal() else -1.0
+    if share < 0 or (share > 1 and share != int(share)):
+        raise BadInput(f"PMB_GPUS_PER_RUN is {given!r}; 0, a share such as 0.25, or a whole number is allowed.")
+    return share
 
 
 def _number(variable: str, most: int) -> int | None:

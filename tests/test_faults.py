@@ -29,7 +29,7 @@ from pmb.catalog.tasks import find_task
 from pmb.engine import run as engine
 from pmb.engine.checkpoints import Saving
 from pmb.errors import DiskFull
-from pmb.lab import disk, queue, worker
+from pmb.lab import disk, pace, queue, worker
 from pmb.lab.executors import Child, ChildDied, ask
 from pmb.lab.store import Store, get_run, open_store, save_latencies
 from pmb.settings import REPOSITORY, Settings, cores
@@ -114,7 +114,7 @@ def test_a_result_waits_for_space_on_a_full_disk(settings: Settings, tiny_disk: 
     with pytest.raises(DiskFull, match="disk of the store .* is full"):
         queue.finish(store, key, "worker", long)
     threading.Timer(0.5, others.unlink).start()
-    assert worker._patiently(lambda: queue.finish(store, key, "worker", long))
+    assert pace.patiently(lambda: queue.finish(store, key, "worker", long))
     row = get_run(store, key)
     store.close()
     assert row is not None
@@ -299,7 +299,7 @@ def run_by(store: Store, settings: Settings, child: Any) -> dict[str, Any]:
     claim = queue.claim(store, "worker")
     assert claim is not None
     job = {"threads": 1, "alone": True}
-    stopwatch: Any = SimpleNamespace(note=lambda spec: None)
+    stopwatch: Any = SimpleNamespace(note=lambda spec: None, heart=SimpleNamespace(renew_seconds=0.5))
     worker._run(store, settings, "worker", claim, job, child, stopwatch, threading.Event())
     return row_of(store, claim.key)
 

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError, StoreUnavailable
-from pmb.lab import database, queue, schema, worker
+from pmb.lab import database, pace, queue, schema
 from pmb.lab.dev import known_dev_labels, save_dev_labels
 from pmb.lab.probes import probes_by_key
 from pmb.lab.results import memories_of
@@ -291,5 +291,5 @@ def test_a_server_that_is_started_again_costs_a_worker_nothing(store: Store, pos
     with pytest.raises(StoreUnavailable):
         queue.finish(store, claim.key, "worker", result())
     Timer(0.3, postgres.start).start()
-    assert worker._patiently(lambda: queue.finish(store, claim.key, "worker", result()))
+    assert pace.patiently(lambda: queue.finish(store, claim.key, "worker", result()))
     assert [row["state"] for row in list_runs(store)] == ["done"]

@@ -1,4 +1,7 @@
-"""Running a job in a child process: start it, listen to it, kill it."""
+"""Running a job in a child process: start it, listen to it, kill it.
+
+The worker knows an Executor and its Handles: Spares and Child of this machine, or those of a Ray cluster.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from pmb.errors import RunFailed
-from pmb.settings import REPOSITORY
+from pmb.settings import REPOSITORY, cores
 from pmb.spec import Progress, Report
 
 LOG_LINES = 200
@@ -41,6 +44,58 @@ Message = dict[str, Any]
 
 class ChildDied(RunFailed):
     """The process ended without an answer."""
+
+
+class NodeDied(RunFailed):
+    """The machine of the process died, or what holds it there: nothing that the run did."""
+
+
+class Handle(Protocol):
+    """One child process, here or on another machine, and the job that it does."""
+
+    @property
+    def device(self) -> str | None:
+        """What it computes on, where that is known before its job."""
+
+    def ready(self, timeout_seconds: float | None) -> bool:
+        """Whether it takes its job at once, or is dead, within that time."""
+
+    def send(self, job: Message) -> None:
+        """Hand over the job."""
+
+    def receive(self, timeout_seconds: float | None) -> Message | None:
+        """The next message; None when the time is over; raises ChildDied, NodeDied."""
+
+    def log(self) -> str:
+        """The last lines that it wrote to stderr, as far as they are known here."""
+
+    def end(self) -> None:
+        """Make sure that the process is gone."""
+
+
+class Executor(Protocol):
+    """Where children run, and how many at a time."""
+
+    def most(self) -> int:
+        """How many runs fit now."""
+
+    def threads(self, together: int) -> int:
+        """How many threads each of so many runs may have."""
+
+    def warm_up_for(self, job: Message) -> None:
+        """Warm up the children to come for this."""
+
+    def prepare(self) -> None:
+        """A child will be wanted soon."""
+
+    def keep_one(self) -> Handle:
+        """The child that the next `take` gives, still the executor's."""
+
+    def take(self) -> Handle:
+        """A child, now the caller's to end."""
+
+    def end(self) -> None:
+        """End what is not taken."""
 
 
 class Child:
@@ -180,6 +235,14 @@ class Spares:
         self._most, self._warm_up = most, warm_up
         self._lock = threading.Lock()
         self._children: list[Child] = []
+
+    def most(self) -> int:
+        """As many as it was told."""
+        return self._most
+
+    def threads(self, together: int) -> int:
+        """An equal part of the cores for each."""
+        return max(1, cores() // together)
 
     def prepare(self) -> None:
         """Start one more."""

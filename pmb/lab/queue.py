@@ -195,22 +195,31 @@ def release_lost(store: Store, dead_workers: Sequence[str] = (), living: str = "
     machine's last memory. One that was to be cancelled is. The runs of the worker `living` are not lost: it asks
     itself, and could not renew its leases while the store's disk was full.
     """
-    too_often = runs.c.attempts >= MAX_ATTEMPTS
-    sentence = f"This run was begun {MAX_ATTEMPTS} times and its worker, or the machine, died each time."
     if store.refusal:
         return  # who may only look leaves it to the others
     with store.connect() as connection:
-        now = store.now(connection)
-        ran_out = and_(runs.c.lease_until < now, runs.c.worker != living)
+        ran_out = and_(runs.c.lease_until < store.now(connection), runs.c.worker != living)
         lost = and_(runs.c.state == "running", or_(ran_out, runs.c.worker.in_(dead_workers)))
-        values: dict[str, Any] = {
-            "state": case((runs.c.cancel_requested, "cancelled"), (too_often, "failed"), else_="queued"),
-            "error": case((and_(too_often, ~runs.c.cancel_requested), sentence), else_=runs.c.error),
-            "finished_at": case((or_(too_often, runs.c.cancel_requested), now), else_=None),
-        }
-        keys = _locked(connection, lost, skip=True)  # whoever holds one of them is about to renew or to end it
-        if keys:  # usually none: no lock is taken
-            connection.execute(update(runs).where(runs.c.key.in_(keys), lost).values(values | _UNHELD))
+        _release(store, connection, lost, skip=True)  # whoever holds one of them is about to renew or to end it
+
+
+def release(store: Store, key: str, worker: str) -> None:
+    """The machine on which a held run's process was died: as if its worker had, it goes back to its place."""
+    with store.connect() as connection:
+        _release(store, connection, _held(key, worker))
+
+
+def _release(store: Store, connection: Connection, lost: ColumnElement[bool], skip: bool = False) -> None:
+    now = store.now(connection)
+    too_often = runs.c.attempts >= MAX_ATTEMPTS
+    sentence = f"This run was begun {MAX_ATTEMPTS} times and its worker, or the machine, died each time."
+    values: dict[str, Any] = {
+        "state": case((runs.c.cancel_requested, "cancelled"), (too_often, "failed"), else_="queued"),
+        "error": case((and_(too_often, ~runs.c.cancel_requested), sentence), else_=runs.c.error),
+        "finished_at": case((or_(too_often, runs.c.cancel_requested), now), else_=None),
+    }
+    if keys := _locked(connection, lost, skip):  # usually none: no lock is taken
+        connection.execute(update(runs).where(runs.c.key.in_(keys), lost).values(values | _UNHELD))
 
 
 def cancel(store: Store, keys: Sequence[str]) -> None:
@@ -274,6 +283,15 @@ def list_workers(store: Store) -> list[str]:
     with store.connect() as connection:
         alive = workers.c.heartbeat_at > store.now(connection) - ALIVE_SECONDS
         return list(connection.execute(select(workers.c.name).where(alive).order_by(workers.c.name)).scalars())
+
+
+def crowd(store: Store) -> tuple[int, int]:
+    """How many runs go on, and how many workers are alive."""
+    running = select(func.count()).select_from(runs).where(runs.c.state == "running")
+    with store.connect() as connection:
+        fresh = workers.c.heartbeat_at > store.now(connection) - ALIVE_SECONDS
+        alive = select(func.count()).select_from(workers).where(fresh)
+        return connection.execute(running).scalar_one(), connection.execute(alive).scalar_one()
 
 
 def spec_of_row(row: dict[str, Any]) -> RunSpec:

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,13 +23,13 @@ from typing import Any, TypeVar
 
 import psutil
 from filelock import FileLock, Timeout
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
 
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task
-from pmb.errors import DiskFull, PmbError, StoreUnavailable, WorkerBusy
+from pmb.errors import PmbError, RunFailed, WorkerBusy
 from pmb.lab import disk, probes, queue
-from pmb.lab.executors import Child, ChildDied, Message, Spares
+from pmb.lab.executors import ChildDied, Executor, Handle, Message, NodeDied, Spares
+from pmb.lab.pace import POLL_SECONDS, RENEW_SECONDS, Heart, patiently
 from pmb.lab.plan import SCORE_SENTENCES, scores_identity
 from pmb.lab.queue import Claim
 from pmb.lab.sources import rows_of
@@ -47,12 +47,8 @@ from pmb.spec import Latency, LayerProbe, Progress, RunResult, RunSpec
 
 T = TypeVar("T")
 
-POLL_SECONDS = 0.1  # how soon a new run is seen
-BEAT_SECONDS = 2.0  # how often a worker says that it is alive
 LISTEN_SECONDS = 0.25  # how soon a message of the child is seen
-RENEW_SECONDS = 0.5  # how often progress goes to the store and cancellation is looked for
-STORE_PATIENCE_SECONDS = 60.0  # how long a worker waits for a store that does not answer
-FULL_DISK_PATIENCE_SECONDS = 600.0  # and for somebody to free some space: computing again takes longer
+MOST_RUNS = 256  # threads, one a run; a cluster that does more at a time has several workers
 MEMORY_A_JOB = 4 * 2**30  # bytes; a run of a base-size model on a CPU stays below
 GPU_DRIVER = Path("/proc/driver/nvidia")  # asking torch would take seconds
 
@@ -68,16 +64,16 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
         here = _home_name(settings)
         worker = f"{here}:{os.getpid()}"
         queue.release_lost(store, _predecessors(store, here))
-        jobs = settings.jobs or _suitable_jobs()
-        spares = Spares(jobs, _warm_up(settings, next(iter(MODELS.values())), next(iter(TASKS.values()))))
-        heart = _Heart(store, worker)
+        spares = _open_executor(settings)
+        heart = Heart(store, worker)
         stopwatch = _Stopwatch(store, settings, spares, heart, stop)
         active: set[Future[None]] = set()
         try:
-            with ThreadPoolExecutor(jobs, "run") as pool:
+            with ThreadPoolExecutor(MOST_RUNS, "run") as pool:
                 try:
                     tidy(store, settings)
                     while not stop.is_set():
+                        jobs = min(spares.most(), MOST_RUNS)
                         for future in [f for f in active if f.done()]:
                             active.remove(future)
                             future.result()
@@ -85,20 +81,20 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
                         heart.beat()
                         if not active:
                             spares.keep_one()
-                        waiting = _patiently(lambda: queue.count_waiting(store)) if len(active) < jobs else 0
+                        waiting = patiently(lambda: queue.count_waiting(store)) if len(active) < jobs else 0
                         if not active and waiting != 1:
-                            stopwatch.time_depths(_patiently(lambda: queue.list_waiting(store)) if waiting else [])
-                        claim = _patiently(lambda: queue.claim(store, worker)) if waiting else None
+                            stopwatch.time_depths(patiently(lambda: queue.list_waiting(store)) if waiting else [])
+                        claim = patiently(lambda: queue.claim(store, worker)) if waiting else None
                         if claim:
                             together = min(jobs, len(active) + waiting)
-                            job = {"threads": max(1, cores() // together), "alone": together == 1}
+                            job = {"threads": spares.threads(together), "alone": together == 1}
                             active.add(pool.submit(_run, store, settings, worker, claim, job, spares, stopwatch, stop))
-                        elif not active and not waiting and (spec := _patiently(lambda: probes.take(store))):
+                        elif not active and not waiting and (spec := patiently(lambda: probes.take(store))):
                             active.add(pool.submit(_probe, store, settings, spec, spares, stop))
-                        elif once and not active and not _patiently(lambda: queue.count_waiting(store, later=True)):
+                        elif once and not active and not patiently(lambda: queue.count_waiting(store, later=True)):
                             return
                         else:
-                            stop.wait(POLL_SECONDS)
+                            stop.wait(POLL_SECONDS if active else heart.poll_seconds)
                 finally:
                     stop.set()  # whatever ended the loop, the runs are given back
             for future in active:
@@ -110,7 +106,7 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
 
 def tidy(store: Store, settings: Settings) -> None:
     """Delete checkpoints of runs that have ended, and of caches what is over the limit."""
-    live = _patiently(lambda: queue.live_keys(store))
+    live = patiently(lambda: queue.live_keys(store))
     try:
         disk.trim(settings, live)
     except OSError as error:  # deleting is never worth a run
@@ -147,6 +143,15 @@ def _predecessors(store: Store, here: str) -> list[str]:
     return [name for name in holders if name.rpartition(":")[0] == here]
 
 
+def _open_executor(settings: Settings) -> Executor:
+    if settings.executor == "ray":
+        from pmb.lab.cluster import open_cluster  # for those who chose it
+
+        return open_cluster(settings)
+    warm_up = _warm_up(settings, next(iter(MODELS.values())), next(iter(TASKS.values())))
+    return Spares(settings.jobs or _suitable_jobs(), warm_up)
+
+
 def _suitable_jobs() -> int:
     """One run a core on a CPU, as far as memory goes; one at a time on a GPU, whose memory is not known here."""
     if GPU_DRIVER.exists():
@@ -160,23 +165,23 @@ def _run(
     worker: str,
     claim: Claim,
     job: dict[str, Any],
-    spares: Spares,
+    spares: Executor,
     stopwatch: _Stopwatch,
     stop: threading.Event,
 ) -> None:
     """Do one run in a child and write down how it ended."""
     try:
-        model, task = _patiently(lambda: rows_of(store, settings, claim.spec))
+        model, task = patiently(lambda: rows_of(store, settings, claim.spec))
     except PmbError as error:
         sentence = str(error)
-        _patiently(lambda: queue.fail(store, claim.key, worker, sentence, ""))
+        patiently(lambda: queue.fail(store, claim.key, worker, sentence, ""))
         return
     child = spares.take()
     spares.warm_up_for(_warm_up(settings, model, task))  # the next will be like this one
     job |= {"model": asdict(model), "task": asdict(task)}
     answer: Message | None = None  # a result whose timing goes on
     try:
-        timed = _patiently(lambda: timed_devices(store, claim.spec))[len(claim.spec.kept_layers)]
+        timed = patiently(lambda: timed_devices(store, claim.spec))[len(claim.spec.kept_layers)]
         job |= {"kind": "run", "spec": claim.spec.to_dict(), "assets": str(settings.assets), "timed_devices": timed}
         folder = disk.checkpoint_folder(settings, claim.key)
         child.send(job | {"checkpoints": str(folder), "checkpoint_seconds": settings.checkpoint_seconds})
@@ -201,33 +206,33 @@ def _run(
                 if result and not message["latencies"] and result["device"] not in timed:
                     stopwatch.note(claim.spec)
                 return
-            if time.monotonic() - renewed >= RENEW_SECONDS:
+            if time.monotonic() - renewed >= stopwatch.heart.renew_seconds:
                 renewed = time.monotonic()
-                order = _patiently(partial(queue.renew, store, claim.key, worker, progress))
+                order = patiently(partial(queue.renew, store, claim.key, worker, progress))
                 if order == "cancel":
                     child.end()
-                    _patiently(lambda: queue.end_cancelled(store, claim.key, worker))
+                    patiently(lambda: queue.end_cancelled(store, claim.key, worker))
                 if order != "go on":
                     return
-    except ChildDied as error:
-        _break_off(store, worker, claim, answer, child, str(error))
+    except (ChildDied, NodeDied) as death:
+        _break_off(store, worker, claim, answer, child, death)
     finally:
         child.end()
 
 
-def _probe(store: Store, settings: Settings, spec: RunSpec, spares: Spares, stop: threading.Event) -> None:
+def _probe(store: Store, settings: Settings, spec: RunSpec, spares: Executor, stop: threading.Event) -> None:
     """Measure the layers of a fine-tuned whole model in a child and write down how it ended."""
     key = spec.key
     try:
-        model, task = _patiently(lambda: rows_of(store, settings, spec))
+        model, task = patiently(lambda: rows_of(store, settings, spec))
     except PmbError as error:
         sentence = str(error)
-        _patiently(lambda: probes.fail(store, key, sentence))
+        patiently(lambda: probes.fail(store, key, sentence))
         return
     identity = scores_identity(spec)
-    known = _patiently(lambda: get_layer_scores(store, identity))
+    known = patiently(lambda: get_layer_scores(store, identity))
     job: dict[str, Any] = {"kind": "probe", "spec": spec.to_dict(), "model": asdict(model), "task": asdict(task)}
-    job |= {"assets": str(settings.assets), "threads": cores(), "sentences": 0 if known else SCORE_SENTENCES}
+    job |= {"assets": str(settings.assets), "threads": spares.threads(1), "sentences": 0 if known else SCORE_SENTENCES}
     child = spares.take()
     try:
         child.send(job)
@@ -242,23 +247,25 @@ def _probe(store: Store, settings: Settings, spec: RunSpec, spares: Spares, stop
                 return
             if time.monotonic() - renewed >= RENEW_SECONDS:
                 renewed = time.monotonic()
-                if not _patiently(partial(probes.renew, store, key, progress)):
+                if not patiently(partial(probes.renew, store, key, progress)):
                     return  # cancelled
-        _patiently(lambda: probes.give_back(store, key))
+        patiently(lambda: probes.give_back(store, key))
     except ChildDied as error:
         sentence = str(error)
-        _patiently(lambda: probes.fail(store, key, sentence))
+        patiently(lambda: probes.fail(store, key, sentence))
+    except NodeDied:
+        patiently(lambda: probes.give_back(store, key))
     finally:
         child.end()
 
 
 def _write_down_probe(store: Store, spec: RunSpec, message: Message) -> None:
     if "error" in message:
-        _patiently(lambda: probes.fail(store, spec.key, message["error"]))
+        patiently(lambda: probes.fail(store, spec.key, message["error"]))
         return
     if message["scores"]:
-        _patiently(lambda: save_layer_scores(store, scores_identity(spec), message["scores"]))
-    _patiently(lambda: probes.finish(store, spec.key, LayerProbe.from_dict(message["probe"])))
+        patiently(lambda: save_layer_scores(store, scores_identity(spec), message["scores"]))
+    patiently(lambda: probes.finish(store, spec.key, LayerProbe.from_dict(message["probe"])))
 
 
 def _warm_up(settings: Settings, model: BaseModel, task: Task) -> Message:
@@ -274,22 +281,6 @@ def timed_devices(store: Store, spec: RunSpec) -> dict[int, list[str]]:
     return devices
 
 
-class _Heart:
-    """Says that the worker is alive, and looks for runs whose worker is not."""
-
-    def __init__(self, store: Store, worker: str) -> None:
-        """The first beat is due at once."""
-        self._store, self._worker = store, worker
-        self._last = float("-inf")
-
-    def beat(self) -> None:
-        """Beat when it is time."""
-        if time.monotonic() - self._last >= BEAT_SECONDS:
-            _patiently(lambda: queue.beat(self._store, self._worker))
-            _patiently(lambda: queue.release_lost(self._store, living=self._worker))
-            self._last = time.monotonic()
-
-
 class _Stopwatch:
     """Times the depths that runs at a time left untimed, when nothing else computes.
 
@@ -297,9 +288,9 @@ class _Stopwatch:
     starts; what is left is timed when the queue is empty.
     """
 
-    def __init__(self, store: Store, settings: Settings, spares: Spares, heart: _Heart, stop: threading.Event) -> None:
+    def __init__(self, store: Store, settings: Settings, spares: Executor, heart: Heart, stop: threading.Event) -> None:
         """Nothing is known to be untimed yet."""
-        self._store, self._settings, self._spares, self._heart, self._stop = store, settings, spares, heart, stop
+        self._store, self._settings, self._spares, self.heart, self._stop = store, settings, spares, heart, stop
         self._noted: list[RunSpec] = []
         self._tried: set[tuple[str, int]] = set()  # (model, depth): timed, or not possible
 
@@ -331,7 +322,7 @@ class _Stopwatch:
                 return
         self._tried |= {(spec.model, depth) for depth, spec in of_depth.items()}
         spec = next(iter(of_depth.values()))
-        timed = _patiently(lambda: timed_devices(self._store, spec))
+        timed = patiently(lambda: timed_devices(self._store, spec))
         untimed = sorted(depth for depth in of_depth if spare.device not in timed[depth])
         if not untimed:
             return
@@ -346,54 +337,33 @@ class _Stopwatch:
         finally:
             child.end()
         latencies = [Latency(**row) for row in message.get("latencies", [])]
-        _patiently(partial(save_latencies, self._store, spec, latencies))
+        patiently(partial(save_latencies, self._store, spec, latencies))
 
     def _going_on(self) -> bool:
-        self._heart.beat()
+        self.heart.beat()
         return not self._stop.is_set()
 
 
 def _break_off(
-    store: Store, worker: str, claim: Claim, answer: Message | None, child: Child, death: str | None = None
+    store: Store, worker: str, claim: Claim, answer: Message | None, child: Handle, death: RunFailed | None = None
 ) -> None:
-    """A run ends before its time, its worker's or its child's: what is measured is kept, else it is tried again."""
+    """A run is broken off, by its worker, its child or its node: what is measured is kept, else it is tried again."""
     if answer is not None:
         _write_down(store, worker, claim, answer, child)
+    elif isinstance(death, NodeDied):
+        patiently(lambda: queue.release(store, claim.key, worker))
     elif death is not None:
-        _patiently(lambda: queue.lose(store, claim.key, worker, death, child.log()))
+        patiently(lambda: queue.lose(store, claim.key, worker, str(death), child.log()))
     else:
-        _patiently(lambda: queue.give_back(store, claim.key, worker))
+        patiently(lambda: queue.give_back(store, claim.key, worker))
 
 
-def _write_down(store: Store, worker: str, claim: Claim, message: dict[str, Any], child: Child) -> None:
+def _write_down(store: Store, worker: str, claim: Claim, message: dict[str, Any], child: Handle) -> None:
     if "error" in message:
-        _patiently(lambda: queue.fail(store, claim.key, worker, message["error"], child.log()))
+        patiently(lambda: queue.fail(store, claim.key, worker, message["error"], child.log()))
         return
     latencies = [Latency(**latency) for latency in message["latencies"]]
     result = RunResult.from_dict(message["result"])
-    _patiently(lambda: save_latencies(store, claim.spec, latencies))
-    _patiently(lambda: save_memory(store, claim.key, result))
-    _patiently(lambda: queue.finish(store, claim.key, worker, result))
-
-
-def _patiently(act: Callable[[], T]) -> T:
-    """Do something with the store, again and again while it is locked or its disk is full: a result is not lost."""
-    again = Retrying(
-        retry=retry_if_exception_type(StoreUnavailable),
-        wait=wait_fixed(1.0),
-        stop=_gives_up,
-        before_sleep=_say_once,
-        reraise=True,
-    )
-    return again(act)
-
-
-def _gives_up(state: RetryCallState) -> bool:
-    full = state.outcome is not None and isinstance(state.outcome.exception(), DiskFull)
-    patience_seconds = FULL_DISK_PATIENCE_SECONDS if full else STORE_PATIENCE_SECONDS
-    return (state.seconds_since_start or 0.0) >= patience_seconds
-
-
-def _say_once(state: RetryCallState) -> None:
-    if state.attempt_number == 1 and state.outcome is not None:
-        print(f"{state.outcome.exception()} The worker waits.", file=sys.stderr, flush=True)
+    patiently(lambda: save_latencies(store, claim.spec, latencies))
+    patiently(lambda: save_memory(store, claim.key, result))
+    patiently(lambda: queue.finish(store, claim.key, worker, result))
