@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from pmb.engine import memory
+from pmb.settings import REPOSITORY
 from pmb.spec import RunResult
 from tests.conftest import result
 
@@ -24,6 +26,12 @@ def hold(megabytes: int) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process begin its peak anew")
 def test_what_was_held_before_does_not_count() -> None:
+    """In a process of its own: what other tests left free would hide what is held anew."""
+    code = "import tests.test_memory as here; here.check_what_was_held_before()"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+
+
+def check_what_was_held_before() -> None:
     hold(400)
     before = memory.forget_peak(CPU)
     hold(100)

@@ -28,7 +28,6 @@ NONSENSE = {
     "drop": "99",
     "k": "-1",
     "tasks": "none",
-    "beside": "[a](b)",
     "a": "x",
     "b": "\x00",
     "view": "7",
