@@ -105,7 +105,7 @@ def trim(settings: Settings, live: Collection[str]) -> int:
 def _items(settings: Settings) -> Iterator[_Item]:
     for folder in (_tokens(settings), settings.home / "checkpoints", settings.home / "weights"):
         for path in folder.iterdir() if folder.is_dir() else ():
-            with suppress(FileNotFoundError):  # a child of another worker on this home renames and deletes too
+            with suppress(FileNotFoundError, NotADirectoryError):  # others on this home rename and delete
                 inside = _with_inside(path)
                 yield _Item(path, _size(path), max(one.stat().st_mtime for one in inside))
 
@@ -118,7 +118,7 @@ def _size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder; 0 where there is none."""
     total = 0
     for one in _with_inside(path):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             total += one.stat().st_size if one.is_file() else 0
     return total
 
