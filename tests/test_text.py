@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -83,8 +84,9 @@ def nasty(scored: Store, content_streamlit: None) -> Store:
 @pytest.mark.parametrize("page", ["", "strategies", "tasks", "cost", "layers", "paper", "compare", "runs"])
 def test_no_page_reads_a_users_text_as_anything_else(nasty: Store, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pmb.lab.sources._fingerprint", lambda _: "")
-    monkeypatch.setattr("pathlib.Path.is_dir", lambda path: str(path) == "/models/x" or path.exists())
-    monkeypatch.setattr("pathlib.Path.is_file", lambda path: str(path) == "/tables/x.csv" or path.exists())
+    is_dir, is_file = Path.is_dir, Path.is_file  # every other path is what it is
+    monkeypatch.setattr("pathlib.Path.is_dir", lambda path: str(path) == "/models/x" or is_dir(path))
+    monkeypatch.setattr("pathlib.Path.is_file", lambda path: str(path) == "/tables/x.csv" or is_file(path))
     monkeypatch.setattr("pathlib.Path.iterdir", lambda path: iter(()))
     app = opened(page, model="/models/x", task="csv:/tables/x.csv")
     said = [str(element.value) for kind in KINDS for element in app.get(kind)]  # type: ignore[union-attr]

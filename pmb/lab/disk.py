@@ -105,8 +105,8 @@ def trim(settings: Settings, live: Collection[str]) -> int:
 def _items(settings: Settings) -> Iterator[_Item]:
     for folder in (_tokens(settings), settings.home / "checkpoints", settings.home / "weights"):
         for path in folder.iterdir() if folder.is_dir() else ():
-            with suppress(FileNotFoundError, NotADirectoryError):  # others on this home rename and delete
-                inside = _with_inside(path)
+            with suppress(FileNotFoundError):  # a child of another worker on this home renames and deletes too
+                inside = [path, *path.rglob("*")]
                 yield _Item(path, _size(path), max(one.stat().st_mtime for one in inside))
 
 
@@ -117,8 +117,8 @@ def _tokens(settings: Settings) -> Path:
 def _size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder; 0 where there is none."""
     total = 0
-    for one in _with_inside(path):
-        with suppress(FileNotFoundError, NotADirectoryError):
+    for one in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):
             total += one.stat().st_size if one.is_file() else 0
     return total
 
@@ -132,8 +132,3 @@ def _delete(path: Path) -> None:
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.0f}"
-
-
-def _with_inside(path: Path) -> list[Path]:
-    """A path and all below it; what a file system walks that is no folder, or goes meanwhile, is an error."""
-    return [path, *path.rglob("*")] if path.is_dir() else [path]
