@@ -10,7 +10,7 @@ run: .venv/installed assets
 
 test: .venv/installed-dev assets browser postgresql
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: .venv/installed-dev assets
 	$(MAKE) --no-print-directory lint

@@ -43,6 +43,17 @@ def shared() -> Path:
     return SHARED
 
 
+# Files whose tests start workers, clusters or browsers and wait for them: no two of these at a time on two cores.
+STARTS_PROCESSES = ("test_browser", "test_cluster", "test_faults", "test_worker")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the tests of those files to one of pytest-xdist's processes."""
+    for item in items:
+        if item.path.stem in STARTS_PROCESSES:
+            item.add_marker(pytest.mark.xdist_group("starts processes"))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests marked `both_databases` once with each."""
     find = metafunc.definition.get_closest_marker
