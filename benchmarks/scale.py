@@ -16,13 +16,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 from sqlalchemy import Integer, String, case, cast, func, insert, literal, select, text, update
 
+from benchmarks.queue_load import RESULT
 from benchmarks.results import publish
 from pmb.catalog.models import MODELS
 from pmb.catalog.recipes import RECIPES
@@ -33,7 +34,7 @@ from pmb.lab.results import finished_runs
 from pmb.lab.schema import runs
 from pmb.lab.store import Store, change_mark, list_runs, open_store
 from pmb.settings import Settings, from_environment
-from pmb.spec import Progress, RunResult, RunSpec, Score
+from pmb.spec import Progress, RunSpec
 
 MODEL, TASK, RECIPE = MODELS["minilm-l6"], TASKS["rotten-tomatoes"], RECIPES["standard"]
 CONFIGURATIONS = 200  # 20 models by 10 tasks: a page shows one of them
@@ -80,25 +81,8 @@ def run_spec(seed: int) -> RunSpec:
     return RunSpec(MODEL.id, MODEL.revision, TASK.id, TASK.revision, 6, (0, 1, 2), RECIPE, seed)
 
 
-def run_result() -> RunResult:
-    """A result as large as a real one."""
-    return RunResult(
-        metric="accuracy",
-        score=0.78,
-        scores=(Score("accuracy", 0.78, 0.76, 0.80),),
-        predictions=(0, 1) * 1000,
-        parameters=17_000_000,
-        whole_model_parameters=22_700_000,
-        megabytes=68.0,
-        whole_model_megabytes=91.0,
-        train_seconds=40.0,
-        total_seconds=50.0,
-        losses=(0.7, 0.5, 0.4),
-        fast=True,
-        device="made up",
-        machine="made up",
-        versions={"torch": "made up"},
-    )
+# A result as large as a real one: with as many answers as Rotten Tomatoes has dev sentences.
+FULL_RESULT = replace(RESULT, predictions=(0, 1) * 1000, losses=(0.7, 0.5, 0.4), versions={"torch": "made up"})
 
 
 @contextmanager
@@ -142,7 +126,7 @@ def queue_costs(store: Store, first_seed: int = 0) -> Costs:
     claim_seconds = median_seconds(claim)
     renew = median_seconds(lambda: queue.renew(store, claims[0], "host:1", Progress("training")))
     beat_seconds = median_seconds(beat)
-    held, result = iter(claims), run_result()
+    held, result = iter(claims), FULL_RESULT
     finish = median_seconds(lambda: queue.finish(store, next(held), "host:1", result))
     queue.cancel(store, [run_spec(first_seed + i).key for i in range(2 * TIMES)])
     return Costs(poll, claim_seconds, renew, finish, beat_seconds)
@@ -178,7 +162,7 @@ def grow(store: Store, size: int) -> None:
     if there == 0:
         key = queue.submit(store, [run_spec(10**6)])[0].key
         queue.claim(store, "host:3")
-        queue.finish(store, key, "host:3", run_result())
+        queue.finish(store, key, "host:3", FULL_RESULT)
         there = 1
     numbers = select(literal(there).label("i")).cte("numbers", recursive=True)
     numbers = numbers.union_all(select(numbers.c.i + 1).where(numbers.c.i + 1 < size))
