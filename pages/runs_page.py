@@ -18,7 +18,7 @@ from pmb.lab.listing import ORDERS, Filter
 from pmb.lab.store import Row, get_run
 from pmb.run_details import PARAMETER, show_linked_run
 from pmb.run_files import as_csv, as_parquet
-from pmb.settings import from_environment
+from pmb.settings import Settings, from_environment
 from pmb.sidebar import queue_seconds
 
 # =============================================================================
@@ -29,6 +29,7 @@ SHOWN_QUEUE = 12  # so many of the queue have a line with a button
 SHOWN_FAILURES = 3
 LAST_LINES = 3  # of a failed run's log
 PAGE_ROWS = 100
+DISK_SECONDS = 10.0  # between two looks at what is held on the disk
 STATES = ("queued", "running", "done", "failed", "cancelled")
 SEARCH_HELP = (
     "Words of model, task, recipe, device, machine or error; the first characters of a run; the layers kept, such as "
@@ -45,6 +46,12 @@ SEARCH_HELP = (
 def load_kinds(mark: Sequence[Any]) -> list[Row]:
     """How many runs there are of each kind, until one changes its state."""
     return listing.count_by_kind(ui.the_store())
+
+
+@st.cache_data(ttl=DISK_SECONDS, max_entries=1, show_spinner=False)
+def load_disk_line(found: Settings) -> str:
+    """What the lab holds on the disk; every file is looked at, which no click waits for again so soon."""
+    return disk.usage_line(disk.usage(found))
 
 
 def run_table(rows: list[Row], places: dict[str, int]) -> pd.DataFrame:
@@ -292,4 +299,4 @@ show_linked_run()
 queue_part()
 failures_part(counts.get("failed", 0))
 results_part(load_kinds(mark))
-st.caption(f"On the disk: {disk.usage_line(disk.usage(from_environment()))}.")
+st.caption(f"On the disk: {load_disk_line(from_environment())}.")
