@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,15 +25,27 @@ from pmb.errors import PmbError
 from pmb.spec import Progress, Recipe, RunSpec
 
 NICENESS = 15  # the page stays quick while a fine-tune runs
+AUTOGROUP = Path("/proc/self/autogroup")
 REPORT_SECONDS = 0.25  # between two progress messages
 
 Send = Callable[[dict[str, Any]], None]
 
 
-def main() -> None:
-    """Do one job and end."""
+def give_way() -> None:
+    """Let what else computes on this machine go first.
+
+    Linux may weigh sessions and not processes ("autogroup"), and a child is a session of its own: then its niceness
+    counts for nothing among its neighbours, and that of its session does.
+    """
     if hasattr(os, "nice"):  # not on Windows
         os.nice(NICENESS)
+    with suppress(OSError):  # no Linux, or one that weighs no sessions
+        AUTOGROUP.write_text(str(NICENESS), encoding="ascii")
+
+
+def main() -> None:
+    """Do one job and end."""
+    give_way()
     send = _sender(_private_stdout())
     from pmb.engine import device, shortage
     from pmb.engine import run as engine  # torch: seconds
