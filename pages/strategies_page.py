@@ -77,6 +77,30 @@ def load_distilled(
     return scores
 
 
+@st.cache_data(max_entries=64, show_spinner=False)
+def load_contests(
+    model: BaseModel,
+    tasks: tuple[Task, ...],
+    shown: tuple[str, ...],
+    recipe: str,
+    drop_count: int,
+    mark: tuple[Any, ...],
+) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, float]], list[str]]:
+    """By task, the average first, its contest and the whole models' means; and the tasks with every strategy."""
+    points, _ = load_points(model, tasks, recipe, mark)
+    total, possible = model.num_hidden_layers, claims.reachable(model.num_hidden_layers, drop_count)
+    tables = {task: of_task(points[task], drop_count) for task in shown}
+    complete = [task for task in shown if set(possible) <= set(tables[task]["strategy"])]
+    of_shown = tuple(task for task in tasks if task.id in shown)
+    distilled = load_distilled(model, of_shown, recipe, total - drop_count, mark)
+    lines = {task: whole_score(points[task]) | distilled.get(task, {}) for task in shown}
+    measured = Measured(model.title, total, {task: points[task] for task in complete})
+    if len(complete) > 1 and (scores := claims.scores_at(measured, possible, drop_count)):
+        tables = {AVERAGE: contest(scores, kept_on_all([tables[task] for task in complete]))} | tables
+        lines[AVERAGE] = mean_lines([lines[task] for task in complete])
+    return tables, lines, complete
+
+
 # =============================================================================
 # Parts of the page
 # =============================================================================
@@ -199,14 +223,7 @@ chosen = st.multiselect(
 )
 possible = claims.reachable(total, drop_count)
 shown = {task: points[task] for task in chosen if task in points and drop_count in set(points[task]["drop_count"])}
-tables = {task: of_task(shown[task], drop_count) for task in shown}
-complete = [task for task in shown if set(possible) <= set(tables[task]["strategy"])]
-distilled = load_distilled(model, tuple(every[task] for task in shown), recipe, total - drop_count, mark)
-lines = {task: whole_score(shown[task]) | distilled.get(task, {}) for task in shown}
-measured = Measured(model.title, total, {task: shown[task] for task in complete})
-if len(complete) > 1 and (scores := claims.scores_at(measured, possible, drop_count)):
-    tables = {AVERAGE: contest(scores, kept_on_all([tables[task] for task in complete]))} | tables
-    lines[AVERAGE] = mean_lines([lines[task] for task in complete])
+tables, lines, complete = load_contests(model, tuple(every.values()), tuple(shown), recipe, drop_count, mark)
 where = {task: f"on {titles[task]}" for task in shown} | {AVERAGE: f"on average over {len(complete)} tasks"}
 
 first = next(iter(tables), "")

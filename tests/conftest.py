@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,11 @@ from pmb.lab.store import Store, open_store, save_layer_scores
 from pmb.settings import REPOSITORY, Settings, from_environment
 from pmb.spec import Recipe, RunResult, RunSpec, Score
 from tests.postgres import Server, programs
+
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # torch, also in child processes, on one core each: on two, they wait for one another
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 SHARED = REPOSITORY.parent / "shared"
 ASSETS = from_environment().assets  # read before a fixture changes the environment
@@ -53,12 +57,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in STARTS_PROCESSES:
             item.add_marker(pytest.mark.xdist_group("starts processes"))
-
-
-def pytest_collection_finish() -> None:
-    """Let torch of each of pytest-xdist's processes compute on one core: on two each, they wait for one another."""
-    if "PYTEST_XDIST_WORKER" in os.environ and "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

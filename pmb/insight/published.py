@@ -52,6 +52,7 @@ def others(model: str, drop_count: int, *left_out: str) -> pd.Series:
     return found[[name for name in found.index if name not in (WHOLE, *left_out)]]
 
 
+@cache
 def evidence() -> dict[int, str]:
     """By the number of each claim of insight/claims.py what the paper shows for it."""
     bert, xlnet = "BERT", "XLNet"
