@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from pmb.lab import probes
 from pmb.lab.plan import SCORE_SENTENCES, known_layer_scores
 from pmb.lab.sources import find_model, known_models
 from pmb.lab.store import Row, change_mark
+from pmb.selection import Selection, selectable_table, selection
 
 # =============================================================================
 # Constants
@@ -204,7 +205,18 @@ def panels(chosen: Sequence[Chosen]) -> None:
                 st.info("Not measured yet. Press Measure the layers.")
 
 
-def layer_table(chosen: Sequence[Chosen]) -> None:
+def row_names(one: Chosen) -> list[str]:
+    """Such as "minilm-l6.3", and "minilm-l6.emb"."""
+    return [f"{one.model.id}.{'emb' if layer == layers.EMBEDDINGS else layer}" for layer in one.drawn.table["layer"]]
+
+
+def faded(one: Chosen, of: Selection) -> Chosen:
+    """The same with how each layer is drawn."""
+    table = one.drawn.table.assign(opacity=of.opacity(row_names(one)))
+    return replace(one, drawn=replace(one.drawn, table=table))
+
+
+def layer_table(chosen: Sequence[Chosen], of: Selection) -> None:
     """What the charts draw, a row a model and layer."""
     every = pd.concat([one.drawn.table.assign(model=one.drawn.title) for one in chosen], ignore_index=True)
     columns = {
@@ -228,7 +240,7 @@ def layer_table(chosen: Sequence[Chosen]) -> None:
         for name, (_, factor) in columns.items()
     }
     config |= {"layer": st.column_config.TextColumn(pinned=True)}
-    st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", alt="What the charts draw.")
+    selectable_table(of, shown, config, "What the charts draw.")
 
 
 def method(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
@@ -273,7 +285,8 @@ for one in chosen:
     for row in probes.probes_of(ui.the_store(), one.model, task, recipe):
         if row["state"] == "failed":
             st.warning(ui.plain(f"Seed {row['seed']} of {one.drawn.title}: {row['error']}"), icon=":material/warning:")
-panels(chosen)
+selected = selection([name for one in chosen for name in row_names(one)])
+panels([faded(one, selected) for one in chosen])
 st.caption(NUMBERING + (MATCHED if beside else ""))
-layer_table(chosen)
+layer_table(chosen, selected)
 method(chosen, task, recipe)

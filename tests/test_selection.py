@@ -13,6 +13,7 @@ from pmb.catalog.tasks import TASKS
 from pmb.lab.dev import save_dev_labels
 from pmb.lab.store import Store
 from tests.app import fill, opened, rerun, words
+from tests.layer_results import finish_probe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
 
@@ -95,3 +96,14 @@ def test_a_single_seed_is_a_badge_and_has_no_band(scored: Store) -> None:
     layers = json.loads(app.get("vega_lite_chart")[1].proto.spec)["layer"]
     assert "area" not in [layer["mark"]["type"] for layer in layers]
     assert "Dotted: of a single seed" in words(app)
+
+
+def test_selected_layers_stand_out_on_layers(scored: Store) -> None:
+    for seed in range(2):
+        finish_probe(scored, seed=seed)
+    app = opened("layers", select="minilm-l6.3")
+    assert "**1 of 7 rows selected**" in words(app)
+    for chart in range(3):
+        points = {m["name"]: m["opacity"] for m in marks(app, chart) if "name" in m}
+        assert points["3"] == 1
+        assert {opacity for name, opacity in points.items() if name != "3"} == {0.25}

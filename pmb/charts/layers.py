@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import Theme, legend, rows
+from pmb.charts.style import FADED, OPACITY, Theme, legend, opacity_of, rows
 from pmb.insight.intervals import Interval
 from pmb.insight.layers import EMBEDDINGS
 from pmb.insight.metrics import metric_of, shown
@@ -28,7 +28,11 @@ DASHES = ([1, 0], [8, 3], [2, 2], [8, 3, 2, 3])
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A model whose layers are drawn: `table` from `insight.layers.by_layer`; `whole` its own score, where measured."""
+    """A model whose layers are drawn.
+
+    `table`: from `insight.layers.by_layer`, with `opacity` where layers are selected; `whole`: its own score, where
+    measured.
+    """
 
     title: str
     table: pd.DataFrame
@@ -101,7 +105,7 @@ def _points(table: pd.DataFrame, column: str, factor: float = 1) -> pd.DataFrame
     ends = {end: factor * data[f"{column}_{end}"] for end in ("low", "high") if f"{column}_{end}" in data}
     values = {"layer": data["layer"], "value": factor * data[column], **ends, "seeds": data["seeds"]}
     names = {"name": data["layer"].map(lambda layer: "embeddings" if layer == EMBEDDINGS else str(layer))}
-    return pd.DataFrame(values | names).astype({"value": float})
+    return pd.DataFrame(values | names | {"opacity": opacity_of(data)}).astype({"value": float})
 
 
 def _chart(
@@ -149,19 +153,20 @@ def _chart(
     ]
     if not data["low"].notna().any():
         tooltip = tooltip[:3]
+    line = FADED if data["opacity"].min() < 1 else 1.0
     bands = [  # of a colour of their own: the legend would show them pale
         alt.Chart(rows(points[points["low"].notna()]))
-        .mark_area(opacity=0.15, color=own)
+        .mark_area(opacity=0.15 * line, color=own)
         .encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
         for points, own in zip(series.values(), colours, strict=True)
     ]
     shared = rows(data)
     layers = [
         *bands,
-        alt.Chart(shared).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash),
+        alt.Chart(shared).mark_line(strokeWidth=2, opacity=line).encode(x=x, y=y, color=colour, strokeDash=dash),
         alt.Chart(shared)
-        .mark_point(filled=True, size=60, opacity=1)
-        .encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
+        .mark_point(filled=True, size=60)
+        .encode(x=x, y=y, color=colour, shape=shape, opacity=OPACITY, tooltip=tooltip),
     ]
     chart = alt.layer(*layers)
     assert isinstance(chart, alt.LayerChart)
