@@ -28,7 +28,7 @@ def test_requirements_txt_alone_runs_the_lab(home_with_assets: Settings, tmp_pat
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    call("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt")
+    call("-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", "-r", "requirements.txt")
     assert json.loads(call("-m", "pmb", "doctor", "--json"))["ok"]
     plan = call("-m", "pmb", "plan", "--strategy", "contribution", "--drop", "2", "--json")
     assert len(json.loads(plan)["kept_layers"]) == 4
