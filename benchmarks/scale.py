@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ MOST_IN_MEMORY = 10_000  # more rows at once are not brought into Python
 GROWN_AT_ONCE = 20_000  # rows of one transaction, which the log holds besides
 FEW, MANY = 100, 10_000  # runs that wait
 TEMPLATE = 2 * 10**9  # the seed of the run of which the others are copies
-INDICES = {"runs_by_end": "state, finished_at", "runs_by_subject": "model, task, state"}
+INDICES = {"runs_by_end": "state, finished_at", "runs_by_task": "task, state, model"}
 
 
 def run_spec(seed: int) -> RunSpec:
@@ -301,7 +301,10 @@ def statement_lines(kept: Mapping[Piece, Kept]) -> Iterator[str]:
 def growth_lines(kept: Mapping[Piece, Kept]) -> Iterator[str]:
     """A row a database and number of stored runs."""
     names = ("change mark", "runs of a page", "look", "poll", "claim", "renew", "all runs")
-    for piece in sorted((piece for piece in kept if piece.size), key=astuple):
+    order = {database: place for place, database in enumerate(DATABASES)}
+    for piece in sorted(
+        (piece for piece in kept if piece.size), key=lambda it: (order[it.database], it.size, not it.indexed)
+    ):
         numbers = kept[piece].numbers
         label = f"{piece.size:,}{'' if piece.indexed else ', without the indices'}"
         cells = [piece.database, label, f"{(numbers['bytes'] or 0) / piece.size / 1000:.1f} kB"]
