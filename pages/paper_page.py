@@ -265,7 +265,7 @@ sources = summary.source_words(own.points.values())
 st.caption(
     ui.plain(
         f"Measured: {model.title} on {learned}{f' ({sources})' if sources else ''}. The task above is the one of the "
-        "runs that a row offers."
+        f"runs that {ui.by_right('a row offers', 'would tell')}."
     )
 )
 offers.tell_problem()

@@ -33,7 +33,7 @@ def test_labels_are_remembered_as_they_were_read_by_task_and_revision(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classes, numbers = TASK, replace(TASKS["stsb"], revision="of today", folder="here")
-    read = {classes.id: [0, 1, 1], numbers.id: [0.0, 4.75, 1 / 3]}
+    read: dict[str, list[int | float]] = {classes.id: [0, 1, 1], numbers.id: [0.0, 4.75, 1 / 3]}
     asked: list[str] = []
 
     def ask(job: dict[str, Any], _: object) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value, generate_xsrf_token_string
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME, XSRF_COOKIE_NAME
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 from tests.server import COOKIE_SECRET
 
@@ -63,10 +64,11 @@ def visit(url: str, page: str = "", address: str = "") -> Iterator[Visit]:
         cookies[USER_COOKIE_NAME] = create_signed_value(COOKIE_SECRET, USER_COOKIE_NAME, json.dumps(user)).decode()
     with connect(
         f"{url.replace('http', 'ws', 1)}/_stcore/stream",
-        origin=url,
-        subprotocols=["streamlit", token],
+        origin=Origin(url),
+        subprotocols=[Subprotocol("streamlit"), Subprotocol(token)],
         additional_headers={"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())},
         max_size=None,
+        proxy=None,
     ) as connection:
         opened = Visit(connection, page)
         opened.rerun()

@@ -60,9 +60,9 @@ def live_runs(store: Store, most_waiting: int) -> list[Row]:
 
 def count_live(store: Store) -> tuple[int, int]:
     """How many runs go on, and how many wait."""
-    counts = [select(func.count()).select_from(runs).where(runs.c.state == state).scalar_subquery() for state in LIVE]
+    counts = [select(func.count()).select_from(runs).where(runs.c.state == state) for state in LIVE]
     with store.connect() as connection:
-        running, waiting = connection.execute(select(*counts)).one()
+        running, waiting = (connection.execute(count).scalar_one() for count in counts)
     return running, waiting
 
 
@@ -77,18 +77,13 @@ def live_runs_of(store: Store, model: str, task: str, kept_layers: Sequence[Sequ
 
 def waiting_by_work(store: Store) -> list[Row]:
     """How many runs wait (`count`) that cost the same: of a model, its layers kept and a recipe."""
-    kind = (
-        runs.c.model,
-        runs.c.num_hidden_layers,
-        *(cast(runs.c[name], Text) for name in ("kept_layers", "recipe_values")),
-    )
+    as_text = [cast(runs.c[name], Text) for name in ("kept_layers", "recipe_values")]  # PostgreSQL groups no JSON
+    kind = (runs.c.model, runs.c.num_hidden_layers, *as_text)
     query = select(*kind, func.count()).where(runs.c.state == "queued").group_by(*kind)
+    names = ("model", "num_hidden_layers", "kept_layers", "recipe_values", "count")
     with store.connect() as connection:
-        return [
-            {"model": model, "num_hidden_layers": layers, "count": count, "progress": None}
-            | {"kept_layers": json.loads(kept), "recipe_values": json.loads(recipe)}
-            for model, layers, kept, recipe, count in connection.execute(query)
-        ]
+        rows = [dict(zip(names, row, strict=True)) for row in connection.execute(query)]
+    return [row | {name: json.loads(row[name]) for name in names[2:4]} | {"progress": None} for row in rows]
 
 
 def waiting_since(store: Store) -> list[float]:
