@@ -28,7 +28,7 @@ from pmb.lab.results import memories_of
 from pmb.lab.store import Store, get_run, list_latencies, save_latencies
 from pmb.lab.worker import work, worker_is_here
 from pmb.settings import REPOSITORY, Settings, cores
-from pmb.spec import Latency, RunSpec
+from pmb.spec import Latency, Progress, RunSpec
 from tests.conftest import TINY, spec
 
 pytestmark = pytest.mark.slow
@@ -250,7 +250,12 @@ def test_a_run_that_fails_says_why_and_the_next_one_ends_with_its_result(
 ) -> None:
     renewals: list[str] = []
     renew = queue.renew
-    monkeypatch.setattr(queue, "renew", lambda *about: renewals.append(renew(*about)) or renewals[-1])
+
+    def kept(store: Store, key: str, worker: str, progress: Progress) -> str:
+        renewals.append(renew(store, key, worker, progress))
+        return renewals[-1]
+
+    monkeypatch.setattr(queue, "renew", kept)
     device = device_name(pick_device())
     save_latencies(store, SPEC, [Latency(1, 32, 32, device, 3.0, 2.0, 4.0, 9, 0.6, 0.2)])  # nothing is timed here
     too_fast = replace(TINY, name="too fast", learning_rate=1e30)
