@@ -26,6 +26,7 @@ from pmb.strategies import strategies_of
 # Constants
 # =============================================================================
 
+TO_FETCH = "set PMB_GLUE_DIR, or let a first run on Explore fetch"
 MOST_SENTENCES = 20  # shown on each side
 TABLE_PIXELS = 220  # of a row a sentence
 METHOD = """\
@@ -216,7 +217,7 @@ def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str,
     what = ("right", "wrong") if task.labels else ("nearer", "farther")
     st.markdown(f"**{len(lost):,}** where A is {what[0]} and B {what[1]}, **{len(won):,}** the other way round.")
     if task.unfetched:
-        st.caption("The sentences are not on this machine: set PMB_GLUE_DIR, or let a first run on Explore fetch them.")
+        st.caption("The sentences are not on this machine" + ui.by_right(f": {TO_FETCH} them.", "."))
         return
     if not st.toggle("Show the sentences", key="sentences", bind="query-params"):
         return
@@ -261,10 +262,11 @@ configurations = load_configurations(task, change_mark(ui.the_store()))
 labels = labels_of(task) if len(configurations) > 1 else None
 if len(configurations) < 2:
     st.markdown("##### There are not two configurations to compare on this task yet.")
-    st.info("Run the whole model and a cut on Explore; both appear here when they end.")
+    run_them = "Run the whole model and a cut on Explore; both appear here when they end."
+    st.info(ui.by_right(run_them, "Choose another task above."))
 elif labels is None:
     st.markdown("##### The true labels of this task are not on this machine.")
-    st.info("Set PMB_GLUE_DIR, or let a first run on Explore fetch the data from the Hub.")
+    st.info(ui.by_right(f"To have them, {TO_FETCH} the data from the Hub.", "Choose another task above."))
 else:
     names, (first, second) = list(configurations), defaults(configurations)
     left, right = st.columns(2, gap="large")

@@ -288,7 +288,7 @@ measured: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.re
 chosen, whole = measured.get(plan.kept_layers), measured.get(plan_whole(model).kept_layers)
 
 if chosen is None:
-    st.markdown(f"##### This cut has not been measured with recipe {recipe} yet. Press Run.")
+    st.markdown(f"##### This cut has not been measured with recipe {recipe} yet.{ui.by_right(' Press Run.')}")
 else:
     st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
     ui.badges(chosen["sources"], len(chosen["seeds"]))
@@ -306,9 +306,8 @@ ui.draw(
 if model.shared:
     st.caption("All layers of this model are the same weights: dropping some saves time, but no parameters.")
 if task.unfetched:
-    st.caption(
-        f"The sentences of {ui.plain(task.title)} are not on this machine; the first run fetches them from the Hub."
-    )
+    away = f"The sentences of {ui.plain(task.title)} are not on this machine"
+    st.caption(away + ui.by_right("; the first run fetches them from the Hub.", "."))
 if task.warning:
     st.warning(task.warning, icon=":material/warning:")
 for note in notes_on(store, task.id):
@@ -317,7 +316,10 @@ cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
 offers.tell_problem()
 if points.empty:
-    st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")
+    st.info(
+        "Nothing has been measured for this choice yet. "
+        + ui.by_right("Press Run; the first point appears when it ends.", "Choose another one above.")
+    )
 else:
     rows = rows_of(points)
     selected = selection(rows["row"].tolist())

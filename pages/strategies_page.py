@@ -268,9 +268,8 @@ if missing := [task for task in chosen if task not in complete and not every[tas
     plans_on = partial(plans_for, model, drop_count, possible)
     offers.offer("queue_missing", [every[task] for task in missing], recipe, plans_on)
 if away := [titles[task] for task in chosen if task not in complete and every[task].unfetched]:
-    st.caption(
-        f"The sentences of {ui.plain(', '.join(away))} are not on this machine: a first run on Explore fetches them."
-    )
+    not_here = f"The sentences of {ui.plain(', '.join(away))} are not on this machine"
+    st.caption(not_here + ui.by_right(": a first run on Explore fetches them.", "."))
 if tables:
     with st.expander("How this was measured", icon=":material/info:"):
         sources = summary.source_words(shown.values())

@@ -248,8 +248,8 @@ elif missing := [titles[task] for task in PAPER_AVERAGE if task not in points]:
     st.caption(f"The paper's GLUE average is over seven tasks; not among these here: {', '.join(missing)}.")
 if unmeasured := [titles[task] for task in chosen if task not in measured]:
     st.info(
-        f"Not measured with strategy {strategy} and recipe {recipe}: {ui.plain(', '.join(unmeasured))}. Explore runs "
-        "them one by one; `python -m pmb sweep --task …` runs every drop count."
+        f"Not measured with strategy {strategy} and recipe {recipe}: {ui.plain(', '.join(unmeasured))}."
+        + ui.by_right(" Explore runs them one by one; `python -m pmb sweep --task …` runs every drop count.")
     )
 if guessed := [titles[task] for task in points if task in hardly]:
     st.caption(

@@ -78,7 +78,8 @@ def _outcome(run: Row, values: Row) -> None:
     elif run["state"] == "failed":
         st.error("It failed.", icon=":material/error:")
         st.text(run["error"] or "No reason is known.")
-        st.markdown(next_step(run["error"] or ""))
+        if ui.may_write():
+            st.markdown(next_step(run["error"] or ""))
         if run["log"]:
             st.caption("The end of its log")
             st.code(run["log"], language=None)

@@ -20,12 +20,12 @@ from pmb.catalog.tasks import TASKS
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, NotAllowed, PmbError
 from pmb.insight.summary import SOURCES
-from pmb.lab import queue
-from pmb.lab.listing import count_states
-from pmb.lab.store import Row, Store, list_runs, open_store
+from pmb.lab import listing, queue
+from pmb.lab.store import Row, Store, open_store
 from pmb.spec import Progress, Report, progress_count
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits
+MOST_WAITING = 100  # runs of the queue that a look brings: ten thousand take 0.2 s
 MARKDOWN = "\\`*_{}[]()<>#+!|~$:&"
 JOINER = "\N{WORD JOINER}"  # not seen; it parts what Streamlit would make a link, an icon or an arrow of
 READ = re.compile(
@@ -40,7 +40,7 @@ SOURCE_BADGES: dict[str, tuple[str, Literal["gray", "blue"], str]] = {
         "Runs on another machine, which 'How this was measured' names.",
     ),
 }
-ONE_SEED = "Other seeds may give other scores: the interval is over the dev examples alone. Add seeds on Explore."
+ONE_SEED = "Other seeds may give other scores: the interval is over the dev examples alone."
 IDLE_SECONDS = 5.0  # otherwise: somebody else may have asked for a run
 
 
@@ -66,6 +66,11 @@ def may_write() -> bool:
 def action(label: str, **options: Any) -> bool:
     """A button for what writes: who may only look has none, and so a request forged for it is heard by nobody."""
     return may_write() and st.button(label, **options)
+
+
+def by_right(runner: str, reader: str = "") -> str:
+    """The sentence that is true for this visitor: what he may do, or what there is for who may only look."""
+    return runner if may_write() else reader
 
 
 def guarded(show: Callable[[], object]) -> bool:
@@ -143,18 +148,24 @@ def _specification(of: tuple[Hashable, ...], _build: Callable[[], alt.TopLevelMi
 def look() -> None:
     """See what waits and goes on; once each time that a page, or a part that looks again, is drawn."""
     queue.release_lost(the_store())  # where no worker is left to do it
-    rows = list_runs(the_store(), "running", "queued")
-    st.session_state.live = sorted(rows, key=lambda row: row["state"] != "running")
+    st.session_state.live = listing.live_runs(the_store(), MOST_WAITING)
+    st.session_state.live_count = listing.count_live(the_store())
 
 
 def live_runs() -> list[Row]:
-    """Runs that wait or go on, in the order of the queue, the running ones first, as of the last look."""
+    """Runs that go on, then the first MOST_WAITING of those that wait, in the order of the queue, at the last look."""
     return list(st.session_state.live)
+
+
+def count_live() -> tuple[int, int]:
+    """How many runs went on, and how many waited, at the last look."""
+    running, waiting = st.session_state.live_count
+    return running, waiting
 
 
 def states() -> list[tuple[str, int, float | None]]:
     """By state how many runs there are and when the last of them ended; changes with every run that does."""
-    return count_states(the_store())
+    return listing.count_states(the_store())
 
 
 def title_of(row: Row) -> str:
@@ -214,7 +225,12 @@ def badges(sources: Iterable[str], seeds: int | None = None) -> None:
             icon, colour, meaning = SOURCE_BADGES[source]
             st.badge(SOURCES[source], icon=icon, color=colour, help=meaning)
         if seeds == 1:
-            st.badge("1 seed", icon=":material/looks_one:", color="orange", help=ONE_SEED)
+            st.badge(
+                "1 seed",
+                icon=":material/looks_one:",
+                color="orange",
+                help=ONE_SEED + by_right(" Add seeds on Explore."),
+            )
 
 
 def layers(indices: tuple[int, ...] | list[int]) -> str:

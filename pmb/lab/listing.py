@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 
 from pmb.insight.intervals import run_interval
 from pmb.lab.schema import runs
-from pmb.lab.store import Row, Store, runs_by_key
+from pmb.lab.store import LIST_COLUMNS, Row, Store, runs_by_key
 
 DEPTH = func.json_array_length(runs.c.kept_layers)  # SQLite and PostgreSQL call it the same
 ORDERS: dict[str, ColumnElement[Any]] = {
@@ -25,6 +25,7 @@ SEARCHED = (runs.c.model, runs.c.task, runs.c.recipe, runs.c.error, runs.c.devic
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
 TIMES = ("queued_at", "started_at", "finished_at")
 EXPORT_ROWS = 1000  # read at once
+LIVE = ("running", "queued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,57 @@ class Filter:
     depths: tuple[int, ...] = ()  # numbers of layers kept
     words: str = ""  # all of them: of model, task, recipe, device, machine or error, or a run's first characters;
     # whole numbers alone are the layers kept, such as 0,1,2, or one of them a seed
+
+
+def live_runs(store: Store, most_waiting: int) -> list[Row]:
+    """Runs that go on, then the first of those that wait, in the order of the queue; without predictions and logs.
+
+    A query a state: the index `runs_by_state` has each in its order, so that no more is read than is given. Asked for
+    both at once, SQLite reads and sorts them all.
+    """
+    ordered = select(*LIST_COLUMNS).order_by(runs.c.queued_at, runs.c.key)
+    limits = (None, most_waiting)
+    with store.connect() as connection:
+        return [
+            dict(row)
+            for state, limit in zip(LIVE, limits, strict=True)
+            for row in connection.execute(ordered.where(runs.c.state == state).limit(limit)).mappings()
+        ]
+
+
+def count_live(store: Store) -> tuple[int, int]:
+    """How many runs go on, and how many wait."""
+    counts = [select(func.count()).select_from(runs).where(runs.c.state == state) for state in LIVE]
+    with store.connect() as connection:
+        running, waiting = (connection.execute(count).scalar_one() for count in counts)
+    return running, waiting
+
+
+def live_runs_of(store: Store, model: str, task: str, kept_layers: Sequence[Sequence[int]]) -> list[Row]:
+    """Runs of these cuts that wait or go on, in the order of the queue; without predictions and logs."""
+    of_cuts = or_(*map(_keeps, kept_layers))
+    mine = (runs.c.model == model, runs.c.task == task, runs.c.state.in_(LIVE), of_cuts)
+    with store.connect() as connection:
+        found = [dict(row) for row in connection.execute(select(*LIST_COLUMNS).where(*mine)).mappings()]
+    return sorted(found, key=lambda row: (row["queued_at"], row["key"]))  # few, which a database need not sort
+
+
+def waiting_by_work(store: Store) -> list[Row]:
+    """How many runs wait (`count`) that cost the same: of a model, its layers kept and a recipe."""
+    as_text = [cast(runs.c[name], Text) for name in ("kept_layers", "recipe_values")]  # PostgreSQL groups no JSON
+    kind = (runs.c.model, runs.c.num_hidden_layers, *as_text)
+    query = select(*kind, func.count()).where(runs.c.state == "queued").group_by(*kind)
+    names = ("model", "num_hidden_layers", "kept_layers", "recipe_values", "count")
+    with store.connect() as connection:
+        rows = [dict(zip(names, row, strict=True)) for row in connection.execute(query)]
+    return [row | {name: json.loads(row[name]) for name in names[2:4]} | {"progress": None} for row in rows]
+
+
+def waiting_since(store: Store) -> list[float]:
+    """When each run that waits was queued, in the order of the queue."""
+    query = select(runs.c.queued_at).where(runs.c.state == "queued").order_by(runs.c.queued_at)
+    with store.connect() as connection:
+        return list(connection.execute(query).scalars())
 
 
 def count_states(store: Store) -> list[tuple[str, int, float | None]]:
@@ -145,13 +197,18 @@ def _conditions(chosen: Filter) -> list[ColumnElement[bool]]:
     return [column.in_(values) for column, values in parts if values] + _with_words(chosen.words)
 
 
+def _keeps(layers: Sequence[int]) -> ColumnElement[bool]:
+    """JSON as the store writes it."""
+    return cast(runs.c.kept_layers, Text) == json.dumps(list(layers))
+
+
 def _with_words(words: str) -> list[ColumnElement[bool]]:
     parts = words.replace(",", " ").split()
     if not parts:
         return []
     if all(part.isdecimal() and len(part) < 10 for part in parts):
         numbers = [int(part) for part in parts]
-        same_layers = cast(runs.c.kept_layers, Text) == json.dumps(numbers)
+        same_layers = _keeps(numbers)
         if len(parts) > 1:
             return [same_layers]
         return [or_(same_layers, runs.c.seed == numbers[0], runs.c.key.startswith(parts[0]))]

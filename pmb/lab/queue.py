@@ -54,7 +54,7 @@ def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
     """
     keys = [spec.key for spec in specs]
     if store.refusal:
-        states = _states(store, keys)
+        states = states_of(store, keys)
         if any(states.get(key) != "done" for key in keys):
             raise NotAllowed(store.refusal)
         return [Submission(key, "done") for key in keys]
@@ -76,8 +76,15 @@ def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
                 f"{before:,} runs wait already and {waiting - before:,} more were asked for; at most "
                 f"{store.most_waiting:,} may wait (PMB_QUEUE_LIMIT). Ask again when some have run, or cancel some."
             )
-    states = _states(store, keys)
+    states = states_of(store, keys)
     return [Submission(key, states[key]) for key in keys]
+
+
+def states_of(store: Store, keys: Sequence[str]) -> dict[str, str]:
+    """The states of those runs that are in the store, by key."""
+    with store.connect() as connection:
+        found = connection.execute(select(runs.c.key, runs.c.state).where(runs.c.key.in_(keys)))
+        return {row.key: row.state for row in found}
 
 
 def claim(store: Store, worker: str) -> Claim | None:
@@ -310,12 +317,6 @@ _UNHELD: dict[str, Any] = {"worker": None, "lease_until": None, "progress": None
 
 _ANY_WAITS = select(runs.c.key).where(runs.c.state == "queued").limit(1)
 _WAITING = select(func.count()).select_from(runs).where(runs.c.state == "queued")
-
-
-def _states(store: Store, keys: Sequence[str]) -> dict[str, str]:
-    with store.connect() as connection:
-        found = connection.execute(select(runs.c.key, runs.c.state).where(runs.c.key.in_(keys)))
-        return {row.key: row.state for row in found}
 
 
 def _locked(connection: Connection, which: ColumnElement[bool], skip: bool = False) -> list[str]:

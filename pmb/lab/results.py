@@ -30,7 +30,9 @@ def finished_runs(
         runs.c.task_revision == task.revision,
     )
     with store.connect() as connection:
-        found = [dict(row) for row in connection.execute(query.order_by(runs.c.queued_at, runs.c.key)).mappings()]
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+    # Not by the database: for the order, SQLite would take an index that has it and read the runs of every task.
+    found = sorted(rows, key=lambda row: (row["queued_at"], row["key"]))
     values, whole = asdict(RECIPES[recipe]), list(range(model.num_hidden_layers))
     return [
         run
@@ -68,15 +70,15 @@ def measured_configurations(store: Store, task: Task) -> dict[str, dict[str, Any
     Each with `model`, `model_revision`, `num_hidden_layers`, `kept_layers`, `recipe`, `procedure`, `sources` and `keys`
     by seed. Runs of a recipe as it was before it changed are left out.
     """
-    names = ("key", "seed", "source", "recipe_values", *FACTS)
+    names = ("key", "seed", "source", "recipe_values", "finished_at", *FACTS)
     query = select(*(runs.c[name] for name in names)).where(
         runs.c.state == "done", runs.c.task == task.id, runs.c.task_revision == task.revision
     )
     recipes = {name: asdict(recipe) for name, recipe in RECIPES.items()}
     found: dict[str, dict[str, Any]] = {}
     with store.connect() as connection:
-        rows = connection.execute(query.order_by(runs.c.finished_at, runs.c.key)).mappings().all()
-    for row in rows:
+        rows = connection.execute(query).mappings().all()
+    for row in sorted(rows, key=lambda row: (row["finished_at"], row["key"])):  # see `finished_runs`
         if recipes.get(row["recipe"]) != row["recipe_values"]:
             continue
         name = configuration_name(row["model"], row["recipe"], row["kept_layers"], row["procedure"])

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as AnyText
 
-REVISION = "0009"
+REVISION = "0010"
 
 # What PostgreSQL has no place for in a text: NUL, and halves of surrogate pairs, which stand for the bytes of a file
 # name that is no UTF-8. A log, an error or a name with one of them is kept, with a question mark in its place.
@@ -96,7 +96,7 @@ runs = Table(
     Index("runs_by_state", "state", "queued_at"),  # the queue
     Index("runs_by_end", "state", "finished_at"),  # what has ended since a page was drawn
     Index("runs_by_age", "queued_at", "key"),  # the newest runs of ten thousand
-    Index("runs_by_subject", "model", "task", "state"),  # what a page shows, of a million
+    Index("runs_by_task", "task", "state", "model"),  # what a page shows, of a million
 )
 
 # Contribution scores, cached by model, data and size.
