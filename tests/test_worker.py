@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,7 +23,8 @@ from pmb.catalog.tasks import find_task
 from pmb.engine.device import device_name, pick_device
 from pmb.errors import RunFailed, WorkerBusy
 from pmb.lab import queue
-from pmb.lab.executors import Child, ChildDied, ask
+from pmb.lab.child import AUTOGROUP, NICENESS, WAITED_FOR
+from pmb.lab.executors import CHILD_COMMAND, Child, ChildDied, ask
 from pmb.lab.plan import layer_scores, plan_strategy
 from pmb.lab.results import memories_of
 from pmb.lab.store import Store, get_run, list_latencies, save_latencies
@@ -276,6 +278,19 @@ def test_a_child_asked_for_something_impossible_answers_with_a_sentence(home_wit
     nowhere = {"model": asdict(replace(MODEL, wheel="", folder="/nothing"))}
     with pytest.raises(RunFailed, match="/nothing"):
         ask({"kind": "similarity", "sentences": 1, "assets": str(home_with_assets.assets)} | ROWS | nowhere)
+
+
+@pytest.mark.parametrize(("argument", "niceness"), [([], NICENESS), ([WAITED_FOR], 0)])
+def test_a_child_gives_way_unless_it_is_waited_for(argument: list[str], niceness: int) -> None:
+    child = Child([*CHILD_COMMAND, *argument])
+    try:
+        assert child.ready(60)
+        assert psutil.Process(child.process.pid).nice() == niceness
+        if AUTOGROUP.exists():  # a kernel that weighs sessions
+            session = Path(f"/proc/{child.process.pid}/autogroup").read_text(encoding="ascii")
+            assert session.endswith(f"nice {niceness}\n")
+    finally:
+        child.end()
 
 
 def test_a_child_ends_with_the_pipe_to_its_parent(home_with_assets: Settings) -> None:

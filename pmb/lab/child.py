@@ -1,8 +1,8 @@
 """The process in which torch lives: reads one job from stdin, writes JSON lines to stdout, ends with its parent.
 
-Started by pmb.lab.executors as `python -m pmb.lab.child`. It imports torch first, says what it computes on and then
-waits, so that a child started ahead of time answers at once. A first job "warm up" (with "model", "task", "assets") is
-not answered.
+Started by pmb.lab.executors as `python -m pmb.lab.child [--waited-for]`. It imports torch first, says what it computes
+on and then waits, so that a child started ahead of time answers at once. A first job "warm up" (with "model", "task",
+"assets") is not answered.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.spec import Progress, Recipe, RunSpec
 
-NICENESS = 15  # the page stays quick while a fine-tune runs
+NICENESS = 10  # the page stays quick while a fine-tune runs
 AUTOGROUP = Path("/proc/self/autogroup")
+WAITED_FOR = "--waited-for"  # an argument: somebody waits for the answer, so that this process gives way to none
 REPORT_SECONDS = 0.25  # between two progress messages
 
 Send = Callable[[dict[str, Any]], None]
@@ -45,7 +46,8 @@ def give_way() -> None:
 
 def main() -> None:
     """Do one job and end."""
-    give_way()
+    if WAITED_FOR not in sys.argv:
+        give_way()
     send = _sender(_private_stdout())
     from pmb.engine import device, shortage
     from pmb.engine import run as engine  # torch: seconds
