@@ -199,7 +199,7 @@ DEEP_LINKS = {
     "layers": ("layers?task=mrpc", "What do the layers do?"),
     "paper": ("paper?published=XLNet", "Published: XLNet"),
     "compare": ("compare?task=mrpc", "What is the difference between these two?"),
-    "runs": ("runs?states=done&tasks=mrpc", "All runs"),
+    "runs": ("runs?states=done&tasks=mrpc", "What is running, what has run?"),
 }
 
 
@@ -210,7 +210,7 @@ def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(dashboar
         themes = THEMES[::-1] if number % 2 else THEMES  # each page wide in one and narrow in the other
         for theme, width in zip(themes, WIDTHS, strict=True):
             page = opened(browser, f"{dashboard}/{address}", complaints, theme, width)
-            expect(page.get_by_text(words).first).to_be_visible()
+            expect(page.locator("[data-testid=stMain]").get_by_text(words).first).to_be_visible()
             main = "document.querySelector('[data-testid=stMain]')"
             assert page.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 1, (name, width)
             target = OUTPUT / f"{name}-{theme}-{width}.png"
