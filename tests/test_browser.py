@@ -199,7 +199,7 @@ DEEP_LINKS = {
     "layers": ("layers?task=mrpc", "What do the layers do?"),
     "paper": ("paper?published=XLNet", "Published: XLNet"),
     "compare": ("compare?task=mrpc", "What is the difference between these two?"),
-    "runs": ("runs?states=done&tasks=mrpc", "What is running, what has run?"),
+    "runs": ("runs?states=done&tasks=mrpc", "runs, newest first"),
 }
 
 
