@@ -153,7 +153,7 @@ def _spread(seconds: list[float]) -> str:
 
 @click.command()
 @click.option("--runs", "count", type=click.IntRange(0), default=10_000, show_default=True)
-@click.option("--times", type=click.IntRange(5), default=20, show_default=True)
+@click.option("--times", type=click.IntRange(10), default=20, show_default=True)
 @click.option("--page", "paths", multiple=True, help="Only these pages; the first is ''.")
 @click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")
 def main(count: int, times: int, paths: tuple[str, ...], write: bool) -> None:
@@ -166,7 +166,7 @@ def main(count: int, times: int, paths: tuple[str, ...], write: bool) -> None:
     with dashboard(count) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         for path in paths or CLICKS:
-            painted = paints(browser, f"{url}/{path}", times, new_browser=False)
+            painted = paints(browser, f"{url}/{path}", times // 2, new_browser=False)
             first = paints(browser, f"{url}/{path}", max(5, times // 4), new_browser=True)
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.goto(f"{url}/{path}")
