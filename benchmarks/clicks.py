@@ -58,16 +58,18 @@ new MutationObserver((_, observer) => {
 }).observe(document, {childList: true, subtree: true});
 """
 ANSWERED = """
-async (element) => {
+(element) => new Promise((resolve, reject) => {
   const app = document.querySelector('[data-testid=stApp]');
-  const state = () => app.getAttribute('data-test-script-state');
-  const frame = () => new Promise(requestAnimationFrame);
   const start = performance.now();
+  let began = false;
+  new MutationObserver((_, observer) => {  // and not a look at each frame: what lies between two would be missed
+    const runs = app.getAttribute('data-test-script-state') !== 'notRunning';
+    if (began && !runs) { observer.disconnect(); resolve(performance.now() - start); }
+    began = began || runs;
+  }).observe(app, {attributeFilter: ['data-test-script-state']});
+  setTimeout(() => reject(new Error('the click was not answered')), 20000);
   element.click();
-  while (state() === 'notRunning' && performance.now() - start < 2000) await frame();
-  while (state() !== 'notRunning') await frame();
-  return performance.now() - start;
-}
+})
 """
 
 
