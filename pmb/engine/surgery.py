@@ -63,6 +63,14 @@ def load_classifier(folder: Path, labels: Sequence[str]) -> PreTrainedModel:
     return model
 
 
+def open_classifier(folder: Path) -> PreTrainedModel:
+    """A fine-tuned model as it was saved, in evaluation mode."""
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True
+    )
+    return model.eval()
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """Where an encoder keeps its layers.

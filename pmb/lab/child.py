@@ -90,7 +90,8 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     Kinds: "run" with "spec", "threads", "alone", "timed_devices" and, to go on from a saved epoch, "checkpoints" (a
     folder) and "checkpoint_seconds"; where it times its depth too, the result is sent before that, with "timing".
     "latency" with "depths"; "similarity" with "sentences"; "probe" with "spec", "threads" and "sentences" (0:
-    contribution is known); all of these with the rows "model" and "task". "inspect model" and "inspect task" with a
+    contribution is known); "export" with "spec", "threads", "weights" and "folder" (paths), "onnx" and "int8"; all of
+    these with the rows "model" and "task". "inspect model" and "inspect task" with a
     "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "preview table" with "path".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
@@ -118,6 +119,11 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         sentences = job["sentences"]
         scores = engine.measure_similarity(model, task, sentences, assets_folder, report) if sentences else None
         return {"probe": asdict(engine.probe_layers(spec, model, task, assets_folder, report)), "scores": scores}
+    if job["kind"] == "export":
+        from pmb.engine import export  # for this job alone
+
+        paths, forms = (Path(job[name]) for name in ("weights", "folder")), (job["onnx"], job["int8"])
+        return {"exported": asdict(export.export(spec, model, task, assets_folder, *paths, *forms, report))}
     saving = engine.Saving(Path(job["checkpoints"]), job["checkpoint_seconds"]) if "checkpoints" in job else None
     result = engine.run(spec, model, task, assets_folder, report, saving)
     answer: dict[str, Any] = {"result": asdict(result), "latencies": []}
