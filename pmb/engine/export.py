@@ -92,6 +92,8 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task,
     if backend := getattr(tokenizer, "backend_tokenizer", None):
         backend.no_padding()
         backend.enable_truncation(max_length)
+    for name in ("is_local", "local_files_only"):  # how it was opened here
+        tokenizer.init_kwargs.pop(name, None)
     tokenizer.save_pretrained(folder)
 
 

@@ -15,7 +15,10 @@ from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.spec import OnnxFile, Recipe
 
 LICENCES = {"Apache-2.0": "apache-2.0", "MIT": "mit"}  # as the Hub writes them
-MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&-])")
+MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#!|~$&])")
+OPENING = re.compile(r"^(\d*)([-+=.)])")  # of a list or a rule
+READ = re.compile(r"(?<=www)(?=\.)|(?=://)|(?=@)", re.IGNORECASE)  # what a reader of Markdown makes a link of
+JOINER = "\N{WORD JOINER}"  # not seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def remove_layers(dropped: Sequence[int]) -> str:
 def text(given: str) -> str:
     """A text in which nothing is Markdown or HTML, on one line."""
     line = "".join(" " if unicodedata.category(c).startswith("C") else c for c in " ".join(given.split()))
-    return MARKDOWN.sub(r"\\\1", line).replace("://", ":\u2060//").replace("www.", "www\u2060.").replace("@", "\u2060@")
+    return OPENING.sub(r"\1\\\2", READ.sub(JOINER, MARKDOWN.sub(r"\\\1", line)))
 
 
 def fenced(given: str) -> str:
@@ -153,7 +156,6 @@ def _making(subject: Subject) -> list[tuple[str, str]]:
 def _onnx(files: Sequence[OnnxFile], metric: str) -> str:
     rows = []
     for one in files:
-        loss = 100 * (one.torch_score - one.score)
         times = "; ".join(
             f"batch {time.batch}: {1000 * time.seconds:.1f} ms, PyTorch {1000 * time.torch_seconds:.1f} ms "
             f"({time.ratio:.2f} times as quick, {time.low:.2f} to {time.high:.2f})"
@@ -161,7 +163,8 @@ def _onnx(files: Sequence[OnnxFile], metric: str) -> str:
         )
         same = (
             f"on {one.sentences:,} dev examples {one.changed:,} answers differ, {metric_of(metric).name} "
-            f"{shown(metric, one.score)} and PyTorch {shown(metric, one.torch_score)} ({loss:.1f} points lost); "
+            f"{shown(metric, one.score)}, PyTorch {shown(metric, one.torch_score)} "
+            f"({100 * (one.score - one.torch_score):+.1f} points); "
             f"logits differ by at most {one.logit_difference:.2g}"
         )
         rows.append((f"`{one.file}`", f"{one.megabytes:.0f} MB; {same}; {times}"))

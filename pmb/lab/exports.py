@@ -1,4 +1,4 @@
-"""Taking a run's model away: a folder, or a zip of one, made in a child process and put in its place when it is whole."""
+"""Taking a run's model away: a folder, or a zip of one, made in a child process and put in its place as a whole."""
 
 from __future__ import annotations
 

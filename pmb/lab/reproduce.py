@@ -59,7 +59,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """ "same", "within noise" (inside the interval of the stored score), "differs" or "failed"."""
+        """One of VERDICTS; within noise is inside the 95 % interval of the stored score."""
         if self.again is None:
             return "failed"
         if self.again.same:
