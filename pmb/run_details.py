@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from pmb import ui
+from pmb import take, ui
 from pmb.catalog.recipes import RECIPES
 from pmb.errors import BadInput
 from pmb.insight.failures import next_step
@@ -62,6 +62,9 @@ def _details(key: str) -> None:
     recipe = RECIPES.get(run["recipe"])
     if recipe is None or spec_of_row(run).recipe != recipe:
         st.caption("The recipe of this name has other values now: the command makes another run.")
+    take.paper_command(values["dropped_layers"])
+    if run["state"] == "done":
+        take.take_it(key)
     facts = {name: ui.plain(str(value)) for name, value in _facts(run, values).items()}
     st.table(facts, border="horizontal", alt="What is known of this run.")
 

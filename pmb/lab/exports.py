@@ -75,9 +75,9 @@ def export(
         job = {"kind": "export", "spec": spec.to_dict(), "model": asdict(model), "task": asdict(task)}
         job |= {"assets": str(settings.assets), "threads": threads_of(run), "weights": str(kept_weights(settings, key))}
         job |= {"folder": str(beside), "onnx": forms.with_onnx, "int8": forms.int8}
-        from pmb.lab.executors import ask  # time to import that no refusal needs
+        from pmb.lab.executors import Child  # time to import that no refusal needs
 
-        exported = Exported.from_dict(ask(job, report)["exported"])
+        exported = Exported.from_dict(Child().ask(job, report)["exported"])
         again = compared(run, asdict(exported.made), run["predictions"])
         values = answer(store, key, cached=True)
         subject = Subject(model, task, spec.recipe, values, run, command_of(spec), sentence(again))
@@ -128,6 +128,19 @@ def needed_megabytes(run: Row, forms: Forms) -> float:
 def kept_weights(settings: Settings, key: str) -> Path:
     """The folder of the cache in which a run's weights are, once they have been asked for."""
     return settings.home / "weights" / key
+
+
+def zip_path(settings: Settings, run: Row, forms: Forms) -> Path:
+    """The file of the cache that a page offers; named for people, and different for each run."""
+    kind = "-int8" if forms.int8 else "-onnx" if forms.onnx else ""
+    parts = [_name_part(run["model"]), _name_part(run["task"]), f"{len(run['kept_layers'])}-layers"]
+    return settings.home / "weights" / f"{'-'.join(parts)}-seed{run['seed']}-{run['key'][:8]}{kind}.zip"
+
+
+def _name_part(given: str) -> str:
+    """What is in the name of a model, a file or a task, without what file names must not have."""
+    name = given.rpartition("/")[2].partition("?")[0]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:40]
 
 
 def threads_of(run: Row) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from pmb.errors import BadInput, PmbError
 from pmb.insight.again import Again, compared, digest, sentence
 from pmb.insight.metrics import metric_of
-from pmb.lab.executors import ask
+from pmb.lab.executors import Child
 from pmb.lab.exports import threads_of
 from pmb.lab.listing import FORMULAS
 from pmb.lab.queue import spec_of_row
@@ -93,7 +93,7 @@ def make_again(store: Store, settings: Settings, stored: Stored, report: Report 
         model, task = rows_of(store, settings, stored.spec)
         job: dict[str, Any] = {"kind": "run", "spec": stored.spec.to_dict(), "assets": str(settings.assets)}
         job |= {"model": asdict(model), "task": asdict(task), "threads": threads_of(stored.row)}
-        result = ask(job | {"alone": False, "timed_devices": []}, report)["result"]
+        result = Child().ask(job | {"alone": False, "timed_devices": []}, report)["result"]
     except PmbError as error:
         return Outcome(stored, None, str(error))
     predictions = predictions_of(store, [stored.spec.key]).get(stored.spec.key)
