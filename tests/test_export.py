@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -148,7 +148,7 @@ def test_a_regression_says_so_and_the_tokenizer_pads_nothing_by_itself(tmp_path:
 class Pretender:
     """Instead of a child process: writes a small folder, or breaks off half-way with `problem`."""
 
-    jobs: list[Row] = []
+    jobs: ClassVar[list[Row]] = []
     problem = ""
 
     def ask(self, job: Row, report: Report) -> Row:
