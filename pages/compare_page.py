@@ -7,13 +7,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, settings, ui
+from pmb import controls, settings, take, ui
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import Task
 from pmb.charts import paired as charts
 from pmb.errors import PmbError
 from pmb.insight import paired
 from pmb.insight.metrics import metric_of, sentence_case, shown
+from pmb.lab.answer import command
 from pmb.lab.dev import dev_labels, dev_texts, known_dev_labels
 from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import losses_of, measured_configurations, predictions_of
@@ -174,6 +175,10 @@ def side_part(configuration: dict[str, Any], task: Task) -> None:
         st.caption(ui.plain(described(configuration)), width="content")
         if link := way_to_explore(configuration, task):
             st.page_link(link.file, label=link.label, icon=link.icon, query_params=link.query)
+        kept, seed = configuration["kept_layers"], min(configuration["keys"])
+        names = (configuration["recipe"], seed, configuration["procedure"])
+        dropped = [layer for layer in range(configuration["num_hidden_layers"]) if layer not in kept]
+        take.command_popover(command(configuration["model"], task.id, kept, *names), dropped)
 
 
 def answers_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any]) -> None:

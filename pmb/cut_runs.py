@@ -63,10 +63,8 @@ def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
         more = ui.action("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
         if choice.pop("told_cached", False):
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
-        with st.popover("Command", icon=":material/terminal:", type="tertiary"):
-            wanted = spec_of(plan, task, choice.recipe, seeds[0] if seeds else 0, choice.procedure)
-            st.code(command_of(wanted), language="bash", wrap_lines=True)
-            take.paper_command(wanted.dropped_layers)
+        wanted = spec_of(plan, task, choice.recipe, seeds[0] if seeds else 0, choice.procedure)
+        take.command_popover(command_of(wanted), wanted.dropped_layers)
         if seeds:
             take.take_it(wanted.key)
     if once or more:

@@ -57,12 +57,10 @@ def _details(key: str) -> None:
     if run["state"] in ("queued", "running") and ui.action("Cancel", key="cancel_this", icon=":material/stop:"):
         queue.cancel(ui.the_store(), [key])
         st.rerun()
-    st.caption("The command that makes it again")
-    st.code(command_of(spec_of_row(run)), language="bash", wrap_lines=True)
+    take.command_lines(command_of(spec_of_row(run)), values["dropped_layers"])
     recipe = RECIPES.get(run["recipe"])
     if recipe is None or spec_of_row(run).recipe != recipe:
         st.caption("The recipe of this name has other values now: the command makes another run.")
-    take.paper_command(values["dropped_layers"])
     if run["state"] == "done":
         take.take_it(key)
     facts = {name: ui.plain(str(value)) for name, value in _facts(run, values).items()}

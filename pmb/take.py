@@ -75,8 +75,16 @@ def take_it(key: str) -> None:
         ui.live(lambda: _offer(key), ui.LIVE_SECONDS if making else None)
 
 
-def paper_command(dropped: Sequence[int]) -> None:
-    """The same layers as the paper's own code takes them."""
+def command_popover(command: str, dropped: Sequence[int]) -> None:
+    """A popover with the command that makes a configuration again."""
+    with st.popover("Command", icon=":material/terminal:", type="tertiary"):
+        command_lines(command, dropped)
+
+
+def command_lines(command: str, dropped: Sequence[int]) -> None:
+    """The command that makes a run again, and the layers that go as the paper's own code takes them."""
+    st.caption("The command that makes it again; another `--seed` is another run of it")
+    st.code(command, language="bash", wrap_lines=True)
     if dropped:
         st.caption("The layers that go, as the paper's code (`run_glue.py`) takes them")
         st.code(remove_layers(dropped), language="bash")
@@ -87,7 +95,7 @@ def _offer(key: str) -> None:
     found = settings.from_environment()
     st.caption(ABOUT)
     names = list(FORMS) if exports.onnx_is_here() else list(FORMS)[:1]
-    form = st.segmented_control("Files", names, default=names[0], required=True, key=f"take_form_{key[:12]}")
+    form = st.segmented_control("Files", names, default=names[0], required=True, key="take_form")
     path = exports.zip_path(found, run, FORMS[form])
     making = makings().get(path)
     command = f"python -m pmb export {key[:12]} DIR"
