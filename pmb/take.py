@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -55,6 +56,9 @@ class Making:
             make(self._tell)
         except PmbError as error:
             self.problem = str(error)
+        except Exception as error:  # the border of the thread: whatever it is, the page must hear of it
+            traceback.print_exc()
+            self.problem = f"The export broke off with {type(error).__name__}."
 
     def _tell(self, progress: Progress) -> None:
         if self._stop.is_set():
@@ -91,8 +95,11 @@ def command_lines(command: str, dropped: Sequence[int]) -> None:
 
 
 def _offer(key: str) -> None:
-    run = runs_by_key(ui.the_store(), [key])[0]
     found = settings.from_environment()
+    run = next(iter(runs_by_key(ui.the_store(), [key])), None)
+    if run is None:
+        st.markdown("This run is gone from the store.")
+        return
     st.caption(ABOUT)
     names = list(FORMS) if exports.onnx_is_here() else list(FORMS)[:1]
     form = st.segmented_control("Files", names, default=names[0], required=True, key="take_form")
@@ -128,6 +135,8 @@ def _offer(key: str) -> None:
 
 def _begin(key: str, path: Path, forms: Forms) -> None:
     store, found = ui.the_store(), settings.from_environment()
+    if path in makings() and makings()[path].goes_on:
+        return  # somebody was quicker
     path.parent.mkdir(parents=True, exist_ok=True)
     makings()[path] = Making(lambda report: exports.export(store, found, key, path, forms, report))
 
