@@ -87,12 +87,13 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task,
     """Write what `from_pretrained` and `pipeline` need; the model moves to the CPU. Raises OSError, SafetensorError."""
     surgery.on_device(model.eval(), torch.device("cpu"))
     model.config.problem_type = "single_label_classification" if task.labels else "regression"
+    vars(model.config).pop("auto_map", None)  # code beside the base model, which nobody needs and which is not here
     model.save_pretrained(folder)
     # The tokenizers library alone reads these from the file, where sentence encoders leave "always 128 tokens".
     if backend := getattr(tokenizer, "backend_tokenizer", None):
         backend.no_padding()
         backend.enable_truncation(max_length)
-    for name in ("is_local", "local_files_only"):  # how it was opened here
+    for name in ("auto_map", "is_local", "local_files_only"):  # how it was opened here
         tokenizer.init_kwargs.pop(name, None)
     tokenizer.save_pretrained(folder)
 

@@ -8,7 +8,8 @@ import secrets
 import shutil
 import time
 import zipfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def export(
     beside = target.with_name(f"{target.name}.{secrets.token_hex(4)}{PART}")
     with _new(target, beside), _one_at_a_time(settings, report):
         model, task = rows_of(store, settings, spec)
-        check_space(target, needed_megabytes(run, forms))
+        check_space(space_needed(settings, run, target, forms))
         job = {"kind": "export", "spec": spec.to_dict(), "model": asdict(model), "task": asdict(task)}
         job |= {"assets": str(settings.assets), "threads": threads_of(run), "weights": str(kept_weights(settings, key))}
         job |= {"folder": str(beside), "onnx": forms.with_onnx, "int8": forms.int8}
@@ -112,11 +113,23 @@ def onnx_is_here() -> bool:
     return all(importlib.util.find_spec(name) for name in ONNX_PACKAGES)
 
 
-def check_space(target: Path, megabytes: float) -> None:
-    """Raise PmbError where the disk of `target` has not so much free: better now than after the fine-tuning."""
-    free = shutil.disk_usage(target.parent).free / 1e6
-    if free < megabytes:
-        raise PmbError(f"The export needs about {megabytes:,.0f} MB, and {target.parent} has {free:,.0f} MB free.")
+def check_space(needs: Sequence[tuple[Path, float]]) -> None:
+    """Raise PmbError where the disk of a folder has not so many megabytes free: better now than after fine-tuning."""
+    by_disk: dict[int, float] = defaultdict(float)
+    for folder, megabytes in needs:
+        by_disk[folder.stat().st_dev] += megabytes
+        free, needed = shutil.disk_usage(folder).free / 1e6, by_disk[folder.stat().st_dev]
+        if free < needed:
+            raise PmbError(f"The export needs about {needed:,.0f} MB, and {folder} has {free:,.0f} MB free.")
+
+
+def space_needed(settings: Settings, run: Row, target: Path, forms: Forms) -> list[tuple[Path, float]]:
+    """Folders, and how many megabytes more are wanted in each; a zip is made of a folder beside it."""
+    copies = 2 if target.suffix == ".zip" else 1
+    wanted = [(target.parent, copies * needed_megabytes(run, forms))]
+    if not kept_weights(settings, run["key"]).is_dir():
+        wanted.append((settings.home, needed_megabytes(run, Forms())))
+    return wanted
 
 
 def needed_megabytes(run: Row, forms: Forms) -> float:
