@@ -175,10 +175,6 @@ def side_part(configuration: dict[str, Any], task: Task) -> None:
         st.caption(ui.plain(described(configuration)), width="content")
         if link := way_to_explore(configuration, task):
             st.page_link(link.file, label=link.label, icon=link.icon, query_params=link.query)
-        kept, seed = configuration["kept_layers"], min(configuration["keys"])
-        names = (configuration["recipe"], seed, configuration["procedure"])
-        dropped = [layer for layer in range(configuration["num_hidden_layers"]) if layer not in kept]
-        take.command_popover(command(configuration["model"], task.id, kept, *names), dropped)
 
 
 def answers_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any]) -> None:
@@ -213,6 +209,16 @@ def training_part(curves: dict[str, list[list[float]]]) -> None:
     table = pd.DataFrame(rows)
     three: dict[str, Any] = dict.fromkeys(table.columns[1:], st.column_config.NumberColumn(format="%.3f"))
     st.dataframe(table, hide_index=True, column_config=three, placeholder="–", alt="The training losses of each run.")
+
+
+def commands_part(task: Task, sides: dict[str, dict[str, Any]]) -> None:
+    """The command that makes each again."""
+    for column, (side, one) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
+        dropped = [layer for layer in range(one["num_hidden_layers"]) if layer not in one["kept_layers"]]
+        facts = (one["kept_layers"], one["recipe"], min(one["keys"]), one["procedure"])
+        with column:
+            st.markdown(f"**{side}**")
+            take.command_lines(command(one["model"], task.id, *facts), dropped)
 
 
 def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any]) -> None:
@@ -292,6 +298,7 @@ else:
     answers_part(task, labels, sides)
     curves = {side: load_losses(tuple(of_side.values())) for side, of_side in keys.items()}
     training_part(curves)
+    commands_part(task, {"A": configurations[a], "B": configurations[b]})
     sentences_part(task, labels, sides)
     with st.expander("How this was measured", icon=":material/info:"):
         st.markdown(METHOD.format(dev=len(labels), seeds=paired.MOST_SEEDS, resamples=paired.RESAMPLES))

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, offers, settings, ui
+from pmb import controls, offers, settings, take, ui
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
@@ -18,7 +18,7 @@ from pmb.cut_runs import other_models, pinned, run_buttons
 from pmb.insight import summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab.answer import HEADLINE_SHAPE
-from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole
+from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole, spec_of
 from pmb.lab.results import configuration_name, finished_runs
 from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
@@ -291,7 +291,9 @@ if chosen is None:
     st.markdown(f"##### This cut has not been measured with recipe {recipe} yet.{ui.by_right(' Press Run.')}")
 else:
     st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
-    ui.badges(chosen["sources"], len(chosen["seeds"]))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        ui.badges(chosen["sources"], len(chosen["seeds"]))
+        take.take_it(spec_of(plan, task, recipe, chosen["seeds"][0], procedure).key)
 
 scores = known_layer_scores(store, model, task)
 st.caption(

@@ -65,8 +65,6 @@ def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
         wanted = spec_of(plan, task, choice.recipe, seeds[0] if seeds else 0, choice.procedure)
         take.command_popover(command_of(wanted), wanted.dropped_layers)
-        if seeds:
-            take.take_it(wanted.key)
     if once or more:
         with place.container():
             _ask_for(plan, free[:MORE_SEEDS] if more else [seeds[0] if seeds else 0], task)

@@ -130,6 +130,7 @@ def _offer(key: str) -> None:
         st.markdown("It has not been made yet.")
     if len(names) < len(FORMS):
         st.caption(NO_ONNX)
+    st.caption("Or by command")
     st.code(command, language="bash", wrap_lines=True)
 
 
