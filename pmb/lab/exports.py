@@ -71,6 +71,7 @@ def export(
     spec = spec_of_row(run)
     beside = target.with_name(f"{target.name}.{secrets.token_hex(4)}{PART}")
     with _new(target, beside), _one_at_a_time(settings, report):
+        check_new(target)  # another export may have been waited for
         model, task = rows_of(store, settings, spec)
         check_space(space_needed(settings, run, target, forms))
         job = {"kind": "export", "spec": spec.to_dict(), "model": asdict(model), "task": asdict(task)}
@@ -100,6 +101,12 @@ def exportable(store: Store, key: str) -> Row:
     if state != "done":
         raise RunFailed(f"Run {name} {state} and has no model; `python -m pmb retry {name}` runs it again.")
     return run
+
+
+def check_new(target: Path) -> None:
+    """Raise BadInput where something has that name already."""
+    if target.exists() or target.is_symlink():
+        raise BadInput(f"{target} is there already, and an export overwrites nothing: name another place.")
 
 
 def check_packages(forms: Forms) -> None:
@@ -195,8 +202,7 @@ def plain(taken: Taken) -> Row:
 @contextmanager
 def _new(target: Path, beside: Path) -> Iterator[None]:
     """Leave nothing beside the target, and say in a sentence what is wrong with its place."""
-    if target.exists() or target.is_symlink():
-        raise BadInput(f"{target} is there already, and an export overwrites nothing: name another place.")
+    check_new(target)
     if not target.parent.is_dir():
         raise BadInput(f"{target.parent} is no folder, so {target.name} cannot be put there.")
     try:
