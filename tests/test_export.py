@@ -99,7 +99,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
     """Of the words w6 to w98, with a file that says "always 12 tokens", as sentence encoders have it."""
     special = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
     found = Tokenizer(models.WordLevel(special | {f"w{i}": i for i in range(6, 99)}, "[UNK]"))
-    found.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    found.pre_tokenizer = pre_tokenizers.Whitespace()
     found.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
     found.enable_padding(length=12)
     return PreTrainedTokenizerFast(
@@ -165,7 +165,7 @@ def test_a_folder_that_opens_as_another_model_is_refused(tmp_path: Path) -> None
     data = Encoded(((2, 10, 11, 3), (2, 20, 3)), (0, 1), 0)
     engine.check_opens(tmp_path / "it", model, data)
     with torch.no_grad():
-        other.classifier.bias += 1.0
+        next(other.classifier.parameters()).add_(1.0)  # type: ignore[union-attr, operator]
     with pytest.raises(PmbError, match="BertForSequenceClassification cannot be exported"):
         engine.check_opens(tmp_path / "it", other, data)
 

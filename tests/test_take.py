@@ -166,7 +166,7 @@ def test_the_page_makes_a_zip_in_the_background_and_offers_it(
     (made,) = (settings.home / "weights").glob("*.zip")
     assert made.name.startswith("minilm-l6-rotten-tomatoes-4-layers-seed0-")
     (button,) = app.get("download_button")
-    assert button.proto.label.startswith("Download")  # type: ignore[union-attr]
+    assert button.proto.label.startswith("Download")
 
 
 def wait_for_makings() -> None:

@@ -64,10 +64,10 @@ def random_tokens(vocabulary: int, batch: int, length: int) -> torch.Tensor:
     return torch.randint(min(1000, vocabulary // 2), vocabulary, (batch, length), generator=generator)
 
 
-def in_turn(one: Callable[[], None], other: Callable[[], None]) -> list[tuple[float, float]]:
+def in_turn(one: Callable[[], object], other: Callable[[], object]) -> list[tuple[float, float]]:
     """The seconds of both, PAIRS times in turn after a warm-up."""
 
-    def seconds(call: Callable[[], None]) -> float:
+    def seconds(call: Callable[[], object]) -> float:
         start = time.perf_counter()
         call()
         return time.perf_counter() - start

@@ -17,9 +17,9 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
-from transformers.exporters import OnnxConfig, OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
-from transformers.exporters.configs import ExportFormat
+from transformers.exporters.configs import ExportFormat, OnnxConfig
 from transformers.exporters.exporter_onnx import OnnxExporter
+from transformers.exporters.quantizers.quantizer_onnxruntime import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
 
 from pmb import scoring
 from pmb.engine import surgery
@@ -73,7 +73,7 @@ def write(folder: Path, data: Encoded, metric: str, int8: bool, report: Report) 
 def convert(model: PreTrainedModel, data: Encoded) -> onnx_ir.Model:
     """The model as a graph for any number of sentences and tokens, with the inputs that the data have."""
     rows = sorted(range(len(data)), key=lambda row: len(data.token_ids[row]))
-    sample = model_inputs(model, batch_of(data, [rows[0], rows[-1]], CPU))  # two, of unlike lengths
+    sample: Any = model_inputs(model, batch_of(data, [rows[0], rows[-1]], CPU))  # two, of unlike lengths
     exported: Any = OnnxExporter().export(model, sample, config=OnnxConfig(dynamic=True))
     graph: onnx_ir.Model = exported.program
     return graph

@@ -122,8 +122,9 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     if job["kind"] == "export":
         from pmb.engine import export  # for this job alone
 
-        paths, forms = (Path(job[name]) for name in ("weights", "folder")), (job["onnx"], job["int8"])
-        return {"exported": asdict(export.export(spec, model, task, assets_folder, *paths, *forms, report))}
+        weights, folder, onnx, int8 = Path(job["weights"]), Path(job["folder"]), job["onnx"], job["int8"]
+        found = export.export(spec, model, task, assets_folder, weights, folder, onnx, int8, report)
+        return {"exported": asdict(found)}
     saving = engine.Saving(Path(job["checkpoints"]), job["checkpoint_seconds"]) if "checkpoints" in job else None
     result = engine.run(spec, model, task, assets_folder, report, saving)
     answer: dict[str, Any] = {"result": asdict(result), "latencies": []}

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -74,7 +75,7 @@ def export(
         check_new(target)  # another export may have been waited for
         model, task = rows_of(store, settings, spec)
         check_space(space_needed(settings, run, target, forms))
-        job = {"kind": "export", "spec": spec.to_dict(), "model": asdict(model), "task": asdict(task)}
+        job: dict[str, Any] = {"kind": "export", "spec": spec.to_dict(), "model": asdict(model), "task": asdict(task)}
         job |= {"assets": str(settings.assets), "threads": threads_of(run), "weights": str(kept_weights(settings, key))}
         job |= {"folder": str(beside), "onnx": forms.with_onnx, "int8": forms.int8}
         from pmb.lab.executors import Child  # time to import that no refusal needs
