@@ -210,6 +210,8 @@ def configuration_table(rows: pd.DataFrame, of: Selection, links: list[Link]) ->
 
 def ways_on(rows: pd.DataFrame, of: Selection, task: Task) -> list[Link]:
     """To Compare: a selected cut beside the whole model, or two that are selected beside each other."""
+    if not of.chosen:
+        return []
     choice = st.session_state
 
     def name(row: Row) -> str:
