@@ -12,10 +12,13 @@ from typing import Any, TextIO
 from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 
 from pmb.insight.intervals import run_interval
+from pmb.lab.rows import row_fault
 from pmb.lab.schema import runs
-from pmb.lab.store import LIST_COLUMNS, Row, Store, runs_by_key
+from pmb.lab.store import LIST_COLUMNS, Row, Store, plain_rows, runs_by_key
 
-DEPTH = func.json_array_length(runs.c.kept_layers)  # SQLite and PostgreSQL call it the same
+# Of what is no list of layers some number: the functions of SQLite and PostgreSQL for JSON end in an error there.
+_LISTED = cast(runs.c.kept_layers, Text)
+DEPTH = 1 + func.length(_LISTED) - func.length(func.replace(_LISTED, ",", ""))
 ORDERS: dict[str, ColumnElement[Any]] = {
     "newest": runs.c.queued_at.desc(),
     "slowest": (runs.c.finished_at - runs.c.started_at).desc().nulls_last(),
@@ -101,11 +104,14 @@ def count_states(store: Store) -> list[tuple[str, int, float | None]]:
 
 
 def count_by_kind(store: Store) -> list[Row]:
-    """How many runs there are of each `state`, `model`, `task`, `recipe`, `source` and `depth` (layers kept)."""
+    """How many runs there are of each `state`, `model`, `task`, `recipe`, `source` and `depth` (layers kept).
+
+    Without those of a damaged kind.
+    """
     kind = (runs.c.state, runs.c.model, runs.c.task, runs.c.recipe, runs.c.source, DEPTH.label("depth"))
     with store.connect() as connection:
-        counted = connection.execute(select(*kind, func.count().label("count")).group_by(*kind))
-        return [dict(row) for row in counted.mappings()]
+        counted = plain_rows(connection.execute(select(*kind, func.count().label("count")).group_by(*kind)))
+    return [row for row in counted if not row_fault(runs, row)]
 
 
 def count_runs(store: Store, chosen: Filter) -> int:

@@ -133,15 +133,14 @@ def _check_place(settings: Settings, path: Path) -> None:
 
 
 def _names(store: Store, kind: str) -> list[str]:
-    query = select(sources.c.name).where(sources.c.kind == kind).order_by(sources.c.name)
-    with store.connect() as connection:
-        return list(connection.execute(query).scalars())
+    query = select(sources.c.kind, sources.c.name).where(sources.c.kind == kind).order_by(sources.c.name)
+    return [row["name"] for row in store.read(sources, query)]
 
 
 def notes_on(store: Store, name: str) -> list[str]:
     """What was left out of a task's data or is odd about them, as far as they have been looked into."""
-    with store.connect() as connection:
-        rows = connection.execute(select(sources.c.name, sources.c.notes).where(sources.c.kind == "task")).all()
+    query = select(sources.c.kind, sources.c.name, sources.c.notes).where(sources.c.kind == "task")
+    rows = [(row["name"], row["notes"]) for row in store.read(sources, query)]
     return next((notes for found, notes in rows if found == name or found.startswith(f"{name} ")), [])
 
 
@@ -173,10 +172,9 @@ def _facts(
 
 
 def _known(store: Store, kind: str, name: str) -> Row | None:
-    query = select(sources.c.fingerprint, sources.c.facts).where(sources.c.kind == kind, sources.c.name == name)
-    with store.connect() as connection:
-        row = connection.execute(query).mappings().first()
-    return dict(row) if row else None
+    """What was found out, where it was; a damaged row is as none, so that it is found out anew."""
+    found = store.read(sources, select(sources).where(sources.c.kind == kind, sources.c.name == name))
+    return found[0] if found else None
 
 
 def _fingerprint(files: Iterable[Path]) -> str:
