@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 
+from pmb.bounds import MOST_DIGITS
 from pmb.insight.intervals import run_interval
 from pmb.lab.rows import row_fault
 from pmb.lab.schema import runs
@@ -212,7 +213,7 @@ def _with_words(words: str) -> list[ColumnElement[bool]]:
     parts = words.replace(",", " ").split()
     if not parts:
         return []
-    if all(part.isdecimal() and len(part) < 10 for part in parts):
+    if all(part.isdecimal() and len(part) <= MOST_DIGITS for part in parts):
         numbers = [int(part) for part in parts]
         same_layers = _keeps(numbers)
         if len(parts) > 1:
