@@ -62,8 +62,8 @@ def load_comparison(
     task: Task, labels: tuple[int | float, ...], a: dict[int, str], b: dict[int, str]
 ) -> paired.Compared:
     """The comparison of runs that do not change, each side with at least one whose answers can be used."""
-    sides = [load_answers(of_side, task, len(labels)) for of_side in (a, b)]
-    return paired.compare(task.metric, labels, *sides, bool(task.labels))
+    left, right = (load_answers(of_side, task, len(labels)) for of_side in (a, b))
+    return paired.compare(task.metric, labels, left, right, bool(task.labels))
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-
 MOST_SHOWN = 200  # characters of a name that nobody knows
 
 

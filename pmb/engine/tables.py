@@ -267,7 +267,7 @@ def _labels(path: Path, written: pd.Series) -> tuple[str, ...]:
         raise BadInput(f"{path.name} row {_row(written, '')} has no label.")
     if len(classes) == 1:
         raise BadInput(f"{path.name} has one label only, {next(iter(classes))!r}; at least two are needed.")
-    numbers = np.isfinite(pd.to_numeric(written, errors="coerce").astype(float))
+    numbers = pd.to_numeric(written, errors="coerce").astype(float).map(math.isfinite)
     numeric = numbers.all()
     whole = all(re.fullmatch(r"[+-]?\d+", name) for name in classes)
     if numeric and (not whole or len(classes) > MOST_CLASSES):

@@ -51,7 +51,8 @@ def memories_of(store: Store, found: Sequence[Row]) -> list[Row]:
 
 def predictions_of(store: Store, keys: Sequence[str], task: Task, dev: int) -> dict[str, list[int | float]]:
     """What those runs answered on so many dev examples, by run, in their order; damaged answers are left out."""
-    query = select(runs.c.key, runs.c.num_dev, runs.c.predictions).where(runs.c.key.in_(keys))
+    names = (runs.c.key, runs.c.state, runs.c.num_dev, runs.c.predictions)
+    query = select(*names).where(runs.c.key.in_(keys), runs.c.state == "done")
     found = store.read(runs, query, are_answers("predictions", len(task.labels), dev))
     return {row["key"]: row["predictions"] for row in found}
 
@@ -68,7 +69,7 @@ def measured_configurations(store: Store, task: Task) -> dict[str, dict[str, Any
     Each with `model`, `model_revision`, `num_hidden_layers`, `kept_layers`, `recipe`, `procedure`, `sources` and `keys`
     by seed. Runs of a recipe as it was before it changed are left out.
     """
-    names = ("key", "seed", "source", "recipe_values", "finished_at", *FACTS)
+    names = ("key", "state", "seed", "source", "recipe_values", "finished_at", *FACTS)
     query = select(*(runs.c[name] for name in names)).where(
         runs.c.state == "done", runs.c.task == task.id, runs.c.task_revision == task.revision
     )
@@ -90,13 +91,13 @@ def measured_configurations(store: Store, task: Task) -> dict[str, dict[str, Any
 
 def losses_of(store: Store, keys: Sequence[str]) -> dict[str, list[float | None]]:
     """The mean training losses of those runs, a value an epoch, by run; None where one was not a number."""
-    query = select(runs.c.key, runs.c.losses).where(runs.c.key.in_(keys))
+    query = select(runs.c.key, runs.c.state, runs.c.losses).where(runs.c.key.in_(keys), runs.c.state == "done")
     return {row["key"]: row["losses"] for row in store.read(runs, query)}
 
 
 def recent_runs(store: Store, limit: int) -> list[Row]:
     """The finished runs by which the time of others is judged: the newest of this machine, else the shipped ones."""
-    names = ("key", "model", "num_hidden_layers", "kept_layers", "recipe_values", "whole_model_parameters")
+    names = ("key", "state", "model", "num_hidden_layers", "kept_layers", "recipe_values", "whole_model_parameters")
     query = select(*(runs.c[name] for name in names), runs.c.started_at, runs.c.finished_at)
     query = query.where(runs.c.state == "done", runs.c.started_at.is_not(None))
     query = query.order_by(runs.c.finished_at.desc()).limit(limit)

@@ -281,7 +281,7 @@ def _run_fault(row: Mapping[str, Any]) -> str:
             return str(error).rstrip(".")
     if row.get("state") == "running" and row.get("started_at", 0) is None:
         return "it is running and started_at is missing"
-    if row.get("state", "done" if row.get("score") is not None else "") != "done":
+    if row.get("state") != "done":
         return ""
     if why := _missing(row, MEASURED) or _metric_fault(row):
         return why
