@@ -20,7 +20,6 @@ from sqlalchemy import (
     Connection,
     Engine,
     Insert,
-    LargeBinary,
     Result,
     Select,
     Table,
@@ -28,7 +27,6 @@ from sqlalchemy import (
     inspect,
     select,
     text,
-    type_coerce,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -233,7 +231,7 @@ def damaged_rows(store: Store, everything: bool = False) -> list[str]:
     for name, *values in sorted(known, key=str):
         further = store.damaged.get((name, *values), no_fault)
         table = metadata.tables[name]
-        same = [column == _as_it_is(value) for column, value in zip(table.primary_key, values, strict=True)]
+        same = [column == value for column, value in zip(table.primary_key, values, strict=True)]
         with store.connect() as connection:
             found = plain_rows(connection.execute(select(table).where(*same)))
         if found and (why := row_fault(table, found[0]) or further(found[0])):
@@ -250,11 +248,6 @@ def change_mark(store: Store) -> tuple[Any, ...]:
     with store.connect() as connection:
         newest = [connection.execute(select(func.max(table.c.measured_at))).scalar() for table in others]
         return (*connection.execute(done).one(), *newest)
-
-
-def _as_it_is(value: Any) -> Any:
-    """A value to be looked for: bytes in the place of a text are looked for as bytes."""
-    return type_coerce(value, LargeBinary) if isinstance(value, bytes) else value
 
 
 def list_latencies(store: Store, model: str, model_revision: str) -> list[Row]:
