@@ -164,16 +164,12 @@ def make_table(folder: Path) -> None:
     frame.to_parquet(folder / "t.parquet")
 
 
-def use_table(folder: Path) -> None:
+def use_table(folder: Path) -> Iterator[Reader]:
     """Look at the tables and load them, once for classes and once for numbers."""
-    for suffix in TABLE_SUFFIXES:
-        for read in (
-            preview,
-            lambda path: load_table(Table(str(path))),
-            lambda p: load_table(Table(str(p), label="score")),
-        ):
-            with contextlib.suppress(PmbError):
-                read(folder / f"t{suffix}")
+    for path in (folder / f"t{suffix}" for suffix in TABLE_SUFFIXES):
+        yield partial(preview, path)
+        for label in ("", "score"):
+            yield partial(load_table, Table(str(path), label=label))
 
 
 def make_glue(folder: Path) -> None:

@@ -204,7 +204,7 @@ class WorkerForm(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class DamagedJson:
-    """What a JSON column holds that is none, and why."""
+    """What a JSON column holds that is none, and what it is instead, such as "is no JSON: …"."""
 
     why: str
 
@@ -219,15 +219,15 @@ def read_json(content: Any) -> Any:
     try:
         return parse(content, "It")
     except BadInput as error:
-        return DamagedJson(str(error))
+        return DamagedJson(str(error).removeprefix("It ").rstrip("."))
 
 
 def row_fault(table: Table, row: Mapping[str, Any]) -> str:
     """Why a row, or what was read of it, cannot be used, without a full stop; empty where it can."""
     form, further = FORMS[table.name]
     if why := fault(form, row):
-        damaged = next((value for value in row.values() if isinstance(value, DamagedJson)), None)
-        return damaged.why.rstrip(".") if damaged and "DamagedJson" in why else why
+        broken = [f"{name} {value.why}" for name, value in row.items() if isinstance(value, DamagedJson)]
+        return broken[0] if broken and DamagedJson.__name__ in why else why
     return further(row)
 
 
