@@ -244,3 +244,13 @@ def test_shipped_lines_may_lack_columns_and_have_others(two_runs: Store, setting
     open_store(settings).close()
     assert {row["procedure"] for row in list_runs(two_runs)} == {"cut-tune"}
     assert len(list_runs(two_runs)) == 2
+
+
+def test_a_row_that_another_has_replaced_is_told_no_more(two_runs: Store) -> None:
+    edit(two_runs, "predictions", "[9]")
+    edit(two_runs, "num_dev", 1)
+    assert predictions_of(two_runs, [KEY], TASK, 2000) == {}
+    edit(two_runs, "state", "failed")
+    queue.retry(two_runs, [KEY])
+    edit(two_runs, "predictions", None)
+    assert damaged_rows(two_runs) == []

@@ -253,6 +253,8 @@ def are_answers(column: str, labels: int, count: int | None) -> Check:
 
     def check(row: Mapping[str, Any]) -> str:
         answers = row[column]
+        if answers is None:  # of a run that was queued anew, since it was read so
+            return ""
         if count is not None and len(answers) != count:
             return f"{column} are {len(answers)} and the dev examples {count}"
         wrong = (answer for answer in answers if not (isinstance(answer, int) and 0 <= answer < labels))
