@@ -6,6 +6,7 @@ Run: python -m tests.fuzz --seconds 60 [--target store] [--seed 1]. A fault name
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -274,14 +275,17 @@ def use_store(folder: Path) -> Iterator[Reader]:
         lambda: results.recent_runs(store, 20),
         lambda: results.predictions_of(store, keys, task, 2000),
         lambda: results.losses_of(store, keys),
-        lambda: (listing.count_states(store), listing.count_by_kind(store)),
+        lambda: (listing.count_states(store), listing.count_by_kind(store), listing.count_live(store)),
+        lambda: (listing.live_runs(store, 5), listing.live_runs_of(store, model.id, task.id, [(0,), (1,)])),
+        lambda: (listing.waiting_by_work(store), [since + 1 for since in listing.waiting_since(store)]),
         lambda: list(listing.exported_runs(store, listing.Filter(words="0"))),
-        lambda: listing.write_csv(listing.exported_runs(store, listing.Filter()), _Nowhere()),
+        lambda: listing.write_csv(listing.exported_runs(store, listing.Filter()), io.StringIO()),
         lambda: list_latencies(store, model.id, model.revision),
         lambda: (known_layer_scores(store, model, task), known_dev_labels(store, task)),
         lambda: (known_models(store), known_tasks(store), notes_on(store, "sst2")),
         lambda: (probes.probes_of(store, model, task, "standard"), probes.asked_probes(store), probes.take(store)),
-        lambda: (queue.list_waiting(store), queue.list_workers(store), queue.release_lost(store)),
+        lambda: (queue.list_waiting(store), queue.list_workers(store)),
+        lambda: queue.release_lost(store),
         lambda: [queue.claim(store, "worker") for _ in range(3)],
         lambda: queue.submit(store, [spec((0, 1, 2), 0, STANDARD)]),
         lambda: damaged_rows(store),
@@ -290,14 +294,6 @@ def use_store(folder: Path) -> Iterator[Reader]:
         yield from readers
     finally:
         store.close()
-
-
-class _Nowhere:
-    """A file that keeps nothing."""
-
-    def write(self, words: str) -> int:
-        """Take the words."""
-        return len(words)
 
 
 TARGETS = {

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import streamlit
 from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as how
@@ -94,7 +95,7 @@ def test_a_name_of_a_table_is_read_or_refused(name: str) -> None:
 @given(key=st.sampled_from(controls.SHARED), said=WORDS)
 def test_any_word_of_an_address_is_an_option_or_nothing(key: str, said: str) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(controls.st, "query_params", {key: said})
+        patched.setattr(streamlit, "query_params", {key: said})
         found = controls._of_address(key)
     if key == "k":
         assert found is None or (isinstance(found, int) and 0 <= found < 1000)
@@ -125,8 +126,8 @@ class State(dict[str, Any]):
 def test_any_selection_is_of_rows_that_there_are(names: Sequence[str], asked: list[str], rows: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patched:
         address, state = Address({selection.PARAMETER: asked}), State()
-        patched.setattr(selection.st, "query_params", address)
-        patched.setattr(selection.st, "session_state", state)
+        patched.setattr(streamlit, "query_params", address)
+        patched.setattr(streamlit, "session_state", state)
         first = selection.selection(names)
         assert first.chosen == tuple(name for name in names if name in asked)
         state[first.key] = {"selection": {"rows": rows}}  # as a browser may send

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 
 from pmb.bounds import MOST_DIGITS
 from pmb.insight.intervals import run_interval
-from pmb.lab.rows import row_fault
+from pmb.lab.rows import read_json, row_fault
 from pmb.lab.schema import runs
 from pmb.lab.store import LIST_COLUMNS, Row, Store, plain_rows, runs_by_key
 
@@ -54,12 +54,11 @@ def live_runs(store: Store, most_waiting: int) -> list[Row]:
     """
     ordered = select(*LIST_COLUMNS).order_by(runs.c.queued_at, runs.c.key)
     limits = (None, most_waiting)
-    with store.connect() as connection:
-        return [
-            dict(row)
-            for state, limit in zip(LIVE, limits, strict=True)
-            for row in connection.execute(ordered.where(runs.c.state == state).limit(limit)).mappings()
-        ]
+    return [
+        row
+        for state, limit in zip(LIVE, limits, strict=True)
+        for row in store.read(runs, ordered.where(runs.c.state == state).limit(limit))
+    ]
 
 
 def count_live(store: Store) -> tuple[int, int]:
@@ -74,8 +73,7 @@ def live_runs_of(store: Store, model: str, task: str, kept_layers: Sequence[Sequ
     """Runs of these cuts that wait or go on, in the order of the queue; without predictions and logs."""
     of_cuts = or_(*map(_keeps, kept_layers))
     mine = (runs.c.model == model, runs.c.task == task, runs.c.state.in_(LIVE), of_cuts)
-    with store.connect() as connection:
-        found = [dict(row) for row in connection.execute(select(*LIST_COLUMNS).where(*mine)).mappings()]
+    found = store.read(runs, select(*LIST_COLUMNS).where(*mine))
     return sorted(found, key=lambda row: (row["queued_at"], row["key"]))  # few, which a database need not sort
 
 
@@ -86,15 +84,16 @@ def waiting_by_work(store: Store) -> list[Row]:
     query = select(*kind, func.count()).where(runs.c.state == "queued").group_by(*kind)
     names = ("model", "num_hidden_layers", "kept_layers", "recipe_values", "count")
     with store.connect() as connection:
-        rows = [dict(zip(names, row, strict=True)) for row in connection.execute(query)]
-    return [row | {name: json.loads(row[name]) for name in names[2:4]} | {"progress": None} for row in rows]
+        found = [dict(zip(names, row, strict=True)) for row in connection.execute(query)]
+    rows = [row | {name: read_json(row[name]) for name in names[2:4]} | {"progress": None} for row in found]
+    return [row for row in rows if not row_fault(runs, row)]
 
 
 def waiting_since(store: Store) -> list[float]:
     """When each run that waits was queued, in the order of the queue."""
     query = select(runs.c.queued_at).where(runs.c.state == "queued").order_by(runs.c.queued_at)
     with store.connect() as connection:
-        return list(connection.execute(query).scalars())
+        return [since for since in connection.execute(query).scalars() if isinstance(since, float)]
 
 
 def count_states(store: Store) -> list[tuple[str, int, float | None]]:
