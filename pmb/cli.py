@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from pmb import settings
+from pmb.bounds import MOST_DIGITS
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import TASKS, Task
 from pmb.errors import BadInput, PmbError
@@ -56,7 +57,7 @@ class Numbers(click.ParamType[list[int]]):
         if isinstance(value, list):
             return value
         parts = [part.strip() for part in str(value).split(",")]
-        if bad := [part for part in parts if not part.isdecimal()]:
+        if bad := [part for part in parts if not part.isdecimal() or len(part) > MOST_DIGITS]:
             self.fail(f"{bad[0]!r} in {value!r} is not a whole number; write for example 0,1,2.", param, ctx)
         return [int(part) for part in parts]
 

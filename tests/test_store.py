@@ -171,7 +171,7 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     row = get_run(fresh, key)
     assert row is not None
     assert (row["source"], row["score"], row["predictions"]) == ("shipped", 0.8, [0, 1] * 1000)
-    assert get_layer_scores(fresh, SCORES) == (0.5, 0.6)
+    assert get_layer_scores(fresh, SCORES, 2) == (0.5, 0.6)
     (probe,) = probes_by_key(fresh, [probed])
     assert (probe["source"], probe["state"], probe["similarity"]) == ("shipped", "done", list(layer_probe().similarity))
     assert known_dev_labels(fresh, TASKS["stsb"]) == (0.2, 5.0)

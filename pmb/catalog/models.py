@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pmb.errors import BadInput, unknown_name
 from pmb.strategies import misplaced
+from pmb.strict import read_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ class BaseModel:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` wrote."""
-        return cls(**values | {"kinds": tuple(values["kinds"])})
+        """Read what `dataclasses.asdict` wrote; raises BadInput."""
+        return read_as(cls, values, "What is known of a model")
 
 
 def _hub(

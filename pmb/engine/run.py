@@ -52,10 +52,12 @@ def run(
     report(Progress("loading"))
     folder = model_folder(model_row, assets_folder, report)
     parts = encoded(spec, task, folder, assets_folder, report)
+    every = tuple(parts.values())
     train, dev = parts.pop("train"), parts.pop("dev")
     idle_megabytes = memory.held_megabytes(torch.device("cpu"))
     torch.manual_seed(spec.seed)
     model = surgery.load_classifier(folder, task.labels)
+    surgery.check_tokens(model, every, folder)
     whole_parameters = surgery.num_parameters(model)
     twice = spec.procedure == "tune-cut-tune"
     if not twice:

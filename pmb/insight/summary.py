@@ -89,7 +89,8 @@ def speed_by_depth(latencies: Sequence[Row], num_hidden_layers: int, batch: int,
     The device with the most depths measured; of equals the one measured last. The whole model has 1 by definition.
     """
     names = ["depth", "speedup", "speedup_low", "speedup_high", "speed_device"]
-    shaped = [row for row in latencies if (row["batch"], row["length"]) == (batch, length)]
+    cuts = (row for row in latencies if row["depth"] < num_hidden_layers)
+    shaped = [row for row in cuts if (row["batch"], row["length"]) == (batch, length)]
     if not shaped:
         return pd.DataFrame(columns=names)
     frame = pd.DataFrame(shaped)

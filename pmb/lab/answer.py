@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from pmb.errors import BadInput
 from pmb.insight.intervals import run_interval
 from pmb.lab.plan import scores_identity
 from pmb.lab.queue import spec_of_row
@@ -16,11 +17,15 @@ HEADLINE_SHAPE = (32, 32)  # (batch, tokens) of the speed-up that is shown
 
 
 def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
-    """Everything `run --json` promises, for a run in any state; what is not measured is None."""
+    """Everything `run --json` promises, for a run in any state; what is not measured is None.
+
+    Raises BadInput where the run's row is damaged.
+    """
     row = get_run(store, key)
-    assert row is not None, key
+    if row is None:
+        raise BadInput(f"The row of run {key[:12]} in the store is damaged; ask for the run again.")
     spec = spec_of_row(row)
-    scores = get_layer_scores(store, scores_identity(spec))
+    scores = get_layer_scores(store, scores_identity(spec), spec.num_hidden_layers)
     interval = run_interval(row) if row["state"] == "done" else None
     return {
         "run": key[:12],

@@ -168,14 +168,14 @@ def layer_scores(
     from pmb.lab.executors import ask  # time to import that a cached answer needs not take
 
     identity = _identity(model, task)
-    scores = get_layer_scores(store, identity)
+    scores = get_layer_scores(store, identity, model.num_hidden_layers)
     if scores is None:
         store.check_may_write()
         report(Progress("starting"))
     if scores is None and task.unfetched:
         task = find_task(store, settings, task.id, pinned=True, report=report)
         identity = _identity(model, task)
-        scores = get_layer_scores(store, identity)
+        scores = get_layer_scores(store, identity, model.num_hidden_layers)
     if scores is None:
         job = {"kind": "similarity", "model": asdict(model), "task": asdict(task), "assets": str(settings.assets)}
         scores = tuple(ask(job | {"sentences": SCORE_SENTENCES}, report)["scores"])
@@ -185,7 +185,7 @@ def layer_scores(
 
 def known_layer_scores(store: Store, model: BaseModel, task: Task) -> tuple[float, ...] | None:
     """Contribution scores where they have been measured already."""
-    return get_layer_scores(store, _identity(model, task))
+    return get_layer_scores(store, _identity(model, task), model.num_hidden_layers)
 
 
 def strategies_of_plan(store: Store, plan: Plan, task: Task) -> tuple[str, ...]:

@@ -34,8 +34,11 @@ class Text(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        """The text with the replacement character for what cannot be stored; the same when it is searched for."""
-        return value if value is None else UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+        """The text with the replacement character for what cannot be stored; the same when it is searched for.
+
+        Bytes that somebody put into the place of a text are searched for as they are.
+        """
+        return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
 
 
 class Key(Text):
