@@ -1,6 +1,6 @@
 """The command line: python -m pmb VERB.
 
-Verbs: plan run sweep probe runs cancel retry worker dashboard doctor assets ship.
+Verbs: plan run sweep preview probe runs cancel retry worker dashboard doctor assets ship.
 Errors go to stderr in one line and exit with 2; `--json` prints one object.
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from pmb import settings
+from pmb.catalog.models import cuts_by_strategy
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import TASKS, Task
 from pmb.errors import BadInput, PmbError
@@ -226,6 +227,51 @@ def sweep(
         click.echo(f"{values['run']}  kept {numbers(values['kept_layers']):<12}  seed {values['seed']}  {score}")
     if failed := sum(values["state"] in ("failed", "cancelled") for values in answers):
         raise BadInput(f"{failed} of {len(answers)} runs have no result; `python -m pmb runs --state failed` says why.")
+
+
+@cli.command()
+@model_option
+@task_option
+@click.option("--strategy", help=f"Its cuts alone: {', '.join(STRATEGIES)}; all by default.")
+@click.option("--recipe", default="standard", show_default=True, help=f"For which to predict: {', '.join(RECIPES)}.")
+@json_option
+def preview(model: str, task: str, strategy: str | None, recipe: str, as_json: bool) -> None:
+    """Predict what every cut would score, in seconds and without fine-tuning; a cached answer prints at once."""
+    from pmb.insight import predict, summary  # for this verb alone
+    from pmb.lab import previews
+    from pmb.lab.results import finished_runs
+
+    find_recipe(recipe)
+    if strategy is not None:
+        check_strategy(strategy)
+    names = STRATEGIES if strategy is None else (strategy,)
+    with opened_store() as (store, found):
+        model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+
+        def measured_scores() -> dict[tuple[int, ...], float]:
+            table = summary.configurations(finished_runs(store, model_row, task_row, recipe, PROCEDURES[:1]))
+            return dict(zip(table["kept_layers"], table["mean"], strict=True))
+
+        also = list(measured_scores())
+        cached = not previews.missing_previews(store, model_row, task_row, names, also)
+        if not cached:
+            previews.preview(store, found, model_row, task_row, names, also, show_fetching)
+            show_progress("")
+            model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        scores, measured = known_layer_scores(store, model_row, task_row), measured_scores()
+        frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model_row, task_row).items()}
+    calibration = predict.calibrate(frozen, measured)
+    table = predict.predictions(frozen, measured, calibration, model_row.num_hidden_layers, task_row.metric)
+    curves = predict.curves(table, cuts_by_strategy(model_row, names, scores))
+    sentence = predict.calibration_sentence(calibration, task_row.metric, len(set(frozen) & set(measured)))
+    if as_json:
+        values = {"model": model_row.id, "task": task_row.id, "recipe": recipe, "metric": task_row.metric}
+        values |= {"train_sentences": previews.TRAIN_SENTENCES, "dev_sentences": previews.DEV_SENTENCES}
+        values |= {"calibration": predict.calibration_values(calibration), "sentence": sentence, "cached": cached}
+        click.echo(json.dumps(values | {"cuts": predict.plain_rows(curves)}))
+        return
+    print_preview(predict.plain_rows(curves))
+    click.echo(sentence)
 
 
 @cli.command()
@@ -473,6 +519,22 @@ def print_answer(values: Row) -> None:
         spread = f"{speedup['low']:.2f} to {speedup['high']:.2f}; {speedup['device']}"
         click.echo(f"speed-up  {speedup['ratio']:.2f}  ({spread})")
     click.echo(f"training  {values['train_seconds']:.1f} s{', cached' if values['cached'] else ''}")
+
+
+def print_preview(rows: Sequence[Row]) -> None:
+    """The predicted curves, for people; what is measured stands beside its prediction."""
+
+    def hundredfold(value: float | None) -> str:
+        return "–" if value is None else f"{100 * value:.1f}"
+
+    click.echo(f"{'strategy':<15} {'dropped':>7}  {'kept':<18} {'frozen':>6} {'predicted':>9}  {'band':<12} measured")
+    for row in rows:
+        band = "–" if row["low"] is None else f"{hundredfold(row['low'])} to {hundredfold(row['high'])}"
+        click.echo(
+            f"{row['strategy']:<15} {row['drop_count']:>7}  {numbers(row['kept_layers']):<18} "
+            f"{hundredfold(row['frozen']):>6} {hundredfold(row['predicted']):>9}  {band:<12} "
+            f"{hundredfold(row['measured'])}"
+        )
 
 
 def print_layers(rows: Sequence[Row], change: Sequence[float] | None) -> None:

@@ -167,14 +167,14 @@ def layer_scores(
     """Contribution scores from the store, else measured now in a child process (seconds) and remembered."""
     from pmb.lab.executors import ask  # time to import that a cached answer needs not take
 
-    identity = _identity(model, task)
+    identity = identity_of_scores(model, task)
     scores = get_layer_scores(store, identity)
     if scores is None:
         store.check_may_write()
         report(Progress("starting"))
     if scores is None and task.unfetched:
         task = find_task(store, settings, task.id, pinned=True, report=report)
-        identity = _identity(model, task)
+        identity = identity_of_scores(model, task)
         scores = get_layer_scores(store, identity)
     if scores is None:
         job = {"kind": "similarity", "model": asdict(model), "task": asdict(task), "assets": str(settings.assets)}
@@ -185,7 +185,7 @@ def layer_scores(
 
 def known_layer_scores(store: Store, model: BaseModel, task: Task) -> tuple[float, ...] | None:
     """Contribution scores where they have been measured already."""
-    return get_layer_scores(store, _identity(model, task))
+    return get_layer_scores(store, identity_of_scores(model, task))
 
 
 def strategies_of_plan(store: Store, plan: Plan, task: Task) -> tuple[str, ...]:
@@ -200,5 +200,6 @@ def scores_identity(spec: RunSpec) -> Row:
     return {name: getattr(spec, name) for name in names} | {"sentences": SCORE_SENTENCES}
 
 
-def _identity(model: BaseModel, task: Task) -> Row:
+def identity_of_scores(model: BaseModel, task: Task) -> Row:
+    """Under what the contribution scores of a model on a task are remembered."""
     return scores_identity(spec_of(plan_whole(model), task, next(iter(RECIPES)), 0))

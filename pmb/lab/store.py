@@ -33,7 +33,17 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from pmb.errors import DiskFull, NotAllowed, PmbError, StoreUnavailable
 from pmb.files import write_whole
 from pmb.lab.database import is_full, is_refused, make_engine, one_at_a_time, sentence
-from pmb.lab.schema import REVISION, dev_labels, latencies, layer_probes, layer_scores, memories, runs, shipped_files
+from pmb.lab.schema import (
+    REVISION,
+    dev_labels,
+    latencies,
+    layer_probes,
+    layer_scores,
+    memories,
+    previews,
+    runs,
+    shipped_files,
+)
 from pmb.settings import MOST_WAITING, Settings
 from pmb.spec import Latency, RunResult, RunSpec
 
@@ -178,7 +188,7 @@ def get_run(store: Store, key: str) -> Row | None:
 def change_mark(store: Store) -> tuple[Any, ...]:
     """A small value that differs whenever finished runs or anything else measured differs."""
     done = select(func.count(), func.max(runs.c.finished_at)).where(runs.c.state == "done")
-    others = (latencies, memories, layer_scores, layer_probes, dev_labels)
+    others = (latencies, memories, layer_scores, layer_probes, previews, dev_labels)
     with store.connect() as connection:
         newest = [connection.execute(select(func.max(table.c.measured_at))).scalar() for table in others]
         return (*connection.execute(done).one(), *newest)
@@ -241,6 +251,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
         (dev_labels, select(dev_labels)),
         (latencies, select(latencies)),
         (memories, select(memories)),
+        (previews, select(previews)),
     )
     counts = {}
     for table, query in tables:
@@ -260,7 +271,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
 
 def _read_shipped(store: Store, folder: Path) -> None:
     """Read in the shipped files that are new or changed; a run that was measured here wins over a shipped one."""
-    for table in (runs, layer_scores, layer_probes, dev_labels, latencies, memories):
+    for table in (runs, layer_scores, layer_probes, dev_labels, latencies, memories, previews):
         path = folder / f"{table.name}.jsonl"
         if not path.is_file():
             continue
