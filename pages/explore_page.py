@@ -10,22 +10,24 @@ import pandas as pd
 import streamlit as st
 
 from pmb import controls, offers, settings, ui
-from pmb.catalog.models import BaseModel
+from pmb.catalog.models import BaseModel, cuts_by_strategy
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
-from pmb.charts import accuracy, strip
+from pmb.charts import accuracy, predicted, strip
 from pmb.cut_runs import other_models, pinned, run_buttons
-from pmb.insight import summary
+from pmb.insight import predict, summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
+from pmb.lab import previews
 from pmb.lab.answer import HEADLINE_SHAPE
 from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole
 from pmb.lab.results import configuration_name, finished_runs
 from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
 from pmb.links import Link, to_compare
+from pmb.preview_row import preview_row
 from pmb.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
-from pmb.strategies import drop_counts
+from pmb.strategies import STRATEGIES, drop_counts
 from pmb.your_table import your_table
 
 # =============================================================================
@@ -37,6 +39,14 @@ WHOLE = "whole model"
 CHART_NOTE = """\
 Vertical lines and the band are 95 % intervals. Cuts of one depth stand beside each other. Ring: your cut; right, \
 connected: no other cut is both faster and more accurate."""
+HOLLOW_NOTE = " Hollow, to the right of its depth: not measured but {kind}{band}."
+PREDICTED = """\
+**Frozen**: {metric} on {dev} dev sentences of a linear classifier (logistic regression, or ridge regression for \
+numbers; standardised features, L2 with C = 0.01) fitted on {train} train sentences; it reads the sentence token of \
+the pre-trained model with these layers, and nothing is fine-tuned. **Predicted**: a plane over the layers kept and \
+that score, fitted by least squares to what is measured of this model on this task with this recipe; **band**: its \
+95 % prediction interval. A measured cut is predicted from the others alone. A prediction chooses nothing by itself: where \
+bands overlap, it does not say which cut is better."""
 DOTTED_NOTE = " Dotted: of a single seed, over the dev examples."
 METHOD = """\
 **Score**: {metric} on {dev} dev examples that no choice was made on; the last epoch counts. \
@@ -81,6 +91,21 @@ def load_baselines(plans: list[Plan], task: Task, recipe: str, mark: tuple[Any, 
         table = summary.configurations(finished_runs(ui.the_store(), plan.model, task, recipe))
         tables.append(table[table["kept_layers"] == plan.kept_layers].assign(title=plan.title, number=number))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def load_preview(
+    model: BaseModel, task: Task, recipe: str, procedure: str, measured: dict[tuple[int, ...], float], mark: Hashable
+) -> tuple[predict.Preview, bool]:
+    """The stored previews with what they predict, and whether more is missing; `measured`: mean scores by kept layers.
+
+    `recipe`, `procedure` and `mark`: with these the measured scores change.
+    """
+    store = ui.the_store()
+    frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model, task).items()}
+    by_strategy = cuts_by_strategy(model, STRATEGIES, known_layer_scores(store, model, task))
+    found = predict.preview(frozen, measured, by_strategy, model.num_hidden_layers, task.metric)
+    return found, previews.missing_previews(store, model, task, STRATEGIES, measured)
 
 
 def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan:
@@ -145,7 +170,12 @@ def row_names(points: pd.DataFrame) -> list[str]:
 
 
 def charts(
-    points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_count: int, of: tuple[Hashable, ...]
+    points: pd.DataFrame,
+    baselines: pd.DataFrame,
+    hollow: pd.DataFrame,
+    strategy: str,
+    drop_count: int,
+    of: tuple[Hashable, ...],
 ) -> None:
     """The score against depth and against speed. `of`: where the points come from, and what of them is selected."""
     name = sentence_case(metric_of(points["metric"].iloc[0]).name)
@@ -153,8 +183,8 @@ def charts(
     with left:
         st.markdown(f"**{name} against layers kept**")
         ui.draw_once(
-            lambda: accuracy.accuracy_by_depth(points, baselines, strategy, drop_count, ui.theme()),
-            accuracy.depth_alt_text(points, baselines),
+            lambda: accuracy.accuracy_by_depth(points, baselines, hollow, strategy, drop_count, ui.theme()),
+            f"{accuracy.depth_alt_text(points, baselines)} {predicted.hollow_alt_text(hollow, task.metric)}".strip(),
             "depth",
             strategy,
             drop_count,
@@ -206,6 +236,45 @@ def configuration_table(rows: pd.DataFrame, of: Selection, links: list[Link]) ->
         "strategy": st.column_config.TextColumn(pinned=True),
     }
     selectable_table(of, shown, config, "The configurations that the charts draw.", links)
+
+
+def hollow_note(hollow: pd.DataFrame) -> str:
+    """What hollow points are, where there are any."""
+    if hollow.empty:
+        return ""
+    kind = hollow["kind"].iloc[0]
+    return HOLLOW_NOTE.format(kind=kind, band=", with a 95 % band" if kind == predicted.PREDICTED else "")
+
+
+def prediction_table(preview: predict.Preview, task: Task) -> None:
+    """What is predicted, a row a strategy and drop count, beside what is measured."""
+    rows = preview.curves
+    shown = pd.DataFrame(
+        {
+            "strategy": rows["strategy"].str.replace("-", " "),
+            "dropped": rows["drop_count"],
+            "layers kept": rows["kept_layers"].map(ui.layers),
+            "frozen": 100 * rows["frozen"],
+            "predicted": 100 * rows["predicted"],
+            "band from": 100 * rows["low"],
+            "band to": 100 * rows["high"],
+            "measured": 100 * rows["measured"],
+        }
+    )
+    if preview.calibration is None:
+        shown = shown.drop(columns=["predicted", "band from", "band to"])
+    config: dict[str, Any] = {
+        name: st.column_config.NumberColumn(format="%.1f")
+        for name in ("frozen", "predicted", "band from", "band to", "measured")
+    }
+    config["strategy"] = st.column_config.TextColumn(pinned=True)
+    with st.expander("Predicted before training", icon=":material/visibility:"):
+        st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", alt="What is predicted.")
+        st.markdown(
+            PREDICTED.format(
+                metric=metric_of(task.metric).name, dev=previews.DEV_SENTENCES, train=previews.TRAIN_SENTENCES
+            )
+        )
 
 
 def ways_on(rows: pd.DataFrame, of: Selection, task: Task) -> list[Link]:
@@ -316,8 +385,20 @@ for note in notes_on(store, task.id):
     st.caption(ui.plain(note))
 cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
+scores_by_cut = dict(zip(table["kept_layers"], table["mean"], strict=True))
+preview, missing = load_preview(model, task, recipe, procedure, scores_by_cut, mark)
+preview_row(model, task, strategy, list(scores_by_cut), missing, preview.sentence)
+if chosen is None:
+    st.markdown(predict.answer_sentence(preview, plan.kept_layers))
+hollow = predicted.hollow_points(preview.curves, strategy, set(scores_by_cut))
 offers.tell_problem()
 if points.empty:
+    if len(hollow):
+        st.markdown(f"**{sentence_case(metric_of(task.metric).name)} against layers kept**")
+        ui.draw(
+            predicted.predicted_by_depth(hollow, strategy, model.num_hidden_layers, task.metric, ui.theme()),
+            predicted.hollow_alt_text(hollow, task.metric),
+        )
     st.info(
         "Nothing has been measured for this choice yet. "
         + ui.by_right("Press Run; the first point appears when it ends.", "Choose another one above.")
@@ -327,8 +408,10 @@ else:
     selected = selection(rows["row"].tolist())
     drawn = points.assign(selected=selected.has(row_names(points)))
     of = (model.id, model.revision, task.id, task.revision, recipe, procedure, mark, selected.chosen)
-    charts(drawn, baselines, strategy, drop_count, of)
-    st.caption(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else ""))
+    charts(drawn, baselines, hollow, strategy, drop_count, of)
+    st.caption(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else "") + hollow_note(hollow))
     other_models(baseline_plans, baselines, model, task)
     configuration_table(rows, selected, ways_on(rows, selected, task))
     method(table, model, task, recipe)
+if len(preview.curves):
+    prediction_table(preview, task)

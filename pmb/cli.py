@@ -260,18 +260,17 @@ def preview(model: str, task: str, strategy: str | None, recipe: str, as_json: b
             model_row, task_row = find_model(store, found, model), find_task(store, found, task)
         scores, measured = known_layer_scores(store, model_row, task_row), measured_scores()
         frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model_row, task_row).items()}
-    calibration = predict.calibrate(frozen, measured)
-    table = predict.predictions(frozen, measured, calibration, model_row.num_hidden_layers, task_row.metric)
-    curves = predict.curves(table, cuts_by_strategy(model_row, names, scores))
-    sentence = predict.calibration_sentence(calibration, task_row.metric, len(set(frozen) & set(measured)))
+    by_strategy = cuts_by_strategy(model_row, names, scores)
+    foretold = predict.preview(frozen, measured, by_strategy, model_row.num_hidden_layers, task_row.metric)
+    rows = predict.plain_rows(foretold.curves)
     if as_json:
-        values = {"model": model_row.id, "task": task_row.id, "recipe": recipe, "metric": task_row.metric}
+        values: Row = {"model": model_row.id, "task": task_row.id, "recipe": recipe, "metric": task_row.metric}
         values |= {"train_sentences": previews.TRAIN_SENTENCES, "dev_sentences": previews.DEV_SENTENCES}
-        values |= {"calibration": predict.calibration_values(calibration), "sentence": sentence, "cached": cached}
-        click.echo(json.dumps(values | {"cuts": predict.plain_rows(curves)}))
+        values |= {"calibration": predict.calibration_values(foretold.calibration), "sentence": foretold.sentence}
+        click.echo(json.dumps(values | {"cached": cached, "cuts": rows}))
         return
-    print_preview(predict.plain_rows(curves))
-    click.echo(sentence)
+    print_preview(rows)
+    click.echo(foretold.sentence)
 
 
 @cli.command()

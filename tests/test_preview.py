@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from pmb.catalog.models import misplaced
 from pmb.engine.batches import batch_of
 from pmb.engine.forward import model_inputs
 from pmb.engine.preview import Cut, walk
 from pmb.engine.surgery import cut, find_stack
+from pmb.strategies import misplaced
 from tests.architectures import ARCHITECTURES, DEPTH, Architecture
 from tests.test_probe import CPU, sentences
 

@@ -8,6 +8,7 @@ import altair as alt
 import pandas as pd
 
 from pmb.charts.line_ends import Box, line_ends
+from pmb.charts.predicted import hollow_layers
 from pmb.charts.style import DASHES, FADED, NAMES, OPACITY, SHAPES, Theme, layered, legend, rows
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.insight.summary import EXAMPLES, SEEDS, SOURCES
@@ -20,13 +21,18 @@ ROOM_FOR_NAMES = 0.28  # of the axis, left of the first depth
 
 
 def accuracy_by_depth(
-    points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_count: int, theme: Theme
+    points: pd.DataFrame,
+    baselines: pd.DataFrame,
+    hollow: pd.DataFrame,
+    strategy: str,
+    drop_count: int,
+    theme: Theme,
 ) -> alt.LayerChart:
     """Lines of mean accuracy over the layers kept, named at their ends, each point with its interval.
 
     The chosen strategy has a band where its intervals are over seeds: a single seed has none. `points`: from
     `insight.summary.curves`, and `selected` where rows are; `baselines`: configurations of other models, with
-    `number` and `title`.
+    `number` and `title`; `hollow`: from `charts.predicted.hollow_points`.
     """
     data = _plain(points)
     own, cuts = data["strategy"] == strategy, data["drop_count"] > 0
@@ -34,7 +40,8 @@ def accuracy_by_depth(
     data["opacity"] = _opacity(data, own)
     others = _others(baselines)
     total = int(data["num_hidden_layers"].iloc[0])
-    domain = _padded(data["low"].min(), data["high"].max(), *others["low"], *others["high"])
+    foretold = hollow[["mean", "low", "high"]].stack()  # without what is missing
+    domain = _padded(data["low"].min(), data["high"].max(), *others["low"], *others["high"], *foretold)
     depths = [1 - ROOM_FOR_NAMES * (total - 0.7), total + 0.3]
     x = alt.X("place:Q", title="layers kept", axis=_axis(values=list(range(1, total + 1)), format="d")).scale(
         domain=depths, nice=False, zero=False
@@ -58,6 +65,7 @@ def accuracy_by_depth(
         *_picked(data[own & (data["drop_count"] == drop_count)], x, theme),
         *(chart.encode(x=x, y=y) for chart in line_ends(data[cuts], whole, per_pixel, theme)),
         *(_beside(others, x, theme) if len(others) else []),
+        *hollow_layers(hollow, strategy, x, y, theme),
     ]
     return layered(*layers, height=HEIGHT)
 

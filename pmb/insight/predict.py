@@ -1,4 +1,4 @@
-"""What a cut would score after fine-tuning, from what a classifier reads off it before: a value with a band, or nothing.
+"""What a cut would score after fine-tuning, by what a classifier reads off it before: a value with a band, or nothing.
 
 The prediction is a least-squares plane over the layers kept and the score of the frozen features, fitted to what has
 been measured of the same model on the same task with the same recipe; the band is its 95 % prediction interval. How
@@ -44,6 +44,31 @@ class Calibration:
     def freedom(self) -> int:
         """Degrees of freedom of the variance."""
         return self.configurations - len(self.coefficients)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What is known of a model's cuts before training."""
+
+    metric: str
+    table: pd.DataFrame  # of `predictions`
+    curves: pd.DataFrame  # of `curves`
+    calibration: Calibration | None
+    sentence: str  # what the predictions are worth; empty where nothing was read
+
+
+def preview(
+    frozen: Mapping[Cut, float],
+    measured: Mapping[Cut, float],
+    by_strategy: Mapping[str, Sequence[Cut]],
+    num_hidden_layers: int,
+    metric: str,
+) -> Preview:
+    """All that follows from the scores of the frozen features and the mean scores that are measured, by kept layers."""
+    calibration = calibrate(frozen, measured)
+    table = predictions(frozen, measured, calibration, num_hidden_layers, metric)
+    sentence = calibration_sentence(calibration, metric, len(frozen.keys() & measured.keys())) if frozen else ""
+    return Preview(metric, table, curves(table, by_strategy), calibration, sentence)
 
 
 def calibrate(frozen: Mapping[Cut, float], measured: Mapping[Cut, float]) -> Calibration | None:
@@ -165,8 +190,9 @@ def calibration_sentence(calibration: Calibration | None, metric: str, configura
     )
 
 
-def answer_sentence(table: pd.DataFrame, calibration: Calibration | None, kept: Cut, metric: str) -> str:
+def answer_sentence(preview: Preview, kept: Cut) -> str:
     """What is predicted of a cut, and whether any cut of its depth is predicted to be better; nothing uncalibrated."""
+    table, calibration, metric = preview.table, preview.calibration, preview.metric
     row = next((row for row in table.to_dict("records") if row["kept_layers"] == kept), None)
     if row is None or calibration is None:
         return ""

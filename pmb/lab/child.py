@@ -91,9 +91,9 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     folder) and "checkpoint_seconds"; where it times its depth too, the result is sent before that, with "timing".
     "latency" with "depths"; "similarity" with "sentences"; "probe" with "spec", "threads" and "sentences" (0:
     contribution is known); "preview" with "strategies", more cuts "also", "scores", "known" cuts, "threads",
-    "sentences", "train_sentences" and "dev_sentences"; all of these with the rows "model" and "task". "inspect model" and "inspect
-    task" with a "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "preview table"
-    with "path".
+    "sentences", "train_sentences" and "dev_sentences"; all of these with the rows "model" and "task". "inspect model"
+    and "inspect task" with a "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted;
+    "preview table" with "path".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":

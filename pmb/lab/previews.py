@@ -16,7 +16,8 @@ from sqlalchemy import select
 from pmb.catalog.models import BaseModel, cuts_by
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError, RunFailed
-from pmb.lab.executors import Child
+from pmb.lab.child import WAITED_FOR
+from pmb.lab.executors import CHILD_COMMAND, Child
 from pmb.lab.plan import SCORE_SENTENCES, identity_of_scores, known_layer_scores
 from pmb.lab.schema import previews as table
 from pmb.lab.sources import find_model, find_task
@@ -26,6 +27,7 @@ from pmb.spec import Progress, Report
 
 TRAIN_SENTENCES, DEV_SENTENCES = 600, 400  # at most
 SCHEMA = 1  # raise it when the same cut would get another score
+AHEAD_SECONDS = 120.0  # how long a child that was started ahead of its job is kept
 LISTEN_SECONDS = 0.25  # how soon it is seen that nobody wants it any more
 
 Cut = tuple[int, ...]
@@ -58,11 +60,11 @@ def preview(
     also: Sequence[Cut] = (),
     report: Report = lambda _: None,
     stop: threading.Event | None = None,
+    start: Callable[[], Child] | None = None,
 ) -> None:
     """Compute and remember what is not known of these strategies' cuts, those of the first before all others.
 
-    `also`: more cuts, such as those that have been measured: by them predictions are calibrated.
-
+    `also`: more cuts, such as those that have been measured: by them predictions are calibrated. `start` gives a child.
     A model and a task of the Hub are looked up and fetched. Returns early where `stop` is set. Raises PmbError.
     """
     store.check_may_write()
@@ -86,7 +88,7 @@ def preview(
         "dev_sentences": DEV_SENTENCES,
         "threads": cores(),
     }
-    child = Child()
+    child = (start or new_child)()
     try:
         child.send(job)
         while stop is None or not stop.is_set():
@@ -107,6 +109,11 @@ def preview(
         child.end()
 
 
+def new_child() -> Child:
+    """A child that gives way to nobody: somebody waits for a preview."""
+    return Child([*CHILD_COMMAND, WAITED_FOR])
+
+
 @dataclass(slots=True)
 class Going:
     """A preview that this process computes, or has just computed."""
@@ -123,6 +130,7 @@ class Previews:
     def __init__(self) -> None:
         """Compute none yet."""
         self._lock, self._turn = threading.Lock(), threading.Lock()
+        self._ahead: Child | None = None
         self._going: dict[tuple[str, str], Going] = {}
 
     def start(
@@ -148,9 +156,33 @@ class Previews:
         def compute() -> None:
             with self._turn:
                 if not going.stop.is_set():
-                    preview(store, settings, model, task, strategies, also, tell, going.stop)
+                    preview(store, settings, model, task, strategies, also, tell, going.stop, self._take)
 
         threading.Thread(target=_ended, args=(going, compute), daemon=True).start()
+
+    def prepare(self) -> None:
+        """Start a child ahead, unless one is there: its imports take as long as the first curve. Unused it ends."""
+        with self._lock:
+            if self._ahead and self._ahead.alive:
+                return
+            child = self._ahead = new_child()
+        timer = threading.Timer(AHEAD_SECONDS, self._let_go, [child])
+        timer.daemon = True
+        timer.start()
+
+    def _take(self) -> Child:
+        """The child that was started ahead, else a new one."""
+        with self._lock:
+            child, self._ahead = self._ahead, None
+        return child if child and child.alive else new_child()
+
+    def _let_go(self, child: Child) -> None:
+        with self._lock:
+            unused = self._ahead is child
+            if unused:
+                self._ahead = None
+        if unused:
+            child.end()
 
     def of(self, model: BaseModel, task: Task) -> Going | None:
         """The newest of a model on a task, which may have ended."""
