@@ -39,14 +39,17 @@ WHOLE = "whole model"
 CHART_NOTE = """\
 Vertical lines and the band are 95 % intervals. Cuts of one depth stand beside each other. Ring: your cut; right, \
 connected: no other cut is both faster and more accurate."""
-HOLLOW_NOTE = " Hollow, to the right of its depth: not measured but {kind}{band}."
+HOLLOW_NOTES = {
+    predicted.PREDICTED: "Hollow, right of its depth: predicted before training, with a 95 % band.",
+    predicted.FROZEN: "Hollow, right of its depth: frozen features, which are no prediction.",
+}
 PREDICTED = """\
 **Frozen**: {metric} on {dev} dev sentences of a linear classifier (logistic regression, or ridge regression for \
 numbers; standardised features, L2 with C = 0.01) fitted on {train} train sentences; it reads the sentence token of \
 the pre-trained model with these layers, and nothing is fine-tuned. **Predicted**: a plane over the layers kept and \
 that score, fitted by least squares to what is measured of this model on this task with this recipe; **band**: its \
-95 % prediction interval. A measured cut is predicted from the others alone. A prediction chooses nothing by itself: where \
-bands overlap, it does not say which cut is better."""
+95 % prediction interval. A measured cut is predicted from the others alone. Where bands overlap, a prediction does \
+not say which cut is better."""
 DOTTED_NOTE = " Dotted: of a single seed, over the dev examples."
 METHOD = """\
 **Score**: {metric} on {dev} dev examples that no choice was made on; the last epoch counts. \
@@ -238,12 +241,10 @@ def configuration_table(rows: pd.DataFrame, of: Selection, links: list[Link]) ->
     selectable_table(of, shown, config, "The configurations that the charts draw.", links)
 
 
-def hollow_note(hollow: pd.DataFrame) -> str:
-    """What hollow points are, where there are any."""
-    if hollow.empty:
-        return ""
-    kind = hollow["kind"].iloc[0]
-    return HOLLOW_NOTE.format(kind=kind, band=", with a 95 % band" if kind == predicted.PREDICTED else "")
+def hollow_note(hollow: pd.DataFrame, sentence: str) -> None:
+    """What hollow points are and what they are worth, where there are any."""
+    if len(hollow):
+        st.caption(f"{HOLLOW_NOTES[hollow['kind'].iloc[0]]} {sentence}")
 
 
 def prediction_table(preview: predict.Preview, task: Task) -> None:
@@ -268,7 +269,8 @@ def prediction_table(preview: predict.Preview, task: Task) -> None:
         for name in ("frozen", "predicted", "band from", "band to", "measured")
     }
     config["strategy"] = st.column_config.TextColumn(pinned=True)
-    with st.expander("Predicted before training", icon=":material/visibility:"):
+    title = "Predicted before training" if preview.calibration else "Frozen features, not calibrated"
+    with st.expander(title, icon=":material/visibility:"):
         st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", alt="What is predicted.")
         st.markdown(
             PREDICTED.format(
@@ -387,7 +389,7 @@ cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
 scores_by_cut = dict(zip(table["kept_layers"], table["mean"], strict=True))
 preview, missing = load_preview(model, task, recipe, procedure, scores_by_cut, mark)
-preview_row(model, task, strategy, list(scores_by_cut), missing, preview.sentence)
+preview_row(model, task, strategy, list(scores_by_cut), missing)
 if chosen is None:
     st.markdown(predict.answer_sentence(preview, plan.kept_layers))
 hollow = predicted.hollow_points(preview.curves, strategy, set(scores_by_cut))
@@ -399,6 +401,7 @@ if points.empty:
             predicted.predicted_by_depth(hollow, strategy, model.num_hidden_layers, task.metric, ui.theme()),
             predicted.hollow_alt_text(hollow, task.metric),
         )
+        hollow_note(hollow, preview.sentence)
     st.info(
         "Nothing has been measured for this choice yet. "
         + ui.by_right("Press Run; the first point appears when it ends.", "Choose another one above.")
@@ -409,7 +412,8 @@ else:
     drawn = points.assign(selected=selected.has(row_names(points)))
     of = (model.id, model.revision, task.id, task.revision, recipe, procedure, mark, selected.chosen)
     charts(drawn, baselines, hollow, strategy, drop_count, of)
-    st.caption(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else "") + hollow_note(hollow))
+    st.caption(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else ""))
+    hollow_note(hollow, preview.sentence)
     other_models(baseline_plans, baselines, model, task)
     configuration_table(rows, selected, ways_on(rows, selected, task))
     method(table, model, task, recipe)

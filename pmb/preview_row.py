@@ -1,4 +1,4 @@
-"""A preview on a page: the button, how far it is, and what its predictions are worth."""
+"""A preview on a page: the button, and how far it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pmb import settings, ui
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
-from pmb.lab.previews import DEV_SENTENCES, TRAIN_SENTENCES, Cut, Going, Previews, known_previews
+from pmb.lab.previews import DEV_SENTENCES, TRAIN_SENTENCES, Cut, Going, Previews
 from pmb.spec import progress_count
 from pmb.strategies import STRATEGIES
 
@@ -27,34 +27,27 @@ def open_previews() -> Previews:
     return Previews()
 
 
-def preview_row(model: BaseModel, task: Task, strategy: str, also: Sequence[Cut], missing: bool, sentence: str) -> None:
-    """Preview where something is `missing`, else what the predictions are worth; looks again while one goes on.
+def preview_row(model: BaseModel, task: Task, strategy: str, also: Sequence[Cut], missing: bool) -> None:
+    """The button Preview where something is `missing`, or how far one is; looks again while it goes on.
 
     `also`: cuts beside those of the strategies, of which the chosen one comes first.
     """
     going = open_previews().of(model, task)
-    if missing and ui.may_write() and st.context.headers.get("User-Agent"):  # a browser, and no test of the page
-        open_previews().prepare()
-    drawn = len(known_previews(ui.the_store(), model, task)) if going and not going.ended else 0
     active = bool(going and not going.ended)
+    if missing and not active and ui.may_write() and st.context.headers.get("User-Agent"):  # a browser, and no test
+        open_previews().prepare()
+    drawn = going.told() if going else 0
     ui.live(
-        lambda: _live(model, task, strategy, also, missing, sentence, drawn, active),
+        lambda: _live(model, task, strategy, also, missing, drawn, active),
         ui.LIVE_SECONDS if active else None,
     )
 
 
 def _live(
-    model: BaseModel,
-    task: Task,
-    strategy: str,
-    also: Sequence[Cut],
-    missing: bool,
-    sentence: str,
-    drawn: int,
-    active: bool,
+    model: BaseModel, task: Task, strategy: str, also: Sequence[Cut], missing: bool, drawn: int, active: bool
 ) -> None:
     going = open_previews().of(model, task)
-    if active and (going is None or going.ended or len(known_previews(ui.the_store(), model, task)) > drawn):
+    if active and (going is None or going.ended or going.told() > drawn):
         st.rerun()  # the charts show what has come
     if active or (missing and ui.may_write()):
         with st.container(height=ROW_PIXELS, border=False, horizontal=True, vertical_alignment="center"):
@@ -64,8 +57,6 @@ def _live(
                 _start(model, task, strategy, also)
     if going and going.error:
         st.warning(ui.plain(f"The preview: {going.error}"), icon=":material/warning:")
-    if sentence:
-        st.caption(sentence)
 
 
 def _progress(going: Going) -> None:

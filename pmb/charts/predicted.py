@@ -9,10 +9,11 @@ import pandas as pd
 
 from pmb.charts.style import NAMES, OPACITY, SHAPES, Theme, layered, rows
 from pmb.insight.metrics import metric_of, shown
+from pmb.strategies import STRATEGIES
 
 PREDICTED, FROZEN = "predicted", "frozen features"
 HEIGHT = 340
-BESIDE = 0.2  # layers right of the measured cuts of a depth
+BESIDE, STEP = 0.2, 0.04  # layers right of the measured cuts of a depth, and from one strategy to the next
 BEHIND = 0.45  # the opacity of what is not chosen
 
 
@@ -21,8 +22,8 @@ def hollow_points(predicted: pd.DataFrame, strategy: str, measured: set[tuple[in
 
     `predicted`: from `insight.predict.curves`. Without a calibration the score of the frozen features, with no band.
     """
-    own = predicted["strategy"] == strategy
-    data = predicted[(predicted["drop_count"] > 0) & (own | ~predicted["kept_layers"].isin(measured))]
+    cuts = predicted[predicted["drop_count"] > 0]
+    data = cuts[(cuts["strategy"] == strategy) | ~cuts["kept_layers"].isin(measured)]
     calibrated = data["predicted"].notna()
     return pd.DataFrame(
         {
@@ -30,12 +31,12 @@ def hollow_points(predicted: pd.DataFrame, strategy: str, measured: set[tuple[in
             "strategy": data["strategy"],
             "name": data["strategy"].str.replace("-", " "),
             "kept": data["kept_layers"].map(lambda kept: " ".join(map(str, kept))),
-            "place": data["depth"] + BESIDE,
+            "place": data["depth"] + BESIDE + STEP * data["strategy"].map(STRATEGIES.index),
             "mean": 100 * data["predicted"].where(calibrated, data["frozen"]),
             "low": 100 * data["low"],
             "high": 100 * data["high"],
             "frozen": 100 * data["frozen"],
-            "opacity": own.map({True: 1.0, False: BEHIND}),
+            "opacity": (data["strategy"] == strategy).map({True: 1.0, False: BEHIND}),
         }
     )
 
@@ -49,7 +50,7 @@ def hollow_layers(hollow: pd.DataFrame, strategy: str, x: alt.X, y: alt.Y, theme
     shape = alt.Shape("name:N", scale=alt.Scale(domain=list(NAMES), range=list(SHAPES)), legend=None)
     named = alt.Size(
         "kind:N",
-        scale=alt.Scale(domain=kinds, range=[70] * len(kinds)),
+        scale=alt.Scale(type="ordinal", domain=kinds, range=[70] * len(kinds)),
         legend=alt.Legend(
             title=None,
             orient="top-left",

@@ -184,8 +184,8 @@ def calibration_sentence(calibration: Calibration | None, metric: str, configura
             f"{metric_of(metric).name} of a classifier on the frozen model, which fine-tuning changes."
         )
     return (
-        f"Of {calibration.left_out} measured cuts, each predicted from the others, {calibration.covered} lay within "
-        f"their 95 % band; they were {100 * calibration.error:.1f} points off (root mean square), and by the number of "
+        f"Of {calibration.left_out} measured cuts, each predicted from the others, {calibration.covered} lay within the"
+        f" band; predictions were {100 * calibration.error:.1f} points off (root mean square), those by the number of "
         f"layers alone {100 * calibration.depth_error:.1f}."
     )
 

@@ -28,6 +28,7 @@ from pmb.spec import Progress, Report
 TRAIN_SENTENCES, DEV_SENTENCES = 600, 400  # at most
 SCHEMA = 1  # raise it when the same cut would get another score
 AHEAD_SECONDS = 120.0  # how long a child that was started ahead of its job is kept
+CUTS_A_DRAWING = 8  # drawing takes from the cores what computes
 LISTEN_SECONDS = 0.25  # how soon it is seen that nobody wants it any more
 
 Cut = tuple[int, ...]
@@ -122,6 +123,12 @@ class Going:
     progress: Progress = field(default_factory=lambda: Progress("waiting"))
     error: str = ""
     ended: bool = False
+    first: int = 0  # how many cuts the strategy makes that comes first
+
+    def told(self) -> int:
+        """How often a page has been worth drawing again: with the whole first curve, and with every CUTS_A_DRAWING."""
+        done = self.progress.step if self.progress.phase == "previewing" else 0
+        return int(0 < self.first <= done) + done // CUTS_A_DRAWING
 
 
 class Previews:
@@ -148,7 +155,8 @@ class Previews:
             before = self._going.get((model.id, task.id))
             if before and not before.ended:
                 return
-            going = self._going[model.id, task.id] = Going()
+            first = len(cuts_by(model, strategies[:1], known_layer_scores(store, model, task)))
+            going = self._going[model.id, task.id] = Going(first=first)
 
         def tell(progress: Progress) -> None:
             going.progress = progress
