@@ -103,7 +103,7 @@ def preview(
             elif "scores" in message:
                 save_layer_scores(store, identity_of_scores(model, task), message["scores"])
             elif "kept" in message:
-                _save(store, model, task, message)
+                save_preview(store, model, task, message)
             else:
                 return
     finally:
@@ -220,8 +220,8 @@ def _identity(model: BaseModel, task: Task) -> Row:
     }
 
 
-def _save(store: Store, model: BaseModel, task: Task, message: Row) -> None:
-    """Remember one cut; what is there already stays."""
+def save_preview(store: Store, model: BaseModel, task: Task, message: Row) -> None:
+    """Remember what a child told of one cut; what is there already stays."""
     row = _identity(model, task) | {"kept": ",".join(map(str, message["kept"])), "metric": task.metric}
     row |= {"score": message["score"], "device": message["computed_on"]}
     with store.connect() as connection:
