@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from pmb.catalog.models import cuts_by, find_model
 from pmb.catalog.tasks import find_task
 from pmb.insight import predict, summary
 from pmb.lab import previews
-from pmb.lab.executors import Child
 from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import finished_runs
 from pmb.lab.sources import find_task as find_task_here
@@ -43,12 +42,9 @@ def preview_seconds(found: Settings, warm: bool) -> tuple[float, float]:
         store = open_store(replace(found, home=Path(home), database_url=""))
         model, task = find_model(MODEL), find_task(TASK)
         first = len(cuts_by(model, STRATEGIES[:1], None))
-        child = Child()
-        if warm:
+        child = previews.new_child() if warm else None
+        if child:
             child.ready(READY_SECONDS)
-        else:
-            child.end()
-        begin: Callable[[], Child] = (lambda: child) if warm else Child
         moments: list[float] = []
 
         def note(progress: Progress) -> None:
@@ -56,7 +52,9 @@ def preview_seconds(found: Settings, warm: bool) -> tuple[float, float]:
                 moments.append(time.perf_counter())
 
         start = time.perf_counter()
-        previews.preview(store, found, model, task, STRATEGIES, report=note, start=begin)
+        previews.preview(
+            store, found, model, task, STRATEGIES, report=note, start=lambda: child or previews.new_child()
+        )
         end = time.perf_counter()
         store.close()
         return moments[0] - start, end - start

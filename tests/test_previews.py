@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pmb.catalog.models import MODELS, cuts_by
 from pmb.catalog.tasks import TASKS
 from pmb.errors import NotAllowed, PmbError, RunFailed
 from pmb.lab import previews
+from pmb.lab.child import WAITED_FOR
 from pmb.lab.executors import Child
 from pmb.lab.plan import known_layer_scores
 from pmb.lab.previews import Previews, known_previews, missing_previews, preview, save_preview
@@ -177,8 +178,9 @@ def test_a_child_started_ahead_is_taken_once_and_ends_where_nobody_comes(monkeyp
     class Idle(Scripted):
         alive = True
 
-        def __init__(self) -> None:
+        def __init__(self, command: Sequence[str]) -> None:
             super().__init__([])
+            assert command[-1] == WAITED_FOR
 
     monkeypatch.setattr(previews, "Child", Idle)
     monkeypatch.setattr(previews, "AHEAD_SECONDS", 60.0)
