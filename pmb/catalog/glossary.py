@@ -64,6 +64,11 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             "McNemar's test",
             "Whether two configurations differ, from the sentences that only one of them answers rightly.",
         ),
+        Word(
+            "predicted",
+            "Foretold before training, by what a classifier reads off the frozen cut and by its depth; drawn hollow.",
+        ),
+        Word("band", "Where a measured score would lie in 95 of 100 such predictions."),
         Word("measured", "By a run on this machine, or on one that shares its store."),
         Word("shipped", "Measured by this lab on another machine; the results came with it."),
         Word("published", "Printed in a paper. Never in one series with what was measured."),
