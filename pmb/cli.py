@@ -35,6 +35,7 @@ from pmb.lab.plan import (
     plan_strategy,
     plan_sweep,
     plan_threshold,
+    possible_plan,
     spec_of,
     strategies_of_plan,
     with_data,
@@ -42,7 +43,7 @@ from pmb.lab.plan import (
 from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, list_runs, open_store, write_shipped
 from pmb.spec import PROCEDURES, Progress, progress_count
-from pmb.strategies import STRATEGIES, check_strategy
+from pmb.strategies import EVERY_STRATEGY, MORE_STRATEGIES, SCORED, STRATEGIES, check_strategy, drop_counts
 
 DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_RECIPE = "minilm-l6", "rotten-tomatoes", "quick"
 
@@ -99,7 +100,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 cut_options = options(
     model_option,
     task_option,
-    click.option("--strategy", help=f"{', '.join(STRATEGIES)}."),
+    click.option("--strategy", help=f"{', '.join(EVERY_STRATEGY)}."),
     click.option("--drop", type=int, help="Drop count K: how many layers the strategy drops; 0 is the whole model."),
     click.option("--threshold", type=float, help="Contribution without --drop: similarity above which a layer goes."),
     click.option("--keep", type=Numbers(), help="The layers that stay, counted from 0, instead of a strategy."),
@@ -130,7 +131,7 @@ def plan(as_json: bool, **cut: Any) -> None:
     """Print which layers stay and which go; trains nothing."""
     with opened_store() as (store, found):
         task = find_task(store, found, cut["task"])
-        needs_weights = cut["strategy"] == "contribution"
+        needs_weights = cut["strategy"] in SCORED
         chosen = chosen_plan(store, found, Cut(**cut), task, pinned=needs_weights)
         names = strategies_of_plan(store, chosen, task)
     values = {
@@ -180,7 +181,12 @@ def run(recipe: str, seed: int, procedure: str, as_json: bool, **cut: Any) -> No
 @cli.command()
 @model_option
 @task_option
-@click.option("--strategies", type=Names(), default=",".join(STRATEGIES), help="Which; all by default.")
+@click.option(
+    "--strategies",
+    type=Names(),
+    default=",".join(STRATEGIES),
+    help=f"Which of {', '.join(EVERY_STRATEGY)}; the paper's six by default.",
+)
 @click.option("--drops", type=Numbers(), help="Drop counts; every possible one by default.")
 @click.option("--seeds", type=Numbers(), default="0,1,2", show_default=True)
 @recipe_option
@@ -232,7 +238,7 @@ def sweep(
 @cli.command()
 @model_option
 @task_option
-@click.option("--strategy", help=f"Its cuts alone: {', '.join(STRATEGIES)}; all by default.")
+@click.option("--strategy", help=f"Its cuts alone: {', '.join(EVERY_STRATEGY)}; the paper's six by default.")
 @click.option("--recipe", default="standard", show_default=True, help=f"For which to predict: {', '.join(RECIPES)}.")
 @json_option
 def preview(model: str, task: str, strategy: str | None, recipe: str, as_json: bool) -> None:
@@ -244,7 +250,8 @@ def preview(model: str, task: str, strategy: str | None, recipe: str, as_json: b
     find_recipe(recipe)
     if strategy is not None:
         check_strategy(strategy)
-    names = STRATEGIES if strategy is None else (strategy,)
+    chosen = STRATEGIES if strategy is None else (strategy,)
+    names = [name for name in chosen if name in STRATEGIES]
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
 
@@ -252,7 +259,16 @@ def preview(model: str, task: str, strategy: str | None, recipe: str, as_json: b
             table = summary.configurations(finished_runs(store, model_row, task_row, recipe, PROCEDURES[:1]))
             return dict(zip(table["kept_layers"], table["mean"], strict=True))
 
-        also = list(measured_scores())
+        others = {
+            name: [
+                found_plan.kept_layers
+                for count in drop_counts(name, model_row.num_hidden_layers)
+                if (found_plan := possible_plan(store, found, model_row, task_row, name, count))
+            ]
+            for name in chosen
+            if name in MORE_STRATEGIES
+        }
+        also = [*measured_scores(), *(kept for cuts in others.values() for kept in cuts)]
         cached = not previews.missing_previews(store, model_row, task_row, names, also)
         if not cached:
             previews.preview(store, found, model_row, task_row, names, also, show_fetching)
@@ -260,7 +276,7 @@ def preview(model: str, task: str, strategy: str | None, recipe: str, as_json: b
             model_row, task_row = find_model(store, found, model), find_task(store, found, task)
         scores, measured = known_layer_scores(store, model_row, task_row), measured_scores()
         frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model_row, task_row).items()}
-    by_strategy = cuts_by_strategy(model_row, names, scores)
+    by_strategy = cuts_by_strategy(model_row, names, scores) | others
     foretold = predict.preview(frozen, measured, by_strategy, model_row.num_hidden_layers, task_row.metric)
     rows = predict.plain_rows(foretold.curves)
     if as_json:
@@ -478,7 +494,7 @@ def chosen_plan(store: Store, found: settings.Settings, cut: Cut, task: Task, pi
     if cut.drop is None:
         raise BadInput("Say what to cut: --strategy S --drop K, --drop 0 for the whole model, or --keep 0,1,2.")
     if cut.strategy is None and cut.drop != 0:
-        raise BadInput(f"--drop {cut.drop} needs a --strategy: {', '.join(STRATEGIES)}.")
+        raise BadInput(f"--drop {cut.drop} needs a --strategy: {', '.join(EVERY_STRATEGY)}.")
     return plan_strategy(store, found, model, task, cut.strategy or "top", cut.drop)
 
 

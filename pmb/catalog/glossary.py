@@ -32,6 +32,13 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             "The K layers go whose output is most like their input: the cosine of both, averaged over train sentences.",
         ),
     ),
+    "More strategies, by command": (
+        Word("block-influence", "As contribution, but by every token and not the sentence token alone (ShortGPT)."),
+        Word(
+            "angular",
+            "The K neighbouring layers go over which the sentence token turns least, by its angle (Gromov et al.).",
+        ),
+    ),
     "How it is trained": (
         Word("recipe", "Everything of a fine-tuning but model, task, layers and seed; one recipe for all depths."),
         Word("quick", "A recipe of 512 train sentences and 3 epochs, for a first look."),

@@ -31,6 +31,7 @@ from pmb.engine.device import (
 from pmb.engine.examples import in_hash_order
 from pmb.settings import cores
 from pmb.spec import Latency, LayerProbe, Progress, Report, RunResult, RunSpec
+from pmb.strategies import Scores
 
 BYTES_A_PARAMETER = 4  # float32
 WARM_UP_SENTENCES = 8
@@ -195,6 +196,17 @@ def measure_similarity(
     folder = model_folder(model, assets_folder, report)
     report(Progress("measuring what each layer contributes"))
     return similarity.layer_similarity(folder, examples, pick_device())
+
+
+def measure_blocks(
+    model: BaseModel, task: Task, num_sentences: int, assets_folder: Path, report: Report
+) -> dict[str, Scores]:
+    """Scores of block influence and angular over the first TRAIN examples, by strategy; raises PmbError."""
+    examples = data.load_task(task, assets_folder, report).train[:num_sentences]
+    folder = model_folder(model, assets_folder, report)
+    report(Progress("measuring what each layer changes"))
+    influence, angular = similarity.block_measures(folder, examples, pick_device())
+    return {"block-influence": influence, "angular": angular}
 
 
 def probe_layers(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, report: Report) -> LayerProbe:

@@ -8,7 +8,7 @@ from typing import Any
 from pmb.insight.intervals import run_interval
 from pmb.lab.plan import scores_identity
 from pmb.lab.queue import spec_of_row
-from pmb.lab.store import Row, Store, get_layer_scores, get_run, list_latencies
+from pmb.lab.store import Row, Store, get_block_scores, get_layer_scores, get_run, list_latencies
 from pmb.spec import PROCEDURES, RunSpec
 from pmb.strategies import strategies_of
 
@@ -20,7 +20,7 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
     row = get_run(store, key)
     assert row is not None, key
     spec = spec_of_row(row)
-    scores = get_layer_scores(store, scores_identity(spec))
+    scores, more = (get(store, scores_identity(spec)) for get in (get_layer_scores, get_block_scores))
     interval = run_interval(row) if row["state"] == "done" else None
     return {
         "run": key[:12],
@@ -28,7 +28,7 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
         "model": spec.model,
         "task": spec.task,
         "recipe": spec.recipe.name,
-        "strategy": list(strategies_of(spec.kept_layers, spec.num_hidden_layers, scores)),
+        "strategy": list(strategies_of(spec.kept_layers, spec.num_hidden_layers, scores, more)),
         "kept_layers": list(spec.kept_layers),
         "dropped_layers": list(spec.dropped_layers),
         "seed": spec.seed,

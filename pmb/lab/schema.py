@@ -112,6 +112,20 @@ layer_scores = Table(
     Column("measured_at", Float, nullable=False),
 )
 
+# What other strategies choose layers by, likewise.
+block_scores = Table(
+    "block_scores",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("model_revision", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("task_revision", Text, primary_key=True),
+    Column("sentences", Integer, primary_key=True),
+    Column("strategy", Text, primary_key=True),
+    Column("scores", JSON, nullable=False),
+    Column("measured_at", Float, nullable=False),
+)
+
 # What was measured on the layers of a whole model fine-tuned once; the key is that run's. While `state` is asked, a
 # worker without runs takes the row and renews it; a row that is not renewed any more is taken again.
 layer_probes = Table(
