@@ -43,8 +43,9 @@ from pmb.lab.plan import (
 from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, list_runs, open_store, write_shipped
 from pmb.spec import PROCEDURES, Progress, progress_count
-from pmb.strategies import EVERY_STRATEGY, MORE_STRATEGIES, SCORED, STRATEGIES, check_strategy, drop_counts
+from pmb.strategies import EVERY_STRATEGY, SCORED, STRATEGIES, check_strategy, drop_counts
 
+DRAWS = 10  # of the layers at random
 DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_RECIPE = "minilm-l6", "rotten-tomatoes", "quick"
 
 
@@ -238,19 +239,23 @@ def sweep(
 @cli.command()
 @model_option
 @task_option
-@click.option("--strategy", help=f"Its cuts alone: {', '.join(EVERY_STRATEGY)}; the paper's six by default.")
+@click.option(
+    "--strategy",
+    help=f"Its cuts alone: {', '.join(EVERY_STRATEGY)}, or random ({DRAWS} draws); the paper's six by default.",
+)
+@click.option("--keep", type=Numbers(), help="One cut alone: the layers that stay, counted from 0.")
 @click.option("--recipe", default="standard", show_default=True, help=f"For which to predict: {', '.join(RECIPES)}.")
 @json_option
-def preview(model: str, task: str, strategy: str | None, recipe: str, as_json: bool) -> None:
+def preview(model: str, task: str, strategy: str | None, keep: list[int] | None, recipe: str, as_json: bool) -> None:
     """Predict what every cut would score, in seconds and without fine-tuning; a cached answer prints at once."""
     from pmb.insight import predict, summary  # for this verb alone
     from pmb.lab import previews
     from pmb.lab.results import finished_runs
 
     find_recipe(recipe)
-    if strategy is not None:
-        check_strategy(strategy)
-    chosen = STRATEGIES if strategy is None else (strategy,)
+    if keep is not None and strategy is not None:
+        raise BadInput("--keep names the layers itself; leave out --strategy, or leave out --keep.")
+    chosen = previewed_strategies(strategy, keep)
     names = [name for name in chosen if name in STRATEGIES]
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
@@ -261,13 +266,15 @@ def preview(model: str, task: str, strategy: str | None, recipe: str, as_json: b
 
         others = {
             name: [
-                found_plan.kept_layers
+                one.kept_layers
                 for count in drop_counts(name, model_row.num_hidden_layers)
-                if (found_plan := possible_plan(store, found, model_row, task_row, name, count))
+                if (one := possible_plan(store, found, model_row, task_row, name, count))
             ]
             for name in chosen
-            if name in MORE_STRATEGIES
+            if name not in STRATEGIES
         }
+        if keep is not None:
+            others["custom"] = [plan_kept(model_row, keep).kept_layers]
         also = [*measured_scores(), *(kept for cuts in others.values() for kept in cuts)]
         cached = not previews.missing_previews(store, model_row, task_row, names, also)
         if not cached:
@@ -279,13 +286,17 @@ def preview(model: str, task: str, strategy: str | None, recipe: str, as_json: b
     by_strategy = cuts_by_strategy(model_row, names, scores) | others
     foretold = predict.preview(frozen, measured, by_strategy, model_row.num_hidden_layers, task_row.metric)
     rows = predict.plain_rows(foretold.curves)
+    draws = predict.plain_rows(predict.over_draws(foretold.curves)) if strategy == "random" else None
     if as_json:
         values: Row = {"model": model_row.id, "task": task_row.id, "recipe": recipe, "metric": task_row.metric}
         values |= {"train_sentences": previews.TRAIN_SENTENCES, "dev_sentences": previews.DEV_SENTENCES}
         values |= {"calibration": predict.calibration_values(foretold.calibration), "sentence": foretold.sentence}
-        click.echo(json.dumps(values | {"cached": cached, "cuts": rows}))
+        click.echo(json.dumps(values | {"cached": cached, "cuts": rows, "draws": draws}))
         return
     print_preview(rows)
+    for row in draws or []:
+        ends = "" if row["low"] is None else f" ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+        click.echo(f"random, {row['drop_count']} dropped: mean of {row['cuts']} cuts {100 * row['value']:.1f}{ends}")
     click.echo(foretold.sentence)
 
 
@@ -534,6 +545,18 @@ def print_answer(values: Row) -> None:
         spread = f"{speedup['low']:.2f} to {speedup['high']:.2f}; {speedup['device']}"
         click.echo(f"speed-up  {speedup['ratio']:.2f}  ({spread})")
     click.echo(f"training  {values['train_seconds']:.1f} s{', cached' if values['cached'] else ''}")
+
+
+def previewed_strategies(strategy: str | None, keep: list[int] | None) -> list[str]:
+    """Those whose cuts a preview is of; raises BadInput."""
+    if keep is not None:
+        return []
+    if strategy == "random":
+        return [f"random-{draw}" for draw in range(DRAWS)]
+    if strategy is not None:
+        check_strategy(strategy)
+        return [strategy]
+    return list(STRATEGIES)
 
 
 def print_preview(rows: Sequence[Row]) -> None:

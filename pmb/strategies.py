@@ -1,12 +1,15 @@
 """Which layers to drop: the six rules of Sajjad et al. (2020), section 2, and others, as pure functions.
 
 Block influence: Men et al. (2024), "ShortGPT". Angular: Gromov et al. (2024), "The Unreasonable Ineffectiveness of the
-Deeper Layers", with the sentence token in the place of the last one. Layers are numbered from 0, as in the model's
+Deeper Layers", with the sentence token in the place of the last one. Random draws are the control that Li and Talwalkar
+(2019) ask of every search: what a rule is worth is what it does better. Layers are numbered from 0, as in the model's
 code; the paper numbers them from 1.
 """
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -17,13 +20,15 @@ MORE_STRATEGIES: Final = ("block-influence", "angular")
 EVERY_STRATEGY: Final = (*STRATEGIES, *MORE_STRATEGIES)
 SCORED: Final = ("contribution", *MORE_STRATEGIES)  # which need something measured on the layers
 
+RANDOM_DRAW: Final = re.compile(r"random-(\d{1,4})")  # draw N of the layers' order, the same everywhere
+
 Scores = Sequence[Any]  # numbers, one a layer; of angular a list for each size of a block, one number a place
 
 
 def check_strategy(strategy: str) -> None:
-    """Raise BadInput unless the strategy is one of EVERY_STRATEGY."""
-    if strategy not in EVERY_STRATEGY:
-        raise unknown_name("strategy", strategy, EVERY_STRATEGY)
+    """Raise BadInput unless the strategy is one of EVERY_STRATEGY or a draw such as random-0."""
+    if strategy not in EVERY_STRATEGY and not RANDOM_DRAW.fullmatch(strategy):
+        raise unknown_name("strategy", strategy, (*EVERY_STRATEGY, "random-0"))
 
 
 def drop_counts(strategy: str, num_hidden_layers: int) -> tuple[int, ...]:
@@ -136,6 +141,8 @@ def _dropping_order(strategy: str, depth: int, drop_count: int, scores: Scores |
     if strategy == "symmetric":
         end = (depth - drop_count) // 2
         return list(range(end, end + drop_count))
+    if draw := RANDOM_DRAW.fullmatch(strategy):
+        return random.Random(f"{depth} layers, draw {int(draw[1])}").sample(range(depth), depth)
     if strategy == "angular":
         if scores is None or [len(distances) for distances in scores] != list(range(depth, 1, -1)):
             raise BadInput(f"Strategy 'angular' needs the distance over each block of the {depth} layers.")

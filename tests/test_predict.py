@@ -116,6 +116,18 @@ def test_the_only_cut_of_a_depth_is_compared_with_nothing() -> None:
     assert said.count(".") == 4  # three numbers and one end
 
 
+def test_random_draws_have_an_interval_of_their_own_over_distinct_cuts() -> None:
+    frozen, truth = made_up()
+    draws = {"random-0": [(0, 1), (0, 1, 2)], "random-1": [(2, 3), (0, 1, 2)], "random-2": [(0, 1), (0, 1, 3)]}
+    found = predict.over_draws(predict.preview(frozen, some(truth, 20), draws, DEPTH, "accuracy").curves)
+    assert list(found["drop_count"]) == [3, 4]
+    assert list(found["cuts"]) == [2, 2]
+    assert (found["low"] < found["value"]).all()
+    raw = predict.over_draws(predict.preview(frozen, {}, {"random-0": [(0, 1)]}, DEPTH, "accuracy").curves)
+    assert raw["value"].tolist() == [frozen[0, 1]]
+    assert raw["low"].isna().all()
+
+
 def test_bands_end_where_scores_do() -> None:
     frozen = {kept: 0.9 + 0.01 * len(kept) for kept in CUTS} | {(0,): 0.2}
     measured = {kept: 0.95 + 0.01 * (i % 3) for i, kept in enumerate(CUTS)} | {(1,): 0.0}

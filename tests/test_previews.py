@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -222,11 +223,27 @@ def test_by_command_what_is_known_is_printed_with_its_bands(scored: Store, setti
     assert {row["predicted"] for row in values["cuts"]} == {None}
 
 
+def test_by_command_one_cut_or_random_draws(scored: Store, settings: Settings) -> None:
+    every = [kept for depth in range(1, 7) for kept in combinations(range(6), depth)]
+    save(scored, {kept: 0.6 + 0.001 * number for number, kept in enumerate(every)})
+    (row,) = json.loads(pmb(settings, "preview", "--keep", "0,3,5", "--json").stdout)["cuts"]
+    assert (row["strategy"], row["kept_layers"]) == ("custom", [0, 3, 5])
+    values = json.loads(pmb(settings, "preview", "--strategy", "random", "--json").stdout)
+    assert len(values["cuts"]) == 10 * 6
+    assert [draw["drop_count"] for draw in values["draws"]] == [0, 1, 2, 3, 4, 5]
+    assert (values["draws"][0]["cuts"], values["draws"][0]["low"]) == (1, None)
+    assert all(draw["low"] < draw["value"] < draw["high"] for draw in values["draws"][1:])
+    said = pmb(settings, "preview", "--strategy", "random").stdout
+    assert "random, 3 dropped: mean of " in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("--recipe", "slow"), "There are: quick, standard, stable"),
         (("--strategy", "topp"), "Did you mean 'top'?"),
+        (("--strategy", "top", "--keep", "0"), "--keep names the layers itself"),
+        (("--keep", "7"), "layers are 0 to 5"),
         (("--model", "minilm"), "Did you mean 'minilm-l6'?"),
     ],
 )

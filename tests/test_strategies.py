@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,16 @@ def test_more_strategies_are_named_where_their_scores_are_known() -> None:
     assert strategies_of((0, 2, 3), 4, scores, {"block-influence": scores}) == ("contribution", "block-influence")
     angular = [[0.5, 0.1, 0.5, 0.5], [0.5] * 3, [0.5] * 2]
     assert strategies_of((0, 2, 3), 4, None, {"angular": angular}) == ("angular",)
+
+
+def test_random_draws_are_fixed_grow_with_k_and_differ() -> None:
+    assert kept_layers("random-0", 6, 3) == kept_layers("random-0000", 6, 3)
+    for draw in range(5):
+        gone = [dropped(f"random-{draw}", 12, count) for count in drop_counts(f"random-{draw}", 12)]
+        assert [len(layers) for layers in gone] == list(range(12))
+        assert all(fewer < more for fewer, more in itertools.pairwise(gone))
+    assert len({kept_layers(f"random-{draw}", 12, 6) for draw in range(10)}) == 10
+    assert [kept_layers("random-3", 6, count) for count in (2, 4)] == [(0, 1, 3, 5), (3, 5)]  # for ever
+    for wrong in ("random", "random-", "random--1", "random-x", "random-99999"):
+        with pytest.raises(BadInput, match="Unknown strategy"):
+            kept_layers(wrong, 6, 1)

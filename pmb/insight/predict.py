@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pmb.insight.intervals import COVERAGE, student
+from pmb.insight.intervals import COVERAGE, Interval, seed_interval, student
 from pmb.insight.metrics import metric_of, shown
 
 MIN_CONFIGURATIONS = 8  # with fewer, three coefficients follow the noise
@@ -134,6 +134,19 @@ def curves(table: pd.DataFrame, by_strategy: Mapping[str, Sequence[Cut]]) -> pd.
         if kept in by_kept
     ]
     return pd.DataFrame(points, columns=["strategy", *COLUMNS])
+
+
+def over_draws(curves: pd.DataFrame) -> pd.DataFrame:
+    """What random choice does: by drop count the mean over the draws with its t-interval, of distinct cuts alone.
+
+    `value` is what is predicted, or without a calibration the score of the frozen features; NaN ends for a single cut.
+    """
+    rows = []
+    for drop_count, draws in curves.drop_duplicates("kept_layers").groupby("drop_count"):
+        values = draws["predicted"].where(draws["predicted"].notna(), draws["frozen"]).tolist()
+        found = seed_interval(values) if len(set(values)) > 1 else Interval(values[0], math.nan, math.nan)
+        rows.append((drop_count, len(values), found.mean, found.low, found.high))
+    return pd.DataFrame(rows, columns=["drop_count", "cuts", "value", "low", "high"])
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

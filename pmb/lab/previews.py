@@ -204,6 +204,8 @@ def _ended(going: Going, compute: Callable[[], None]) -> None:
         compute()
     except PmbError as error:
         going.error = str(error)
+    except OSError as error:
+        going.error = f"No process could be started: {error.strerror or error}."
     finally:
         going.ended = True
 
