@@ -19,7 +19,7 @@ from pmb.insight import predict, summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab import previews
 from pmb.lab.answer import HEADLINE_SHAPE
-from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole
+from pmb.lab.plan import Plan, known_block_scores, known_layer_scores, plan_baselines, plan_strategy, plan_whole
 from pmb.lab.results import configuration_name, finished_runs
 from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
@@ -27,7 +27,7 @@ from pmb.links import Link, to_compare
 from pmb.preview_row import preview_row
 from pmb.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
-from pmb.strategies import STRATEGIES, drop_counts
+from pmb.strategies import EVERY_STRATEGY, MORE_STRATEGIES, SCORED, STRATEGIES, Scores, drop_counts
 from pmb.your_table import your_table
 
 # =============================================================================
@@ -67,11 +67,12 @@ depth. **Source**: {sources}."""
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def load_points(
-    model: BaseModel, task: Task, recipe: str, procedure: str, mark: tuple[Any, ...]
+    model: BaseModel, task: Task, recipe: str, procedure: str, more: dict[str, Scores], mark: tuple[Any, ...]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Configurations and the strategies' curves, with speed-up; `mark` changes when the store does.
 
-    The whole model stands beside the cuts of every procedure.
+    `more`: the scores of a chosen strategy that is not of the paper's six. The whole model stands beside the cuts of
+    every procedure.
     """
     store = ui.the_store()
     runs = finished_runs(store, model, task, recipe, [procedure])
@@ -81,7 +82,7 @@ def load_points(
         list_latencies(store, model.id, model.revision), model.num_hidden_layers, *HEADLINE_SHAPE
     )
     table = table.merge(speed, on="depth", how="left")
-    curves = summary.curves(table, model.num_hidden_layers, scores)
+    curves = summary.curves(table, model.num_hidden_layers, scores, more)
     curves = curves.merge(speed, on="depth", how="left")
     return table, curves
 
@@ -98,26 +99,41 @@ def load_baselines(plans: list[Plan], task: Task, recipe: str, mark: tuple[Any, 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def load_preview(
-    model: BaseModel, task: Task, recipe: str, procedure: str, measured: dict[tuple[int, ...], float], mark: Hashable
-) -> tuple[predict.Preview, bool]:
-    """The stored previews with what they predict, and whether more is missing; `measured`: mean scores by kept layers.
+    model: BaseModel,
+    task: Task,
+    recipe: str,
+    procedure: str,
+    measured: dict[tuple[int, ...], float],
+    more: dict[str, Scores],
+    mark: Hashable,
+) -> tuple[predict.Preview, list[tuple[int, ...]], bool]:
+    """The stored previews with what they predict, the cuts beside the six strategies', and whether any is missing.
 
-    `recipe`, `procedure` and `mark`: with these the measured scores change.
+    `measured`: mean scores by kept layers; with `recipe`, `procedure` and `mark` these change.
     """
     store = ui.the_store()
     frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model, task).items()}
     by_strategy = cuts_by_strategy(model, STRATEGIES, known_layer_scores(store, model, task))
-    found = predict.preview(frozen, measured, by_strategy, model.num_hidden_layers, task.metric)
-    return found, previews.missing_previews(store, model, task, STRATEGIES, measured)
+    others = cuts_by_strategy(model, [*more], None, more)
+    found = predict.preview(frozen, measured, by_strategy | others, model.num_hidden_layers, task.metric)
+    also = [*measured, *(kept for cuts in others.values() for kept in cuts)]
+    return found, also, previews.missing_previews(store, model, task, STRATEGIES, also)
+
+
+def more_scores(model: BaseModel, task: Task, strategy: str) -> dict[str, Scores]:
+    """What a strategy that is not of the paper's six chooses by, under its name; nothing for those six."""
+    known = known_block_scores(ui.the_store(), model, task) if strategy in MORE_STRATEGIES else {}
+    return {strategy: known[strategy]} if strategy in known else {}
 
 
 def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan:
-    """The chosen cut; contribution scores are measured now where they are not known yet."""
+    """The chosen cut; what the strategy chooses by is measured now where it is not known yet."""
     store, found = ui.the_store(), settings.from_environment()
-    if strategy != "contribution" or known_layer_scores(store, model, task) is not None:
+    known = strategy not in SCORED or more_scores(model, task, strategy)
+    if known or (strategy == "contribution" and known_layer_scores(store, model, task) is not None):
         return plan_strategy(store, found, model, task, strategy, drop_count)
     model = pinned(model)
-    with ui.told("What each layer contributes is measured once, in about 10 seconds") as report:
+    with ui.told("What each layer changes is measured once, in about 10 seconds") as report:
         return plan_strategy(store, found, model, task, strategy, drop_count, report)
 
 
@@ -338,7 +354,7 @@ st.title("How many layers can I drop?", anchor=False)
 
 store, found = ui.the_store(), settings.from_environment()
 with controls.row():
-    model, task, strategy = controls.choose_model(), controls.choose_task(), controls.choose_strategy()
+    model, task, strategy = controls.choose_model(), controls.choose_task(), controls.choose_strategy(EVERY_STRATEGY)
     drop_count = controls.choose_drop(drop_counts(strategy, model.num_hidden_layers), DEFAULT_DROP)
     if ui.action(
         "Your table",
@@ -354,7 +370,8 @@ with controls.row():
 
 plan = cut_of(model, task, strategy, drop_count)
 mark = change_mark(store)
-table, points = load_points(model, task, recipe, procedure, mark)
+more = more_scores(model, task, strategy)
+table, points = load_points(model, task, recipe, procedure, more, mark)
 baseline_plans = plan_baselines(store, found, model)
 baselines = load_baselines(baseline_plans, task, recipe, mark)
 measured: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.records(table)}
@@ -388,8 +405,8 @@ for note in notes_on(store, task.id):
 cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
 scores_by_cut = dict(zip(table["kept_layers"], table["mean"], strict=True))
-preview, missing = load_preview(model, task, recipe, procedure, scores_by_cut, mark)
-preview_row(model, task, strategy, list(scores_by_cut), missing)
+preview, also, missing = load_preview(model, task, recipe, procedure, scores_by_cut, more, mark)
+preview_row(model, task, strategy, also, missing)
 if chosen is None:
     st.markdown(predict.answer_sentence(preview, plan.kept_layers))
 hollow = predicted.hollow_points(preview.curves, strategy, set(scores_by_cut))

@@ -61,7 +61,8 @@ def _live(
 
 def _progress(going: Going) -> None:
     """How far it is, and Stop."""
-    text = ", ".join(filter(None, ["Preview", going.progress.phase, progress_count(asdict(going.progress))]))
+    phase = "" if going.progress.phase == "previewing" else going.progress.phase
+    text = ", ".join(filter(None, ["Preview", phase, progress_count(asdict(going.progress))]))
     st.progress(ui.share_of(going.progress), text=text)
     if ui.action("Stop", key="stop_preview", icon=":material/stop:"):
         going.stop.set()
@@ -69,7 +70,7 @@ def _progress(going: Going) -> None:
 
 def _start(model: BaseModel, task: Task, strategy: str, also: Sequence[Cut]) -> None:
     """Begin, the chosen strategy before the others."""
-    names = [strategy, *(name for name in STRATEGIES if name != strategy)]
+    names = sorted(STRATEGIES, key=lambda name: name != strategy)
     try:
         open_previews().start(ui.the_store(), settings.from_environment(), model, task, names, also)
     except PmbError as error:

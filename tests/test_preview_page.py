@@ -10,13 +10,16 @@ from streamlit.testing.v1 import AppTest
 
 from pmb import preview_row
 from pmb.catalog.models import cuts_by
+from pmb.charts.style import NAMES, THEMES, Theme, look_of
+from pmb.lab.plan import identity_of_scores
 from pmb.lab.previews import Going, Previews
-from pmb.lab.store import Store
+from pmb.lab.store import Store, save_block_scores
 from pmb.settings import Settings
 from pmb.spec import Progress
-from pmb.strategies import STRATEGIES
-from tests.app import STANDARD, click, fill, finish, opened, rerun, words
+from pmb.strategies import EVERY_STRATEGY, STRATEGIES, kept_layers
+from tests.app import STANDARD, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
+from tests.test_blocks import ANGULAR
 from tests.test_previews import MODEL, SCORES, TASK, save
 
 pytestmark = pytest.mark.usefixtures("content_streamlit")
@@ -67,7 +70,7 @@ def test_pressed_it_asks_for_the_chosen_strategy_first_and_for_what_is_measured(
     assert (model.id, task.id, names[0], sorted(names)) == (MODEL.id, TASK.id, "bottom", sorted(STRATEGIES))
     assert also == [(0, 3)]
     assert not [button for button in app.button if button.key == "preview"]
-    assert app.get("progress")[0].proto.text == "Preview, previewing, 3 of 20 cuts"
+    assert app.get("progress")[0].proto.text == "Preview, 3 of 20 cuts"
     click(app, "stop_preview")
     assert started._going[MODEL.id, TASK.id].stop.is_set()
 
@@ -112,6 +115,46 @@ def test_too_few_runs_are_uncalibrated_without_a_band(scored: Store) -> None:
     assert legends(chart) == ["frozen features"]
     assert not [layer for layer in chart["layer"] if layer["mark"]["type"] == "bar"]
     assert "predicted" not in app.dataframe[-1].value.columns
+
+
+def test_a_strategy_beside_the_papers_six_is_drawn_where_it_is_chosen(scored: Store) -> None:
+    save_block_scores(scored, identity_of_scores(MODEL, TASK), {"angular": ANGULAR, "block-influence": list(SCORES)})
+    kept = kept_layers("angular", 6, 2, ANGULAR)
+    for seed in range(2):
+        finish(scored, spec(kept, seed, STANDARD), 0.7 + 0.01 * seed)
+        finish(scored, spec(WHOLE, seed, STANDARD), 0.8 + 0.01 * seed)
+    app = opened(strategy="angular", k="2")
+    assert app.selectbox(key="strategy").value == "angular"
+    assert "Dropping 2 of 6 layers by angular keeps" in words(app)
+    chart = depth_chart(app)
+    (line,) = [layer for layer in chart["layer"] if layer["mark"]["type"] == "line"]
+    assert {point["name"] for point in line["data"]["values"]} == {"angular", "top"}  # the same cut
+    assert line["encoding"]["color"]["scale"]["domain"][-1] == "angular"
+    assert len(line["encoding"]["color"]["scale"]["domain"]) == 7
+    app.switch_page("pages/tasks_page.py").run()
+    assert not app.exception, app.exception
+    assert app.selectbox(key="strategy").value == "top"  # which has the paper's six alone
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
+def test_further_strategies_differ_from_the_six_and_from_their_background(theme: Theme) -> None:
+    look = look_of([name.replace("-", " ") for name in EVERY_STRATEGY], theme)
+    for marks in (look.names, look.colours, look.shapes, [tuple(dash) for dash in look.dashes]):
+        assert len(set(marks)) == len(EVERY_STRATEGY)
+    assert all(contrast(colour, theme.background) >= 3 for colour in look.colours)
+    assert look_of(["top"], theme).names == list(NAMES)
+
+
+def contrast(colour: str, background: str) -> float:
+    """WCAG 2.2's contrast ratio."""
+
+    def luminance(one: str) -> float:
+        parts = [int(one[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(colour), luminance(background)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def test_who_may_only_look_sees_what_is_known_and_no_button(

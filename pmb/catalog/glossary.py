@@ -32,7 +32,7 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             "The K layers go whose output is most like their input: the cosine of both, averaged over train sentences.",
         ),
     ),
-    "More strategies, by command": (
+    "More strategies": (
         Word("block-influence", "As contribution, but by every token and not the sentence token alone (ShortGPT)."),
         Word(
             "angular",

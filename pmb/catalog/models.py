@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from pmb.errors import BadInput, unknown_name
-from pmb.strategies import drop_counts, kept_layers, misplaced
+from pmb.strategies import SCORED, Scores, drop_counts, kept_layers, misplaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,20 +197,24 @@ def check_places(model: BaseModel, kept: tuple[int, ...]) -> None:
 
 
 def cuts_by_strategy(
-    model: BaseModel, strategies: Sequence[str], scores: Sequence[float] | None
+    model: BaseModel,
+    strategies: Sequence[str],
+    scores: Scores | None,
+    more: Mapping[str, Scores] | None = None,
 ) -> dict[str, list[tuple[int, ...]]]:
     """The cuts that each strategy makes, from the whole model down; without those that the architecture forbids.
 
-    `scores`: of contribution, which has no cuts without them. Where all layers are the same weights it does not matter
-    which of them go: the lowest stay.
+    `scores`: of contribution, `more`: of further strategies; without them these have no cuts. Where all layers are the
+    same weights it does not matter which of them go: the lowest stay.
     """
     depth, found = model.num_hidden_layers, {}
+    known = {"contribution": scores, **(more or {})}
     for strategy in strategies:
         counts = drop_counts(strategy, depth)
         if model.shared:
             found[strategy] = [tuple(range(depth - count)) for count in counts]
-        elif strategy != "contribution" or scores is not None:
-            cuts = [kept_layers(strategy, depth, count, scores) for count in counts]
+        elif strategy not in SCORED or known.get(strategy) is not None:
+            cuts = [kept_layers(strategy, depth, count, known.get(strategy)) for count in counts]
             found[strategy] = [kept for kept in cuts if not model.kinds or not misplaced(model.kinds, kept)]
     return found
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pmb.charts.line_ends import Box, line_ends
 from pmb.charts.predicted import hollow_layers
-from pmb.charts.style import DASHES, FADED, NAMES, OPACITY, SHAPES, Theme, layered, legend, rows
+from pmb.charts.style import FADED, MORE_NAMES, NAMES, OPACITY, Look, Theme, layered, legend, look_of, rows
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.insight.summary import EXAMPLES, SEEDS, SOURCES
 
@@ -47,7 +47,8 @@ def accuracy_by_depth(
         domain=depths, nice=False, zero=False
     )
     y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=domain, nice=False, zero=False)
-    marks = {"color": _colour(theme, None), "detail": alt.Detail("strategy:N")}
+    look = look_of([*data["name"], *hollow["name"]], theme)
+    marks = {"color": _colour(look, None), "detail": alt.Detail("strategy:N")}
     per_pixel = ((depths[1] - depths[0]) / NARROW_PIXELS, (domain[1] - domain[0]) / HEIGHT)
     whole = [
         Box(depths[0] / per_pixel[0], depths[0] / per_pixel[0] + WHOLE_PIXELS, score, score + 18)
@@ -57,15 +58,17 @@ def accuracy_by_depth(
         *_bands(data[own], x, marks),
         *_whole_rule(data, theme, "left"),
         *_whiskers(data[cuts & (~own | data["selected"])], x, marks),
-        alt.Chart(rows(lines)).mark_line(strokeWidth=2).encode(x=x, y=y, strokeDash=_dash(), opacity=OPACITY, **marks),
+        alt.Chart(rows(lines))
+        .mark_line(strokeWidth=2)
+        .encode(x=x, y=y, strokeDash=_dash(look), opacity=OPACITY, **marks),
         alt.Chart(rows(data[cuts]))
         .mark_point(filled=True, size=55, opacity=1)
-        .encode(x=x, y=y, shape=_shape(None), opacity=OPACITY, tooltip=_tooltip(data), **marks),
+        .encode(x=x, y=y, shape=_shape(look, None), opacity=OPACITY, tooltip=_tooltip(data), **marks),
         _whole_point(data, x, y, theme),
         *_picked(data[own & (data["drop_count"] == drop_count)], x, theme),
         *(chart.encode(x=x, y=y) for chart in line_ends(data[cuts], whole, per_pixel, theme)),
         *(_beside(others, x, theme) if len(others) else []),
-        *hollow_layers(hollow, strategy, x, y, theme),
+        *hollow_layers(hollow, [*data["name"], *hollow["name"]], strategy, x, y, theme),
     ]
     return layered(*layers, height=HEIGHT)
 
@@ -89,11 +92,12 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         .mark_line(color=theme.muted, strokeWidth=1.5)
         .encode(x=x, y=y, order=alt.Order("speedup:Q"))
     )
-    colour = _colour(theme, legend(3))
+    look = look_of(data["name"], theme)
+    colour = _colour(look, legend(3))
     dots = (
         alt.Chart(rows(data[cuts]))
         .mark_point(filled=True, size=60)
-        .encode(x=x, y=y, color=colour, shape=_shape(legend(3)), opacity=OPACITY, tooltip=_tooltip(data))
+        .encode(x=x, y=y, color=colour, shape=_shape(look, legend(3)), opacity=OPACITY, tooltip=_tooltip(data))
     )
     chosen = data[(data["strategy"] == strategy) & (data["drop_count"] == drop_count)]
     return layered(
@@ -172,7 +176,8 @@ def _plain(points: pd.DataFrame) -> pd.DataFrame:
     data["kept"] = data["kept_layers"].map(lambda kept: " ".join(map(str, kept)))
     data["n"] = data["seeds"].map(len)
     data["source"] = data["sources"].map(lambda sources: ", ".join(SOURCES[source] for source in sources))
-    beside = BESIDE * (data["name"].map(NAMES.index) - (len(NAMES) - 1) / 2)
+    at = {**{name: len(NAMES) for name in MORE_NAMES}, **{name: place for place, name in enumerate(NAMES)}}
+    beside = BESIDE * (data["name"].map(at) - (len(NAMES) - 1) / 2)
     data["place"] = data["depth"] + beside.where(data["drop_count"] > 0, 0.0)
     for name in ("mean", "low", "high"):
         data[name] = 100 * data[name]
@@ -230,16 +235,16 @@ def _axis(**more: Any) -> alt.Axis:
     return alt.Axis(grid=False, labelFontSize=12, titleFontSize=12, titleFontWeight="normal", **more)
 
 
-def _colour(theme: Theme, below: alt.Legend | None) -> alt.Color:
-    return alt.Color("name:N", scale=alt.Scale(domain=list(NAMES), range=list(theme.colours)), legend=below)
+def _colour(look: Look, below: alt.Legend | None) -> alt.Color:
+    return alt.Color("name:N", scale=alt.Scale(domain=look.names, range=look.colours), legend=below)
 
 
-def _dash() -> alt.StrokeDash:
-    return alt.StrokeDash("name:N", scale=alt.Scale(domain=list(NAMES), range=list(DASHES)), legend=None)
+def _dash(look: Look) -> alt.StrokeDash:
+    return alt.StrokeDash("name:N", scale=alt.Scale(domain=look.names, range=look.dashes), legend=None)
 
 
-def _shape(below: alt.Legend | None) -> alt.Shape:
-    return alt.Shape("name:N", scale=alt.Scale(domain=list(NAMES), range=list(SHAPES)), legend=below)
+def _shape(look: Look, below: alt.Legend | None) -> alt.Shape:
+    return alt.Shape("name:N", scale=alt.Scale(domain=look.names, range=look.shapes), legend=below)
 
 
 def _behind(stands_out: pd.Series) -> pd.Series:

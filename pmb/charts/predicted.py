@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import NAMES, OPACITY, SHAPES, Theme, layered, rows
+from pmb.charts.style import OPACITY, Theme, layered, look_of, rows
 from pmb.insight.metrics import metric_of, shown
-from pmb.strategies import STRATEGIES
+from pmb.strategies import EVERY_STRATEGY
 
 PREDICTED, FROZEN = "predicted", "frozen features"
 HEIGHT = 340
@@ -31,7 +32,7 @@ def hollow_points(predicted: pd.DataFrame, strategy: str, measured: set[tuple[in
             "strategy": data["strategy"],
             "name": data["strategy"].str.replace("-", " "),
             "kept": data["kept_layers"].map(lambda kept: " ".join(map(str, kept))),
-            "place": data["depth"] + BESIDE + STEP * data["strategy"].map(STRATEGIES.index),
+            "place": data["depth"] + BESIDE + STEP * data["strategy"].map(EVERY_STRATEGY.index),
             "mean": 100 * data["predicted"].where(calibrated, data["frozen"]),
             "low": 100 * data["low"],
             "high": 100 * data["high"],
@@ -41,13 +42,19 @@ def hollow_points(predicted: pd.DataFrame, strategy: str, measured: set[tuple[in
     )
 
 
-def hollow_layers(hollow: pd.DataFrame, strategy: str, x: alt.X, y: alt.Y, theme: Theme) -> list[alt.Chart]:
-    """The points as layers of a chart of `place` and `mean`, the chosen strategy's with bands, named in a legend."""
+def hollow_layers(
+    hollow: pd.DataFrame, names: Iterable[str], strategy: str, x: alt.X, y: alt.Y, theme: Theme
+) -> list[alt.Chart]:
+    """The points as layers of a chart of `place` and `mean`, the chosen strategy's with bands, named in a legend.
+
+    `names`: of all strategies that the chart draws.
+    """
     if hollow.empty:
         return []
     kinds = list(dict.fromkeys(hollow["kind"]))
-    colour = alt.Color("name:N", scale=alt.Scale(domain=list(NAMES), range=list(theme.colours)), legend=None)
-    shape = alt.Shape("name:N", scale=alt.Scale(domain=list(NAMES), range=list(SHAPES)), legend=None)
+    look = look_of(names, theme)
+    colour = alt.Color("name:N", scale=alt.Scale(domain=look.names, range=look.colours), legend=None)
+    shape = alt.Shape("name:N", scale=alt.Scale(domain=look.names, range=look.shapes), legend=None)
     named = alt.Size(
         "kind:N",
         scale=alt.Scale(type="ordinal", domain=kinds, range=[70] * len(kinds)),
@@ -92,7 +99,7 @@ def predicted_by_depth(hollow: pd.DataFrame, strategy: str, total: int, metric: 
     y = alt.Y(
         "mean:Q", title=f"{words.name} on dev{',' if words.unit else ' × 100'}{words.unit}", axis=alt.Axis(**axis)
     ).scale(domain=[min(ends) - room, max(ends) + room], nice=False, zero=False)
-    return layered(*hollow_layers(hollow, strategy, x, y, theme), height=HEIGHT)
+    return layered(*hollow_layers(hollow, hollow["name"], strategy, x, y, theme), height=HEIGHT)
 
 
 def hollow_alt_text(hollow: pd.DataFrame, metric: str) -> str:

@@ -177,7 +177,7 @@ def strategy_scores(
     """What a strategy of SCORED chooses by, from the store, else measured now in a child process and remembered."""
     if strategy == "contribution":
         return layer_scores(store, settings, model, task, report)
-    known = get_block_scores(store, identity_of_scores(model, task))
+    known = known_block_scores(store, model, task)
     if strategy not in known:
         store.check_may_write()
         report(Progress("starting"))
@@ -220,10 +220,15 @@ def known_layer_scores(store: Store, model: BaseModel, task: Task) -> tuple[floa
     return get_layer_scores(store, identity_of_scores(model, task))
 
 
+def known_block_scores(store: Store, model: BaseModel, task: Task) -> dict[str, Scores]:
+    """What the strategies beside the paper's six choose by, by strategy, where it has been measured already."""
+    return get_block_scores(store, identity_of_scores(model, task))
+
+
 def strategies_of_plan(store: Store, plan: Plan, task: Task) -> tuple[str, ...]:
     """The names of the strategies that lead to this cut, as far as is known."""
     scores = known_layer_scores(store, plan.model, task)
-    more = get_block_scores(store, identity_of_scores(plan.model, task))
+    more = known_block_scores(store, plan.model, task)
     return strategies_of(plan.kept_layers, plan.model.num_hidden_layers, scores, more)
 
 
