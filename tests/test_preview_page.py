@@ -131,9 +131,11 @@ def test_a_strategy_beside_the_papers_six_is_drawn_where_it_is_chosen(scored: St
     assert {point["name"] for point in line["data"]["values"]} == {"angular", "top"}  # the same cut
     assert line["encoding"]["color"]["scale"]["domain"][-1] == "angular"
     assert len(line["encoding"]["color"]["scale"]["domain"]) == 7
-    app.switch_page("pages/tasks_page.py").run()
-    assert not app.exception, app.exception
-    assert app.selectbox(key="strategy").value == "top"  # which has the paper's six alone
+
+
+def test_a_page_of_the_papers_six_falls_back_to_the_first(scored: Store) -> None:
+    save_block_scores(scored, identity_of_scores(MODEL, TASK), {"angular": ANGULAR})
+    assert opened("tasks", strategy="angular").selectbox(key="strategy").value == "top"
 
 
 @pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pmb.errors import BadInput
 from pmb.strategies import (
     STRATEGIES,
+    Scores,
     check_kept_layers,
     drop_counts,
     kept_above_threshold,
@@ -32,7 +33,7 @@ def cuts(draw: st.DrawFn, strategies: tuple[str, ...] = STRATEGIES) -> tuple[str
     return strategy, depth, draw(st.sampled_from(drop_counts(strategy, depth))), scores
 
 
-def dropped(strategy: str, depth: int, count: int, scores: list[float] | None = None) -> set[int]:
+def dropped(strategy: str, depth: int, count: int, scores: Scores | None = None) -> set[int]:
     return set(range(depth)) - set(kept_layers(strategy, depth, count, scores))
 
 

@@ -20,7 +20,8 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
     row = get_run(store, key)
     assert row is not None, key
     spec = spec_of_row(row)
-    scores, more = (get(store, scores_identity(spec)) for get in (get_layer_scores, get_block_scores))
+    identity = scores_identity(spec)
+    scores, more = get_layer_scores(store, identity), get_block_scores(store, identity)
     interval = run_interval(row) if row["state"] == "done" else None
     return {
         "run": key[:12],
