@@ -383,13 +383,14 @@ else:
     st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
     ui.badges(chosen["sources"], len(chosen["seeds"]))
 
-scores = known_layer_scores(store, model, task)
+by_token = more.get("block-influence")
+what = "every token" if by_token else "the sentence token"
 st.caption(
-    f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. "
-    "A darker layer changes the sentence token more."
+    f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. A darker layer changes {what} more."
 )
+shades = by_token or known_layer_scores(store, model, task)
 ui.draw(
-    strip.layer_strip(plan.kept_layers, model.num_hidden_layers, scores, ui.theme()),
+    strip.layer_strip(plan.kept_layers, model.num_hidden_layers, shades, ui.theme(), what),
     strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
     width="content",
 )
