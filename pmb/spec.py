@@ -166,7 +166,9 @@ class LayerProbe:
 class Progress:
     """How far a run is; `step` of `steps` counts training steps."""
 
-    phase: str  # starting, downloading (steps are megabytes), loading, training, evaluating, timing, reading (examples)
+    # starting, downloading (steps are megabytes), loading, training, evaluating, timing, reading (examples), previewing
+    # (cuts)
+    phase: str
     step: int = 0
     steps: int = 0
     loss: float | None = None
@@ -183,6 +185,8 @@ def progress_count(progress: dict[str, Any]) -> str:
         return ""
     if progress["phase"] == "downloading":
         return f"{progress['step']} of {progress['steps']} MB"
+    if progress["phase"] == "previewing":
+        return f"{progress['step']} of {progress['steps']} cuts"
     if progress["phase"].startswith("reading"):
         return f"{progress['step']} of {progress['steps']} examples"
     return f"step {progress['step']} of {progress['steps']}"

@@ -191,10 +191,11 @@ def title_of(row: Row) -> str:
 
 def share_done(row: Row) -> float:
     """How much of a run's present phase is done, 0 to 1."""
-    return _share(Progress(**row["progress"])) if row["progress"] else 0.0
+    return share_of(Progress(**row["progress"])) if row["progress"] else 0.0
 
 
-def _share(progress: Progress) -> float:
+def share_of(progress: Progress) -> float:
+    """How much of its steps is done, 0 to 1."""
     return min(1.0, progress.step / progress.steps) if progress.steps else 0.0
 
 
@@ -205,7 +206,7 @@ def told(text: str) -> Iterator[Report]:
 
     def tell(progress: Progress) -> None:
         parts = [text, progress.phase, progress_count(asdict(progress))]
-        bar.progress(_share(progress), ", ".join(filter(None, parts)))
+        bar.progress(share_of(progress), ", ".join(filter(None, parts)))
 
     yield tell
     bar.empty()

@@ -14,16 +14,19 @@ from pmb.errors import BadInput, PmbError
 from pmb.lab import listing, probes, queue
 from pmb.lab.answer import answer
 from pmb.lab.dev import known_dev_labels, save_dev_labels
-from pmb.lab.plan import known_layer_scores, scores_identity
+from pmb.lab.plan import identity_of_scores, known_layer_scores, scores_identity
+from pmb.lab.previews import known_previews, save_preview
 from pmb.lab.results import finished_runs, losses_of, measured_configurations, predictions_of, recent_runs
 from pmb.lab.sources import known_models, known_tasks
 from pmb.lab.store import (
     Store,
     damaged_rows,
+    get_block_scores,
     get_run,
     list_latencies,
     list_runs,
     open_store,
+    save_block_scores,
     save_latencies,
     save_layer_scores,
     write_shipped,
@@ -254,3 +257,23 @@ def test_a_row_that_another_has_replaced_is_told_no_more(two_runs: Store) -> Non
     queue.retry(two_runs, [KEY])
     edit(two_runs, "predictions", None)
     assert damaged_rows(two_runs) == []
+
+
+def test_a_damaged_preview_or_layer_score_is_left_out_and_may_be_measured_again(store: Store) -> None:
+    """Both are remembered by strategy or cut: of those the others stay, and what is measured anew takes the place."""
+    identity, depth = identity_of_scores(MODEL, TASK), MODEL.num_hidden_layers
+    blocks = {"block-influence": [0.5] * depth, "angular": [[0.1] * size for size in range(depth, 1, -1)]}
+    save_block_scores(store, identity, blocks)
+    for kept in ([0], [0, 1]):
+        save_preview(store, MODEL, TASK, {"kept": kept, "score": 0.7, "computed_on": "cpu"})
+
+    edit(store, "scores", "[[0.1], 0.2]", "block_scores", "strategy = 'angular'")
+    edit(store, "kept", "0,,1", "previews", "kept = '0,1'")
+    assert get_block_scores(store, identity, depth) == {"block-influence": blocks["block-influence"]}
+    assert list(known_previews(store, MODEL, TASK)) == [(0,)]
+    assert {name.split(" of ")[0] for name in damaged_rows(store)} == {"layer scores", "preview"}
+
+    save_block_scores(store, identity, blocks)
+    save_preview(store, MODEL, TASK, {"kept": [0, 1], "score": 0.7, "computed_on": "cpu"})
+    assert get_block_scores(store, identity, depth) == blocks
+    assert list(known_previews(store, MODEL, TASK)) == [(0,), (0, 1)]

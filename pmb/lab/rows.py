@@ -111,6 +111,19 @@ class LayerScoresForm(TypedDict, total=False):
     measured_at: Moment
 
 
+class BlockScoresForm(TypedDict, total=False):
+    """`block_scores`: how many there are of each strategy is checked by `of_layers`."""
+
+    model: str
+    model_revision: str
+    task: str
+    task_revision: str
+    sentences: Some
+    strategy: Literal["block-influence", "angular"]
+    scores: Annotated[list[Share | Annotated[list[Share], Meta(max_length=MOST_LAYERS)]], Meta(max_length=MOST_LAYERS)]
+    measured_at: Moment
+
+
 class ProbeForm(TypedDict, total=False):
     """`layer_probes`: what is None where nothing is measured is checked by `_probe_fault`."""
 
@@ -166,6 +179,24 @@ class LatencyForm(TypedDict, total=False):
     pairs: Some
     whole_seconds: Positive
     cut_seconds: Positive
+    source: Source
+    measured_at: Moment
+
+
+class PreviewForm(TypedDict, total=False):
+    """`previews`."""
+
+    model: str
+    model_revision: str
+    task: str
+    task_revision: str
+    train_sentences: Some
+    dev_sentences: Some
+    schema: Some
+    kept: Annotated[str, Meta(pattern=r"^\d{1,3}(,\d{1,3})*$")]
+    metric: str
+    score: Share
+    device: str
     source: Source
     measured_at: Moment
 
@@ -246,6 +277,20 @@ def no_fault(row: Mapping[str, Any]) -> str:
 def has_length(column: str, length: int) -> Check:
     """The check that a column holds so many values."""
     return lambda row: "" if len(row[column]) == length else f"{column} are {len(row[column])} and not {length}"
+
+
+def of_layers(depth: int) -> Check:
+    """The check that what a strategy chooses by is one number a layer, or one a place of every block's size."""
+
+    def check(row: Mapping[str, Any]) -> str:
+        scores = row["scores"]
+        if row["strategy"] != "angular":
+            return has_length("scores", depth)(row)
+        right = all(isinstance(found, list) for found in scores)
+        right = right and [len(found) for found in scores] == list(range(depth, 1, -1))
+        return "" if right else f"scores are not those of the blocks of {depth} layers"
+
+    return check
 
 
 def are_answers(column: str, labels: int, count: int | None) -> Check:
@@ -342,7 +387,9 @@ def _source_fault(row: Mapping[str, Any]) -> str:
 FORMS: dict[str, tuple[Any, Check]] = {
     schema.runs.name: (RunForm, _run_fault),
     schema.layer_scores.name: (LayerScoresForm, no_fault),
+    schema.block_scores.name: (BlockScoresForm, no_fault),
     schema.layer_probes.name: (ProbeForm, _probe_fault),
+    schema.previews.name: (PreviewForm, no_fault),
     schema.dev_labels.name: (DevLabelsForm, no_fault),
     schema.latencies.name: (LatencyForm, no_fault),
     schema.memories.name: (MemoryForm, no_fault),
@@ -352,7 +399,9 @@ FORMS: dict[str, tuple[Any, Check]] = {
 NAMES = {
     schema.runs.name: "run",
     schema.layer_scores.name: "layer contributions of",
+    schema.block_scores.name: "layer scores of",
     schema.layer_probes.name: "layers of run",
+    schema.previews.name: "preview of",
     schema.dev_labels.name: "dev labels of",
     schema.latencies.name: "speed of",
     schema.memories.name: "memory of run",

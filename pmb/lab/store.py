@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -35,15 +35,17 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from pmb.errors import BadInput, DiskFull, NotAllowed, PmbError, StoreUnavailable
 from pmb.files import write_whole
 from pmb.lab.database import is_full, is_refused, make_engine, one_at_a_time, sentence
-from pmb.lab.rows import FORMS, Check, has_length, name_of, no_fault, row_fault
+from pmb.lab.rows import FORMS, Check, has_length, name_of, no_fault, of_layers, row_fault
 from pmb.lab.schema import (
     REVISION,
+    block_scores,
     dev_labels,
     latencies,
     layer_probes,
     layer_scores,
     memories,
     metadata,
+    previews,
     runs,
     shipped_files,
 )
@@ -244,7 +246,7 @@ def damaged_rows(store: Store, everything: bool = False) -> list[str]:
 def change_mark(store: Store) -> tuple[Any, ...]:
     """A small value that differs whenever finished runs or anything else measured differs."""
     done = select(func.count(), func.max(runs.c.finished_at)).where(runs.c.state == "done")
-    others = (latencies, memories, layer_scores, layer_probes, dev_labels)
+    others = (latencies, memories, layer_scores, block_scores, layer_probes, previews, dev_labels)
     with store.connect() as connection:
         newest = [connection.execute(select(func.max(table.c.measured_at))).scalar() for table in others]
         return (*connection.execute(done).one(), *newest)
@@ -287,6 +289,19 @@ def save_layer_scores(store: Store, identity: Row, scores: Sequence[float]) -> N
     store.remember(layer_scores, [identity | {"scores": list(scores), "measured_at": time.time()}])
 
 
+def get_block_scores(store: Store, identity: Row, depth: int) -> dict[str, Any]:
+    """The scores of the strategies beside the paper's for the same, by strategy, as far as they are known."""
+    query = select(block_scores).where(*(block_scores.c[name] == value for name, value in identity.items()))
+    return {row["strategy"]: row["scores"] for row in store.read(block_scores, query, of_layers(depth))}
+
+
+def save_block_scores(store: Store, identity: Row, scores: Mapping[str, Any]) -> None:
+    """Remember them; what is there already stays."""
+    row = identity | {"measured_at": time.time()}
+    rows = [row | {"strategy": strategy, "scores": found} for strategy, found in scores.items()]
+    store.remember(block_scores, rows)
+
+
 def write_shipped(store: Store, folder: Path) -> dict[str, int]:
     """Write everything finished that is measured as JSON lines for the repository; returns rows per file."""
     private = {"started_by", "worker", "lease_until", "renewed_at", "cancel_requested", "progress", "log", "error"}
@@ -297,9 +312,11 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
             for table in (runs, layer_probes)
         ),
         (layer_scores, select(layer_scores)),
+        (block_scores, select(block_scores)),
         (dev_labels, select(dev_labels)),
         (latencies, select(latencies)),
         (memories, select(memories)),
+        (previews, select(previews)),
     )
     counts = {}
     for table, query in tables:
@@ -318,7 +335,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
 
 def _read_shipped(store: Store, folder: Path) -> None:
     """Read in the shipped files that are new or changed; a run that was measured here wins over a shipped one."""
-    for table in (runs, layer_scores, layer_probes, dev_labels, latencies, memories):
+    for table in (runs, layer_scores, block_scores, layer_probes, dev_labels, latencies, memories, previews):
         path = folder / f"{table.name}.jsonl"
         if not path.is_file():
             continue
