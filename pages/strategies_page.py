@@ -184,6 +184,8 @@ def contest_table(tables: dict[str, pd.DataFrame], titles: dict[str, str], of: S
 
 def ways_on(tables: dict[str, pd.DataFrame], of: Selection, drop_count: int) -> list[Link]:
     """To Explore with a selected row; to Compare with two of one task."""
+    if not of.chosen:
+        return []
     choice = st.session_state
     rows = [(task, row) for task, table in tables.items() for row in ui.records(table[of.has(row_names(table, task))])]
     if len(rows) == 1:

@@ -15,7 +15,7 @@ from pmb.errors import PmbError
 from pmb.lab import disk, executors, queue
 from pmb.lab.cluster import open_cluster
 from pmb.lab.listing import count_states
-from pmb.lab.store import open_store
+from pmb.lab.store import damaged_rows, open_store
 
 LIBRARIES = ("streamlit", "torch", "transformers", "sqlalchemy", "altair")
 OLDEST_PYTHON = (3, 11)
@@ -92,9 +92,12 @@ def _store() -> str:
     store = open_store(found)
     try:
         counts = {state: count for state, count, _ in count_states(store)}
+        damaged = damaged_rows(store, everything=True)
     finally:
         store.close()
-    return f"{store.engine.url.render_as_string()}: {', '.join(f'{counts.get(state, 0)} {state}' for state in STATES)}"
+    told = ", ".join(f"{counts.get(state, 0)} {state}" for state in STATES)
+    left_out = f"; damaged and left out, {len(damaged)}: {'; '.join(damaged)}" if damaged else ""
+    return f"{store.engine.url.render_as_string()}: {told}{left_out}"
 
 
 def _worker() -> str:

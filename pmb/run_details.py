@@ -100,7 +100,7 @@ def _facts(run: Row, values: Row) -> dict[str, object]:
         "speed-up": f"{speedup['ratio']:.2f} ({speedup['low']:.2f} to {speedup['high']:.2f})" if speedup else None,
         **{score["metric"]: _interval(score) for score in (run["scores"] or [])[1:]},
         "dev examples": run["num_dev"],
-        "mean loss by epoch": ", ".join(f"{loss:.3f}" for loss in run["losses"] or []),
+        "mean loss by epoch": ", ".join("none" if loss is None else f"{loss:.3f}" for loss in run["losses"] or []),
         "recipe": ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run["recipe_values"].items()),
         "procedure": run["procedure"],
         "queued (UTC)": _time(run["queued_at"]),

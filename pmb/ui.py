@@ -21,7 +21,7 @@ from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, NotAllowed, PmbError
 from pmb.insight.summary import SOURCES
 from pmb.lab import listing, queue
-from pmb.lab.store import Row, Store, open_store
+from pmb.lab.store import Row, Store, damaged_rows, open_store
 from pmb.spec import Progress, Report, progress_count
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits
@@ -41,6 +41,7 @@ SOURCE_BADGES: dict[str, tuple[str, Literal["gray", "blue"], str]] = {
     ),
 }
 ONE_SEED = "Other seeds may give other scores: the interval is over the dev examples alone."
+SHOWN_DAMAGED = 3  # rows of the store
 IDLE_SECONDS = 5.0  # otherwise: somebody else may have asked for a run
 
 
@@ -90,6 +91,19 @@ def guarded(show: Callable[[], object]) -> bool:
         st.caption("`python -m pmb doctor` in a terminal looks at every part. Then reload this page.")
         return False
     return True
+
+
+def tell_damaged() -> None:
+    """Name the rows of the store that were left out, where some were."""
+    found = damaged_rows(the_store())
+    if not found:
+        return
+    named = "; ".join(found[:SHOWN_DAMAGED])
+    more = f" and {len(found) - SHOWN_DAMAGED:,} more" if len(found) > SHOWN_DAMAGED else ""
+    st.warning(
+        f"Left out, since the store is damaged there: {plain(named)}{more}. `python -m pmb doctor` looks at every row.",
+        icon=":material/healing:",
+    )
 
 
 def plain(text: str) -> str:
@@ -177,10 +191,11 @@ def title_of(row: Row) -> str:
 
 def share_done(row: Row) -> float:
     """How much of a run's present phase is done, 0 to 1."""
-    return _share(Progress(**row["progress"])) if row["progress"] else 0.0
+    return share_of(Progress(**row["progress"])) if row["progress"] else 0.0
 
 
-def _share(progress: Progress) -> float:
+def share_of(progress: Progress) -> float:
+    """How much of its steps is done, 0 to 1."""
     return min(1.0, progress.step / progress.steps) if progress.steps else 0.0
 
 
@@ -191,7 +206,7 @@ def told(text: str) -> Iterator[Report]:
 
     def tell(progress: Progress) -> None:
         parts = [text, progress.phase, progress_count(asdict(progress))]
-        bar.progress(_share(progress), ", ".join(filter(None, parts)))
+        bar.progress(share_of(progress), ", ".join(filter(None, parts)))
 
     yield tell
     bar.empty()

@@ -28,6 +28,7 @@ from pmb.lab.schema import runs
 from pmb.lab.store import Store
 from pmb.settings import Settings
 from pmb.spec import Exported, Made, OnnxFile
+from pmb.strict import read_as
 from tests.app import finish
 from tests.architectures import ARCHITECTURES
 from tests.conftest import fill as fill_disk
@@ -165,7 +166,7 @@ def test_a_folder_that_opens_as_another_model_is_refused(tmp_path: Path) -> None
     data = Encoded(((2, 10, 11, 3), (2, 20, 3)), (0, 1), 0)
     engine.check_opens(tmp_path / "it", model, data)
     with torch.no_grad():
-        next(other.classifier.parameters()).add_(1.0)  # type: ignore[union-attr, operator]
+        next(other.classifier.parameters()).add_(1.0)  # type: ignore[union-attr]
     with pytest.raises(PmbError, match="BertForSequenceClassification cannot be exported"):
         engine.check_opens(tmp_path / "it", other, data)
 
@@ -185,7 +186,7 @@ def test_a_run_is_exported_and_reproduced_by_command_and_used_without_torch(
     assert found["changed_predictions"] > 0
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert f"Made again {found['changed_predictions']:,} of 2,000 answers on dev differ" in card
-    exact, int8 = (OnnxFile.from_dict(one) for one in found["onnx"])
+    exact, int8 = (read_as(OnnxFile, one, "A file") for one in found["onnx"])
     assert (exact.file, exact.sentences, int8.sentences) == ("onnx/model.onnx", 200, 1000)
     assert exact.logit_difference < 1e-3
     assert int8.megabytes < exact.megabytes / 3

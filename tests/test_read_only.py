@@ -16,7 +16,7 @@ from pmb import ui, visitors
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, NotAllowed, PmbError, QueueFull, StoreUnavailable
-from pmb.lab import dev, probes, queue, sources, uploads
+from pmb.lab import dev, previews, probes, queue, sources, uploads
 from pmb.lab.plan import layer_scores, scores_identity
 from pmb.lab.schema import runs
 from pmb.lab.store import READ_ONLY, Row, Store, list_runs, open_store, save_layer_scores
@@ -33,6 +33,7 @@ CHANGE = (
     "cancel",
     "retry",
     "measure",
+    "preview",
     "queue_",
     "your_table",
     "use_table",
@@ -51,6 +52,7 @@ WRITES: dict[str, Callable[[Store, Settings], object]] = {
     "retry": lambda store, _: queue.retry(store, [spec().key]),
     "claim": lambda store, _: queue.claim(store, "worker"),
     "ask for layers": lambda store, found: probes.ask_for(store, found, MODEL, TASK, "quick", [0]),
+    "preview": lambda store, found: previews.preview(store, found, MODEL, TASK, ["top"]),
     "take layers back": lambda store, _: probes.cancel(store, ["x"]),
     "upload": lambda store, found: uploads.keep(store, found, "a.csv", b"text,label\n"),
     "measure layers": lambda store, found: layer_scores(store, found, MODEL, TASK),

@@ -27,6 +27,7 @@ from pmb.engine.forward import evaluated, plain_forward, same_logits
 from pmb.errors import PmbError
 from pmb.files import PART, move_whole
 from pmb.spec import Exported, Made, Progress, Report, RunSpec
+from pmb.strict import parse
 
 MADE = "made.json"  # in the cache: what the weights answered
 CHECKED = 32  # dev examples by which a folder shows that it is the model
@@ -50,7 +51,7 @@ def export(
     if not (weights / MADE).is_file():
         keep(spec, model_row, task, assets_folder, weights, report)
     os.utime(weights / MADE)  # the cache deletes what was longest of no use
-    made = Made.from_dict(json.loads((weights / MADE).read_text(encoding="utf-8")))
+    made = Made.from_dict(parse((weights / MADE).read_bytes(), str(weights / MADE)))
     report(Progress("writing"))
     with _space_told(folder):
         folder.mkdir()

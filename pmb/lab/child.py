@@ -89,10 +89,11 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
 
     Kinds: "run" with "spec", "threads", "alone", "timed_devices" and, to go on from a saved epoch, "checkpoints" (a
     folder) and "checkpoint_seconds"; where it times its depth too, the result is sent before that, with "timing".
-    "latency" with "depths"; "similarity" with "sentences"; "probe" with "spec", "threads" and "sentences" (0:
-    contribution is known); "export" with "spec", "threads", "weights" and "folder" (paths), "onnx" and "int8"; all of
-    these with the rows "model" and "task". "inspect model" and "inspect task" with a
-    "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "preview table" with "path".
+    "latency" with "depths"; "similarity" and "blocks" with "sentences"; "probe" with "spec", "threads" and "sentences"
+    (0: contribution is known); "preview" with "strategies", more cuts "also", "scores", "known" cuts, "threads",
+    "sentences", "train_sentences" and "dev_sentences"; "export" with "spec", "threads", "weights" and "folder" (paths),
+    "onnx" and "int8"; all of these with the rows "model" and "task". "inspect model" and "inspect task" with a "row";
+    "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "preview table" with "path".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
@@ -111,6 +112,10 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     if job["kind"] == "latency":
         latencies = engine.measure_latency(model, task, job["depths"], assets_folder)
         return {"latencies": [asdict(latency) for latency in latencies]}
+    if job["kind"] == "preview":
+        return _preview(job, engine, model, task, report, send)
+    if job["kind"] == "blocks":
+        return {"scores": engine.measure_blocks(model, task, job["sentences"], assets_folder, report)}
     if job["kind"] == "similarity":
         return {"scores": engine.measure_similarity(model, task, job["sentences"], assets_folder, report)}
     spec = RunSpec.from_dict(job["spec"])
@@ -138,6 +143,32 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         except (PmbError, RuntimeError, MemoryError):  # no reason to lose the result
             traceback.print_exc()
     return answer
+
+
+def _preview(
+    job: dict[str, Any], engine: Any, model: BaseModel, task: Task, report: Callable[[Progress], None], send: Send
+) -> dict[str, Any]:
+    """Send what is measured bit by bit: "scores" of contribution where they were not known, and each cut."""
+    assets_folder, strategies, scores = Path(job["assets"]), job["strategies"], job["scores"]
+    known = {tuple(kept) for kept in job["known"]}
+    engine.use_threads(job["threads"])
+    device = engine.device_name(engine.pick_device())
+
+    def tell(kept: tuple[int, ...], score: float) -> None:
+        known.add(kept)
+        send({"kept": kept, "score": score, "computed_on": device})
+
+    def preview(names: list[str], also: list[tuple[int, ...]]) -> None:
+        sizes = job["train_sentences"], job["dev_sentences"]
+        engine.preview_cuts(model, task, names, also, scores, known, *sizes, assets_folder, report, tell)
+
+    if "contribution" in strategies and scores is None and not model.shared:
+        if strategies[0] != "contribution":
+            preview(strategies[:1], [])
+        scores = engine.measure_similarity(model, task, job["sentences"], assets_folder, report)
+        send({"scores": scores})
+    preview(strategies, [tuple(kept) for kept in job["also"]])
+    return {}
 
 
 def _rows(job: dict[str, Any]) -> tuple[BaseModel, Task]:

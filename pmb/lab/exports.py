@@ -94,9 +94,10 @@ def export(
 
 def exportable(store: Store, key: str) -> Row:
     """All columns of a run that has a result; raises RunFailed where it has none."""
-    run = get_run(store, key)
-    assert run is not None, key
-    name, state = key[:12], run["state"]
+    run, name = get_run(store, key), key[:12]
+    if run is None:
+        raise BadInput(f"Run {name} is gone from the store, or its row there is damaged.")
+    state = run["state"]
     if state in ("queued", "running"):
         raise RunFailed(f"Run {name} is {state}: it has no model yet; export it when it has ended.")
     if state != "done":

@@ -11,13 +11,17 @@ from typing import Any, TextIO
 
 from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 
+from pmb.bounds import MOST_DIGITS
 from pmb.insight.again import digest
 from pmb.insight.intervals import run_interval
-from pmb.lab.results import predictions_of
+from pmb.lab.results import stored_predictions
+from pmb.lab.rows import read_json, row_fault
 from pmb.lab.schema import runs
-from pmb.lab.store import LIST_COLUMNS, Row, Store, runs_by_key
+from pmb.lab.store import LIST_COLUMNS, Row, Store, plain_rows, runs_by_key
 
-DEPTH = func.json_array_length(runs.c.kept_layers)  # SQLite and PostgreSQL call it the same
+# Of what is no list of layers some number: the functions of SQLite and PostgreSQL for JSON end in an error there.
+_LISTED = cast(runs.c.kept_layers, Text)
+DEPTH = 1 + func.length(_LISTED) - func.length(func.replace(_LISTED, ",", ""))
 ORDERS: dict[str, ColumnElement[Any]] = {
     "newest": runs.c.queued_at.desc(),
     "slowest": (runs.c.finished_at - runs.c.started_at).desc().nulls_last(),
@@ -52,12 +56,11 @@ def live_runs(store: Store, most_waiting: int) -> list[Row]:
     """
     ordered = select(*LIST_COLUMNS).order_by(runs.c.queued_at, runs.c.key)
     limits = (None, most_waiting)
-    with store.connect() as connection:
-        return [
-            dict(row)
-            for state, limit in zip(LIVE, limits, strict=True)
-            for row in connection.execute(ordered.where(runs.c.state == state).limit(limit)).mappings()
-        ]
+    return [
+        row
+        for state, limit in zip(LIVE, limits, strict=True)
+        for row in store.read(runs, ordered.where(runs.c.state == state).limit(limit))
+    ]
 
 
 def count_live(store: Store) -> tuple[int, int]:
@@ -72,8 +75,7 @@ def live_runs_of(store: Store, model: str, task: str, kept_layers: Sequence[Sequ
     """Runs of these cuts that wait or go on, in the order of the queue; without predictions and logs."""
     of_cuts = or_(*map(_keeps, kept_layers))
     mine = (runs.c.model == model, runs.c.task == task, runs.c.state.in_(LIVE), of_cuts)
-    with store.connect() as connection:
-        found = [dict(row) for row in connection.execute(select(*LIST_COLUMNS).where(*mine)).mappings()]
+    found = store.read(runs, select(*LIST_COLUMNS).where(*mine))
     return sorted(found, key=lambda row: (row["queued_at"], row["key"]))  # few, which a database need not sort
 
 
@@ -84,15 +86,16 @@ def waiting_by_work(store: Store) -> list[Row]:
     query = select(*kind, func.count()).where(runs.c.state == "queued").group_by(*kind)
     names = ("model", "num_hidden_layers", "kept_layers", "recipe_values", "count")
     with store.connect() as connection:
-        rows = [dict(zip(names, row, strict=True)) for row in connection.execute(query)]
-    return [row | {name: json.loads(row[name]) for name in names[2:4]} | {"progress": None} for row in rows]
+        found = [dict(zip(names, row, strict=True)) for row in connection.execute(query)]
+    rows = [row | {name: read_json(row[name]) for name in names[2:4]} | {"progress": None} for row in found]
+    return [row for row in rows if not row_fault(runs, row)]
 
 
 def waiting_since(store: Store) -> list[float]:
     """When each run that waits was queued, in the order of the queue."""
     query = select(runs.c.queued_at).where(runs.c.state == "queued").order_by(runs.c.queued_at)
     with store.connect() as connection:
-        return list(connection.execute(query).scalars())
+        return [since for since in connection.execute(query).scalars() if isinstance(since, float)]
 
 
 def count_states(store: Store) -> list[tuple[str, int, float | None]]:
@@ -103,11 +106,14 @@ def count_states(store: Store) -> list[tuple[str, int, float | None]]:
 
 
 def count_by_kind(store: Store) -> list[Row]:
-    """How many runs there are of each `state`, `model`, `task`, `recipe`, `source` and `depth` (layers kept)."""
+    """How many runs there are of each `state`, `model`, `task`, `recipe`, `source` and `depth` (layers kept).
+
+    Without those of a damaged kind.
+    """
     kind = (runs.c.state, runs.c.model, runs.c.task, runs.c.recipe, runs.c.source, DEPTH.label("depth"))
     with store.connect() as connection:
-        counted = connection.execute(select(*kind, func.count().label("count")).group_by(*kind))
-        return [dict(row) for row in counted.mappings()]
+        counted = plain_rows(connection.execute(select(*kind, func.count().label("count")).group_by(*kind)))
+    return [row for row in counted if not row_fault(runs, row)]
 
 
 def count_runs(store: Store, chosen: Filter) -> int:
@@ -139,7 +145,7 @@ def exported_runs(store: Store, chosen: Filter) -> Iterable[Row]:
     keys = list_keys(store, chosen)[::-1]
     for start in range(0, len(keys), EXPORT_ROWS):
         some = keys[start : start + EXPORT_ROWS]
-        answers = predictions_of(store, some)
+        answers = stored_predictions(store, some)
         for row in runs_in_order(store, some):
             found = answers.get(row["key"])
             yield exported(row) | {"predictions_digest": digest(found) if found else None}
@@ -212,7 +218,7 @@ def _with_words(words: str) -> list[ColumnElement[bool]]:
     parts = words.replace(",", " ").split()
     if not parts:
         return []
-    if all(part.isdecimal() and len(part) < 10 for part in parts):
+    if all(part.isdecimal() and len(part) <= MOST_DIGITS for part in parts):
         numbers = [int(part) for part in parts]
         same_layers = _keeps(numbers)
         if len(parts) > 1:

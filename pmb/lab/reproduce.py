@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pmb.bounds import MOST_MEGABYTES
 from pmb.errors import BadInput, PmbError
 from pmb.insight.again import Again, compared, digest, sentence
-from pmb.insight.metrics import metric_of
 from pmb.lab.executors import Child
 from pmb.lab.exports import threads_of
 from pmb.lab.listing import FORMULAS
 from pmb.lab.queue import spec_of_row
 from pmb.lab.results import predictions_of
+from pmb.lab.rows import row_fault
+from pmb.lab.schema import runs
 from pmb.lab.sources import rows_of
 from pmb.lab.store import Row, Store
 from pmb.settings import Settings
 from pmb.spec import Report, RunSpec
+from pmb.strict import parse
 
 WHOLE_NUMBERS = ("num_hidden_layers", "seed")
-JSON = ("kept_layers", "recipe_values")
+NUMBERS = ("score", "score_low", "score_high")
+JSON = ("kept_layers", "recipe_values", "versions")
 PLAIN = ("key", "model", "model_revision", "task", "task_revision", "recipe", "procedure", "state")
-RESULT = ("metric", "score", "score_low", "score_high", "device", "machine", "versions")
+RESULT = ("metric", "device", "machine")
 VERDICTS = ("same", "within noise", "differs", "failed")
 
 
@@ -70,9 +73,11 @@ class Outcome:
 def read_table(path: Path) -> list[Stored]:
     """The finished runs of a table that `runs --csv` wrote; raises BadInput with the line at fault."""
     try:
+        if (megabytes := path.stat().st_size / 1e6) > MOST_MEGABYTES:
+            raise BadInput(f"{path} has {megabytes:.0f} MB; at most {MOST_MEGABYTES} are allowed.")
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            needed = (*PLAIN, *WHOLE_NUMBERS, *JSON, *RESULT)
+            needed = (*PLAIN, *WHOLE_NUMBERS, *NUMBERS, *JSON, *RESULT)
             if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
                 raise BadInput(
                     f"{path} has no column {missing[0]!r}: a table that `python -m pmb runs --csv` wrote is needed."
@@ -96,7 +101,8 @@ def make_again(store: Store, settings: Settings, stored: Stored, report: Report 
         result = Child().ask(job | {"alone": False, "timed_devices": []}, report)["result"]
     except PmbError as error:
         return Outcome(stored, None, str(error))
-    predictions = predictions_of(store, [stored.spec.key]).get(stored.spec.key)
+    known = predictions_of(store, [stored.spec.key], task, len(result["predictions"]))
+    predictions = known.get(stored.spec.key)
     if predictions and digest(predictions) != stored.row["predictions_digest"]:
         predictions = None  # another machine's, of the same run
     return Outcome(stored, compared(stored.row, result, predictions), "")
@@ -135,16 +141,17 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 
 
 def _stored(path: Path, line: int, cells: dict[str, str]) -> Stored:
-    row: Row = {name: _text(cells[name]) for name in (*PLAIN, *RESULT)}
-    row["predictions_digest"] = cells.get("predictions_digest") or None
+    row: Row = {name: _text(cells[name] or "") for name in (*PLAIN, *RESULT)}
     try:
-        row |= {name: int(cells[name]) for name in WHOLE_NUMBERS}
-        row |= {name: float(cells[name]) for name in ("score", "score_low", "score_high")}
-        row |= {name: json.loads(cells[name]) for name in (*JSON, "versions")}
-        spec = spec_of_row(row)
-        metric_of(row["metric"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadInput(f"Line {line} of {path} cannot be read as a run: {error}.") from error
+        row |= {name: int(cells[name] or "") for name in WHOLE_NUMBERS}
+        row |= {name: float(cells[name] or "") for name in NUMBERS}
+        row |= {name: parse(cells[name] or "", name) for name in JSON}
+    except ValueError as error:
+        raise BadInput(f"Line {line} of {path} cannot be read as a run: {str(error).rstrip('.')}.") from error
+    if why := row_fault(runs, {name: value for name, value in row.items() if name in runs.c}):
+        raise BadInput(f"Line {line} of {path} cannot be read as a run: {why}.")
+    spec = spec_of_row(row)
+    row["predictions_digest"] = cells.get("predictions_digest") or None
     if spec.key != row["key"]:
         raise BadInput(
             f"Line {line} of {path} is not the run {row['key'][:12]} that it names: a value has been changed, or the "

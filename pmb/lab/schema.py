@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as AnyText
 
-REVISION = "0010"
+REVISION = "0011"
 
 # What PostgreSQL has no place for in a text: NUL, and halves of surrogate pairs, which stand for the bytes of a file
 # name that is no UTF-8. A log, an error or a name with one of them is kept, with a question mark in its place.
@@ -34,8 +34,11 @@ class Text(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        """The text with the replacement character for what cannot be stored; the same when it is searched for."""
-        return value if value is None else UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+        """The text with the replacement character for what cannot be stored; the same when it is searched for.
+
+        Bytes that somebody put into the place of a text are searched for as they are.
+        """
+        return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
 
 
 class Key(Text):
@@ -112,6 +115,20 @@ layer_scores = Table(
     Column("measured_at", Float, nullable=False),
 )
 
+# What other strategies choose layers by, likewise.
+block_scores = Table(
+    "block_scores",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("model_revision", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("task_revision", Text, primary_key=True),
+    Column("sentences", Integer, primary_key=True),
+    Column("strategy", Text, primary_key=True),
+    Column("scores", JSON, nullable=False),
+    Column("measured_at", Float, nullable=False),
+)
+
 # What was measured on the layers of a whole model fine-tuned once; the key is that run's. While `state` is asked, a
 # worker without runs takes the row and renews it; a row that is not renewed any more is taken again.
 layer_probes = Table(
@@ -143,6 +160,25 @@ layer_probes = Table(
     Column("machine", Text),
     Column("versions", JSON),
     Column("measured_at", Float),
+)
+
+# What a classifier reads off the frozen features of a cut, cached by model, data, sizes and how it is computed.
+previews = Table(
+    "previews",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("model_revision", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("task_revision", Text, primary_key=True),
+    Column("train_sentences", Integer, primary_key=True),  # at most so many
+    Column("dev_sentences", Integer, primary_key=True),
+    Column("schema", Integer, primary_key=True),
+    Column("kept", Text, primary_key=True),  # such as 0,1,4
+    Column("metric", Text, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("measured_at", Float, nullable=False),
 )
 
 # The true labels of a task's dev examples, in the order of a run's predictions.
