@@ -56,6 +56,14 @@ def test_a_card_says_what_was_cut_how_well_it_does_and_how_it_is_made_again(subj
     assert "ONNX" not in card
 
 
+def test_a_recipe_that_has_changed_since_is_told(subject: Subject) -> None:
+    assert "The command that makes it again:" in model_card(subject, ())
+    changed = model_card(replace(subject, recipe=replace(subject.recipe, epochs=99)), ())
+    assert "99 epochs" in changed
+    assert "has other values by now" in changed
+    assert "makes it again" not in changed
+
+
 def test_an_onnx_file_stands_with_what_was_measured(subject: Subject) -> None:
     card = model_card(subject, [ONNX])
     assert "on 200 dev examples 2 answers differ, accuracy 80.0 %, PyTorch 79.0 % (+1.0 points)" in card
