@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pmb.lab.pace import BEAT_SECONDS, POLL_SECONDS, RENEW_SECONDS, poll_seconds, renew_seconds
+from pmb.lab.pace import BEAT_SECONDS, POLL_SECONDS, RENEW_SECONDS, beat_seconds, poll_seconds, renew_seconds
 from pmb.lab.queue import LEASE_SECONDS
 
 RUN_SECONDS = 60.0  # of a simulated run
@@ -33,6 +33,7 @@ class Habits:
 
     renew_seconds: Callable[[int], float]
     poll_seconds: Callable[[int], float]
+    beat_seconds: Callable[[int], float]
 
 
 def one_pace(_: int) -> float:
@@ -43,6 +44,11 @@ def one_pace(_: int) -> float:
 def one_poll(_: int) -> float:
     """Polls as often as those of a single worker."""
     return POLL_SECONDS
+
+
+def one_beat(_: int) -> float:
+    """Beats as often as those of a single worker."""
+    return BEAT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ def simulate(workers: int, busy_share: float, costs: Costs, habits: Habits, serv
         "renew": (busy, habits.renew_seconds(busy), costs.renew),
         "end": (busy, RUN_SECONDS, costs.finish + costs.claim),
         "poll": (workers - busy, habits.poll_seconds(workers), costs.poll),
-        "beat": (workers, BEAT_SECONDS, costs.beat),
+        "beat": (workers, habits.beat_seconds(workers), costs.beat),
     }
     due = [(rng.random() * every, kind) for kind, (count, every, _) in kinds.items() for _ in range(count)]
     heapq.heapify(due)
@@ -89,8 +95,10 @@ def simulate(workers: int, busy_share: float, costs: Costs, habits: Habits, serv
 def simulation_lines(name: str, costs: Costs, servers: int) -> Iterator[str]:
     """How the store fares with more and more workers, busy and idle, with the habits of now and with others."""
     ways = {
-        f"each polls every {POLL_SECONDS:g} s and renews every {RENEW_SECONDS:g} s": Habits(one_pace, one_poll),
-        "as the worker does: the more, the less often": Habits(renew_seconds, poll_seconds),
+        f"each as if alone: polls every {POLL_SECONDS:g} s, renews every {RENEW_SECONDS:g} s": Habits(
+            one_pace, one_poll, one_beat
+        ),
+        "as the worker does: the more, the less often": Habits(renew_seconds, poll_seconds, beat_seconds),
     }
     for way, habits in ways.items():
         for share, state in ((1.0, "all busy"), (0.0, "all idle")):
