@@ -62,7 +62,8 @@ def _details(key: str) -> None:
     if recipe is None or spec_of_row(run).recipe != recipe:
         st.caption("The recipe of this name has other values now: the command makes another run.")
     if run["state"] == "done":
-        take.take_it(key)
+        st.markdown("##### Take it")
+        take.offer(key)
     facts = {name: ui.plain(str(value)) for name, value in _facts(run, values).items()}
     st.table(facts, border="horizontal", alt="What is known of this run.")
 

@@ -75,8 +75,13 @@ def makings() -> dict[Path, Making]:
 def take_it(key: str) -> None:
     """A popover that offers the model of this finished run."""
     with st.popover("Take it", icon=":material/archive:", type="tertiary"):
-        making = any(one.goes_on for one in makings().values())
-        ui.live(lambda: _offer(key), ui.LIVE_SECONDS if making else None)
+        offer(key)
+
+
+def offer(key: str) -> None:
+    """The offer of a finished run's model; in a drawer by itself, where a page drawn anew would close its popover."""
+    making = any(one.goes_on for one in makings().values())
+    ui.live(lambda: _offer(key), ui.LIVE_SECONDS if making else None)
 
 
 def command_popover(command: str, dropped: Sequence[int]) -> None:
@@ -91,7 +96,7 @@ def command_lines(command: str, dropped: Sequence[int]) -> None:
     st.code(command, language="bash", wrap_lines=True)
     if dropped:
         st.caption("The layers that go, as the paper's code (`run_glue.py`) takes them")
-        st.code(remove_layers(dropped), language="bash")
+        st.code(remove_layers(dropped), language=None)
 
 
 def _offer(key: str) -> None:

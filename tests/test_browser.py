@@ -171,7 +171,6 @@ def test_a_model_is_taken_away_as_a_zip(one_run: RunSpec, dashboard: str, browse
     # Who leaves the page finds it made, in the details of the run too.
     page.goto(f"{dashboard}/runs?run={one_run.key}")
     settled(page)
-    page.get_by_role("button", name="Take it").click()
     download = page.get_by_role("button", name=re.compile(r"Download, \d+ MB"))
     expect(download).to_be_visible(timeout=RUN_MILLISECONDS)
     with page.expect_download() as fetched:
