@@ -115,6 +115,9 @@ def test_a_table_of_before_there_were_digests_can_be_read(table: Path, tmp_path:
         (lambda text: text.replace('"[0, 1, 2, 3]"', '"{}"'), "Line 2 of .* cannot be read as a run"),
         (lambda text: text.replace(",done,", ",failed,"), "has no finished run in it"),
         (lambda text: text.replace(",accuracy,", ",luck,"), "Line 2 of .* cannot be read as a run"),
+        (lambda text: text.replace(",0.8,", ",nan,"), "Line 2 of .* cannot be read as a run: expected .* at score"),
+        (lambda text: text.replace(",0.8,", ",much,"), "Line 2 of .* cannot be read as a run: could not convert"),
+        (lambda text: text.replace('"[0, 1, 2, 3]"', '"[0, 1, 2, 9]"'), "Line 2 of .* cannot be read as a run: "),
         (lambda text: "", "has no column 'key'"),
         (lambda text: text.splitlines()[1], "has no column 'key'"),
         (lambda text: text.splitlines()[0], "has no finished run in it"),
@@ -129,6 +132,12 @@ def test_a_table_that_cannot_be_read_is_one_sentence(table: Path, change: Any, w
         assert len(read_table(table)) == 2  # a line of no finished run is not looked at
         return
     with pytest.raises(BadInput, match=words):
+        read_table(table)
+
+
+def test_a_table_without_end_is_not_read(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pmb.lab.reproduce.MOST_MEGABYTES", 0.001)
+    with pytest.raises(BadInput, match="MB; at most"):
         read_table(table)
 
 

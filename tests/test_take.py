@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from sqlalchemy import update
 
 from pmb.errors import NotAllowed, PmbError, RunFailed
 from pmb.files import PART
 from pmb.lab import exports, queue
 from pmb.lab.exports import Forms, export
+from pmb.lab.schema import runs
 from pmb.lab.store import Row, Store, get_run
 from pmb.settings import Settings
 from pmb.spec import Exported, Made, Progress, Report
@@ -110,12 +112,17 @@ def test_what_cannot_be_exported_is_one_line_by_command(
     claim = queue.claim(store, "worker")
     assert claim is not None
     queue.fail(store, claim.key, "worker", "It broke.", "")
+    edited = spec((0,), 3)
+    finish(store, edited, 0.8)
     queue.submit(store, [waiting])
+    with store.connect() as connection:
+        connection.execute(update(runs).where(runs.c.key == edited.key).values(score=7.0))
     (tmp_path / "there").mkdir()
     target = str(tmp_path / "new")
     for arguments, sentence in (
         ((waiting.key[:12], target), "is queued: it has no model yet"),
         ((failed.key[:12], target), "failed and has no model; `python -m pmb retry"),
+        ((edited.key[:12], target), "is gone from the store, or its row there is damaged"),
         (("abc123", target), "No run begins with 'abc123'"),
         ((key[:12], str(tmp_path / "there")), "is there already, and an export overwrites nothing"),
         ((key[:12], str(tmp_path / "no" / "where")), "is no folder, so where cannot be put there"),
