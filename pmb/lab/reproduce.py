@@ -137,7 +137,8 @@ def plain(outcome: Outcome) -> Row:
 def summary(outcomes: Sequence[Outcome]) -> str:
     """How many runs came out how."""
     counts = Counter(outcome.verdict for outcome in outcomes)
-    return f"{len(outcomes)} runs: {', '.join(f'{counts[verdict]} {verdict}' for verdict in VERDICTS)}."
+    parts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    return f"{len(outcomes)} run{'s' * (len(outcomes) != 1)}: {parts}."
 
 
 def _stored(path: Path, line: int, cells: dict[str, str]) -> Stored:
