@@ -22,6 +22,7 @@ pages = [
     st.Page("pages/layers_page.py", title="Layers", icon=":material/layers:", url_path="layers"),
     st.Page("pages/paper_page.py", title="Paper", icon=":material/fact_check:", url_path="paper"),
     st.Page("pages/compare_page.py", title="Compare", icon=":material/balance:", url_path="compare"),
+    st.Page("pages/try_page.py", title="Try it", icon=":material/chat:", url_path="try"),
     st.Page("pages/runs_page.py", title="Runs", icon=":material/list_alt:", url_path="runs"),
 ]
 page = st.navigation(pages, position="top")

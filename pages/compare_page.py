@@ -8,17 +8,16 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, settings, take, ui
-from pmb.catalog.models import MODELS
+from pmb import beside, controls, settings, take, ui
 from pmb.catalog.tasks import Task
 from pmb.charts import paired as charts
 from pmb.errors import PmbError
 from pmb.insight import paired
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab.answer import command
-from pmb.lab.dev import dev_labels, dev_texts, known_dev_labels
+from pmb.lab.dev import dev_labels, known_dev_labels
 from pmb.lab.plan import known_layer_scores
-from pmb.lab.results import losses_of, measured_configurations, predictions_of
+from pmb.lab.results import losses_of, predictions_of
 from pmb.lab.sources import find_model
 from pmb.lab.store import change_mark
 from pmb.links import Link, to_explore
@@ -45,12 +44,6 @@ number of pairs (Holm, 1979)."""
 # =============================================================================
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def load_configurations(task: Task, mark: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
-    """What can be compared on a task."""
-    return measured_configurations(ui.the_store(), task)
-
-
 @st.cache_data(max_entries=32, show_spinner=False)
 def load_answers(keys: dict[int, str], task: Task, dev: int) -> dict[int, list[int | float]]:
     """What the runs answered on so many dev examples, by seed; finished runs do not change."""
@@ -73,12 +66,6 @@ def load_losses(keys: tuple[str, ...]) -> list[list[float | None]]:
     return list(losses_of(ui.the_store(), keys).values())
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def load_texts(task: Task, rows: tuple[int, ...]) -> list[tuple[str, ...]]:
-    """The texts of dev sentences, read in a child process."""
-    return dev_texts(settings.from_environment(), task, rows)
-
-
 def first_keys(configuration: dict[str, Any]) -> dict[int, str]:
     """The runs of a configuration by seed, so many as are read."""
     keys: dict[int, str] = configuration["keys"]
@@ -98,30 +85,6 @@ def labels_of(task: Task) -> tuple[int | float, ...] | None:
 # =============================================================================
 # Parts of the page
 # =============================================================================
-
-
-def defaults(configurations: dict[str, dict[str, Any]]) -> tuple[int, int]:
-    """The whole model, and the same cut to its lower half, else the next."""
-    names = list(configurations)
-    for i, name in enumerate(names):
-        one = configurations[name]
-        if len(one["kept_layers"]) == one["num_hidden_layers"]:
-            half = list(range(one["num_hidden_layers"] - one["num_hidden_layers"] // 2))
-            for j, other in enumerate(names):
-                same = configurations[other]["model"] == one["model"] and other.split()[1] == name.split()[1]
-                if same and configurations[other]["kept_layers"] == half:
-                    return i, j
-    return 0, 1
-
-
-def described(configuration: dict[str, Any]) -> str:
-    """What a configuration is, in words."""
-    name = configuration["model"]
-    title = MODELS[name].title if name in MODELS else name
-    kept, total = configuration["kept_layers"], configuration["num_hidden_layers"]
-    what = "whole" if len(kept) == total else f"{total - len(kept)} of {total} layers dropped, kept {ui.layers(kept)}"
-    count = len(configuration["keys"])
-    return f"{title}, {what}; {count} seed{'' if count == 1 else 's'}"
 
 
 def cards(found: paired.Compared) -> None:
@@ -174,7 +137,7 @@ def way_to_explore(configuration: dict[str, Any], task: Task) -> Link | None:
 def side_part(configuration: dict[str, Any], task: Task) -> None:
     """What a side is, in words, and the way to it."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(ui.plain(described(configuration)), width="content")
+        st.caption(ui.plain(beside.described(configuration)), width="content")
         if link := way_to_explore(configuration, task):
             st.page_link(link.file, label=link.label, icon=link.icon, query_params=link.query)
 
@@ -237,7 +200,7 @@ def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str,
     try:
         with st.spinner("Reading the sentences"):
             rows = tuple(lost[:MOST_SENTENCES] + won[:MOST_SENTENCES])
-            texts = dict(zip(rows, load_texts(task, rows), strict=True))
+            texts = dict(zip(rows, beside.load_texts(task, rows), strict=True))
     except PmbError as error:
         st.text(str(error))
         return
@@ -293,7 +256,7 @@ def comparison(
 st.title("What is the difference between these two?", anchor=False)
 
 task = controls.choose_task()
-configurations = load_configurations(task, change_mark(ui.the_store()))
+configurations = beside.load_configurations(task, change_mark(ui.the_store()))
 labels = labels_of(task) if len(configurations) > 1 else None
 if len(configurations) < 2:
     st.markdown("##### There are not two configurations to compare on this task yet.")
@@ -303,7 +266,7 @@ elif labels is None:
     st.markdown("##### The true labels of this task are not on this machine.")
     st.info(ui.by_right(f"To have them, {TO_FETCH} the data from the Hub.", "Choose another task above."))
 else:
-    names, (first, second) = list(configurations), defaults(configurations)
+    names, (first, second) = list(configurations), beside.defaults(configurations)
     left, right = st.columns(2, gap="large")
     with left:
         a = st.selectbox("A", names, index=first, key="a", bind="query-params")

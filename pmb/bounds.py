@@ -22,3 +22,6 @@ MOST_TOKENIZER_MEGABYTES = 100  # of each file of a tokenizer
 # What a person types.
 MOST_DIGITS = 9  # of a whole number in an address or an option
 MOST_NAME_CHARACTERS = 4096  # of a model, a task or a path
+MOST_TRIED = 20  # sentences at a time
+MOST_TRIED_CHARACTERS = 10_000  # of a sentence that is tried
+MOST_TRIED_MODELS = 3

@@ -25,6 +25,11 @@ def to_explore(
     return Link("pages/explore_page.py", label, ":material/show_chart:", query | ({"task": task} if task else {}))
 
 
+def to_try(label: str, task: str, a: str, b: str) -> Link:
+    """Two configurations, by their names, that answer beside each other."""
+    return Link("pages/try_page.py", label, ":material/chat:", {"task": task, "a": a, "b": b})
+
+
 def to_compare(label: str, task: str, a: str, b: str) -> Link:
     """Two configurations, by their names, beside each other."""
     return Link("pages/compare_page.py", label, ":material/balance:", {"task": task, "a": a, "b": b})

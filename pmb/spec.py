@@ -220,6 +220,21 @@ class Exported:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """What a model answered to texts that somebody typed, in their order."""
+
+    answers: tuple[tuple[float, ...], ...]  # by text: the probability of each label, or a number
+    layers: tuple[tuple[tuple[float, ...], ...], ...]  # by text and layer: the same of a classifier on that layer
+    cut_off: tuple[bool, ...]  # by text: whether it had more tokens than the model takes
+    seconds: float  # of the first text alone
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` wrote; raises BadInput."""
+        return read_as(cls, values, "What a model answered")
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a run is; `step` of `steps` counts training steps."""
 

@@ -118,19 +118,16 @@ def _offer(key: str) -> None:
             st.rerun()  # which ends the looks
         _download(path)
     elif making and making.goes_on:
-        _progress(making)
+        _progress(making, path)
     elif exports.needed_megabytes(run, FORMS[form]) > MOST_MEGABYTES:
         st.markdown(
             f"Its zip would have more than {MOST_MEGABYTES} MB, which is too much for a page: by command it goes."
         )
     elif ui.may_write():
-        if making and making.problem:
-            st.warning(ui.plain(making.problem), icon=":material/warning:")
         if not exports.kept_weights(found, key).is_dir():
             st.caption(NOT_KEPT)
-        if ui.action("Make it", key=f"take_make_{key[:12]}", icon=":material/build:"):
-            _begin(key, path, FORMS[form])
-            st.rerun()
+        store = ui.the_store()
+        make_in_background(path, "Make it", lambda report: exports.export(store, found, key, path, FORMS[form], report))
     else:
         st.markdown("It has not been made yet.")
     if len(names) < len(FORMS):
@@ -139,19 +136,26 @@ def _offer(key: str) -> None:
     st.code(command, language="bash", wrap_lines=True)
 
 
-def _begin(key: str, path: Path, forms: Forms) -> None:
-    store, found = ui.the_store(), settings.from_environment()
-    if path in makings() and makings()[path].goes_on:
-        return  # somebody was quicker
-    path.parent.mkdir(parents=True, exist_ok=True)
-    makings()[path] = Making(lambda report: exports.export(store, found, key, path, forms, report))
+def make_in_background(path: Path, label: str, make: Callable[[Report], object]) -> None:
+    """A button that has made what belongs at that path, and how far that is, or what came in its way."""
+    making = makings().get(path)
+    if making and making.goes_on:
+        _progress(making, path)
+        return
+    if making and making.problem:
+        st.warning(ui.plain(making.problem), icon=":material/warning:")
+    if ui.action(label, key=f"make_{path.stem}", icon=":material/build:"):
+        if not (path in makings() and makings()[path].goes_on):  # nobody was quicker
+            path.parent.mkdir(parents=True, exist_ok=True)
+            makings()[path] = Making(make)
+        st.rerun()
 
 
-def _progress(making: Making) -> None:
+def _progress(making: Making, path: Path) -> None:
     progress = making.progress
     parts = (progress.phase, progress_count(asdict(progress)))
     st.progress(ui.share_done({"progress": asdict(progress)}), text=", ".join(filter(None, parts)))
-    if ui.action("Cancel", key="take_cancel", icon=":material/stop:"):
+    if ui.action("Cancel", key=f"cancel_{path.stem}", icon=":material/stop:"):
         making.stop()
 
 

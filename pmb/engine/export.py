@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
-from pmb.engine import run, surgery
+from pmb.engine import readers, run, surgery
 from pmb.engine.batches import Encoded, batch_of
 from pmb.engine.forward import evaluated, plain_forward, same_logits
 from pmb.errors import PmbError
@@ -53,10 +53,10 @@ def export(
     os.utime(weights / MADE)  # the cache deletes what was longest of no use
     made = Made.from_dict(parse((weights / MADE).read_bytes(), str(weights / MADE)))
     report(Progress("writing"))
-    with _space_told(folder):
+    with space_told(folder):
         folder.mkdir()
         for path in sorted(weights.iterdir()):
-            if path.name != MADE:
+            if path.name not in (MADE, readers.FILE):
                 shutil.copyfile(path, folder / path.name)
         if not onnx:
             return Exported(made, ())
@@ -75,7 +75,7 @@ def keep(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, w
     weights.parent.mkdir(parents=True, exist_ok=True)
     beside = weights.with_name(f"{weights.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     try:
-        with _space_told(beside):
+        with space_told(beside):
             save(model, surgery.load_tokenizer(base), task, spec.recipe.max_length, beside)
             check_opens(beside, model, dev)
             (beside / MADE).write_text(json.dumps(asdict(made)), encoding="utf-8")
@@ -110,7 +110,7 @@ def check_opens(folder: Path, model: PreTrainedModel, data: Encoded) -> None:
 
 
 @contextmanager
-def _space_told(folder: Path) -> Iterator[None]:
+def space_told(folder: Path) -> Iterator[None]:
     """A write that fails is one sentence."""
     try:
         yield

@@ -125,6 +125,14 @@ def sentence_tokens(model: PreTrainedModel, data: Encoded, rows: Sequence[int], 
 
 def fit_linear(states: NDArray[np.float32], labels: Sequence[int | float]) -> Classify:
     """A linear classifier on standardised features, (examples, features); of labels that are numbers a regression."""
+    estimator, centre, spread = fit_standardised(states, labels)
+    return lambda others: estimator.predict((others - centre) / spread).tolist()
+
+
+def fit_standardised(
+    states: NDArray[np.float32], labels: Sequence[int | float]
+) -> tuple[Any, NDArray[np.float64], NDArray[np.float64]]:
+    """What `fit_linear` fits, an estimator of scikit-learn, and the centre and spread of its features."""
     centre, spread = states.mean(0, dtype=np.float64), states.std(0, dtype=np.float64)
     spread[spread < ROUNDING * np.abs(states).max()] = 1.0
     truth = np.asarray(labels)
@@ -133,8 +141,7 @@ def fit_linear(states: NDArray[np.float32], labels: Sequence[int | float]) -> Cl
         estimator = Ridge(alpha=PENALTY)
     elif len(np.unique(truth)) == 1:
         estimator = DummyClassifier()
-    estimator.fit((states - centre) / spread, truth)
-    return lambda others: estimator.predict((others - centre) / spread).tolist()
+    return estimator.fit((states - centre) / spread, truth), centre, spread
 
 
 def _chunks(count: int) -> Iterator[range]:

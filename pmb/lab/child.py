@@ -45,7 +45,7 @@ def give_way() -> None:
 
 
 def main() -> None:
-    """Do one job and end."""
+    """Do one job and end; of the kind "try" as many as come."""
     if WAITED_FOR not in sys.argv:
         give_way()
     send = _sender(_private_stdout())
@@ -63,14 +63,23 @@ def main() -> None:
         job = _next_job()
     if not job:
         return
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while job and job["kind"] == "try":  # until the parent closes stdin
+        _answer(job, engine, send, shortage.shortage)
+        job = _next_job()
+    if job:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        _answer(job, engine, send, shortage.shortage)
+
+
+def _answer(job: dict[str, Any], engine: Any, send: Send, shortage: Callable[..., str | None]) -> None:
+    """Send the answer to a job, or what went wrong as a sentence."""
     try:
         send(do(job, engine, send))
     except PmbError as error:
         send({"error": str(error)})
     except Exception as error:  # the border of the process: whatever it is, the worker must hear of it
         traceback.print_exc()
-        send({"error": shortage.shortage(error, _recipe(job)) or _sentence(error)})
+        send({"error": shortage(error, _recipe(job)) or _sentence(error)})
 
 
 def _recipe(job: dict[str, Any]) -> Recipe | None:
@@ -92,8 +101,10 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     "latency" with "depths"; "similarity" and "blocks" with "sentences"; "probe" with "spec", "threads" and "sentences"
     (0: contribution is known); "preview" with "strategies", more cuts "also", "scores", "known" cuts, "threads",
     "sentences", "train_sentences" and "dev_sentences"; "export" with "spec", "threads", "weights" and "folder" (paths),
-    "onnx" and "int8"; all of these with the rows "model" and "task". "inspect model" and "inspect task" with a "row";
-    "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "preview table" with "path".
+    "onnx" and "int8"; "keep" with "spec", "threads" and "weights"; all of these with the rows "model" and "task".
+    "inspect model" and "inspect task" with a "row"; "dev" with "task" and the numbers "rows" of the examples whose
+    texts are wanted; "preview table" with "path"; "try" with "weights" (paths), "max_lengths", "texts", "timings" and
+    "threads".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
@@ -108,6 +119,12 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         from pmb.engine import tables  # pandas: time that no other job needs
 
         return {"preview": asdict(tables.preview(Path(job["path"])))}
+    if job["kind"] == "try":
+        from pmb.engine import trying  # for this job alone
+
+        engine.use_threads(job["threads"])
+        texts, folders = [tuple(parts) for parts in job["texts"]], [Path(folder) for folder in job["weights"]]
+        return {"tried": [asdict(one) for one in trying.answers(folders, job["max_lengths"], texts, job["timings"])]}
     model, task = _rows(job)
     if job["kind"] == "latency":
         latencies = engine.measure_latency(model, task, job["depths"], assets_folder)
@@ -124,6 +141,11 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         sentences = job["sentences"]
         scores = engine.measure_similarity(model, task, sentences, assets_folder, report) if sentences else None
         return {"probe": asdict(engine.probe_layers(spec, model, task, assets_folder, report)), "scores": scores}
+    if job["kind"] == "keep":
+        from pmb.engine import trying  # for this job alone
+
+        trying.keep_for_trying(spec, model, task, assets_folder, Path(job["weights"]), report)
+        return {"kept": True}
     if job["kind"] == "export":
         from pmb.engine import export  # for this job alone
 

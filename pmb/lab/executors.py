@@ -177,17 +177,21 @@ class Child:
     def ask(self, job: Message, report: Report) -> Message:
         """Do one job, wait for its answer and end; raises RunFailed with the child's sentence."""
         try:
-            self.send(job)
-            while True:
-                message = self.receive(None)
-                assert message is not None  # there is no time limit
-                if "error" in message:
-                    raise RunFailed(message["error"])
-                if "progress" not in message:
-                    return message
-                report(Progress(**message["progress"]))
+            return self.answer(job, report)
         finally:
             self.end()
+
+    def answer(self, job: Message, report: Report = lambda _: None) -> Message:
+        """Do one job and wait for its answer; raises RunFailed with the child's sentence."""
+        self.send(job)
+        while True:
+            message = self.receive(None)
+            assert message is not None  # there is no time limit
+            if "error" in message:
+                raise RunFailed(message["error"])
+            if "progress" not in message:
+                return message
+            report(Progress(**message["progress"]))
 
     def log(self) -> str:
         """The last lines that the child wrote to stderr."""

@@ -71,7 +71,7 @@ def export(
     check_packages(forms)
     spec = spec_of_row(run)
     beside = target.with_name(f"{target.name}.{secrets.token_hex(4)}{PART}")
-    with _new(target, beside), _one_at_a_time(settings, report):
+    with _new(target, beside), one_at_a_time(settings, report):
         check_new(target)  # another export may have been waited for
         model, task = rows_of(store, settings, spec)
         check_space(space_needed(settings, run, target, forms))
@@ -216,7 +216,7 @@ def _new(target: Path, beside: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _one_at_a_time(settings: Settings, report: Report) -> Iterator[None]:
+def one_at_a_time(settings: Settings, report: Report) -> Iterator[None]:
     """Several at a time would be slower, and take the memory of all."""
     lock = FileLock(settings.home / "export.lock")
     while True:
