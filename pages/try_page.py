@@ -33,7 +33,8 @@ METHOD = """\
 Each answers with the weights of one run, that of its lowest seed; other seeds may answer differently. \
 **Probability**: the softmax of what the model gives; a fine-tuned model is often surer than it is right. \
 **By layer**: a linear classifier on the sentence token behind each layer that is kept, fitted to the sentences that \
-the model was fine-tuned on; the ring is the model's own answer. It shows what could be read there, not what the model does. \
+the model was fine-tuned on; the ring is the model's own answer. It shows what could be read there, not what the \
+model does. \
 **Time**: the first sentence alone, on the CPU of this machine with all that it does besides; the median of \
 {timings} forward passes, the models in turn. How much faster a cut is, measured with care: Cost."""
 
