@@ -248,7 +248,7 @@ def read_json(content: Any) -> Any:
     if not isinstance(content, (str, bytes)):
         return content
     try:
-        return parse(content, "It")
+        return parse(content, "It", halves=True)
     except BadInput as error:
         return DamagedJson(str(error).removeprefix("It ").rstrip("."))
 
