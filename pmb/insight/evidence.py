@@ -77,13 +77,13 @@ class Evidence:
         return Difference(float(together[0]), math.sqrt(over_sentences), math.sqrt(ours + theirs), freedom)
 
     def _seed_variance(self, cut: Cut) -> tuple[float, float]:
-        """Of the cut's mean, with its degrees of freedom: its own spread and that of the others taken together."""
+        """Of the cut's mean, with its degrees of freedom: its own spread with the others', or alone where greater."""
         scores = [scores[0] for scores in self._scores[cut].values()]
         typical, prior, total = self._spread
         if not total:
             return math.nan, 1.0
         own, freedom = float(np.var(scores, ddof=1)) if len(scores) > 1 else 0.0, len(scores) - 1
-        variance = (prior * typical + freedom * own) / (prior + freedom)
+        variance = max(own, (prior * typical + freedom * own) / (prior + freedom))
         return variance / len(scores), min(prior + freedom, float(total))
 
     def _spread_over_seeds(self) -> tuple[float, float, int]:

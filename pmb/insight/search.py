@@ -233,9 +233,8 @@ class _Known:
         beyond = found.mean < threshold
         level = self.level if beyond else self.selected_level
         distance = abs(found.mean - threshold)
-        # One seed may show that a cut is beyond, where others have shown how much seeds matter.
-        enough = fewest > 1 or (beyond and self.seeds(reference) > 1)
-        if enough and distance > found.reach(level):
+        # Two seeds of each: of one that varies more than the others a single seed would tell nothing.
+        if fewest > 1 and distance > found.reach(level):
             return BEYOND if beyond else WITHIN
         if fewest >= self.question.most_seeds:
             return CLOSE
