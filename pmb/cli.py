@@ -1,6 +1,6 @@
 """The command line: python -m pmb VERB.
 
-Verbs: plan run sweep probe runs cancel retry worker dashboard doctor assets ship.
+Verbs: plan run sweep search probe runs cancel retry worker dashboard doctor assets ship.
 Errors go to stderr in one line and exit with 2; `--json` prints one object.
 """
 
@@ -44,6 +44,7 @@ from pmb.spec import PROCEDURES, Progress, progress_count
 from pmb.strategies import STRATEGIES, check_strategy
 
 DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_RECIPE = "minilm-l6", "rotten-tomatoes", "quick"
+SEARCH_RUNS = 12.0  # a fifth of six strategies at every drop count of six layers with three seeds
 
 
 class Numbers(click.ParamType[list[int]]):
@@ -226,6 +227,60 @@ def sweep(
         click.echo(f"{values['run']}  kept {numbers(values['kept_layers']):<12}  seed {values['seed']}  {score}")
     if failed := sum(values["state"] in ("failed", "cancelled") for values in answers):
         raise BadInput(f"{failed} of {len(answers)} runs have no result; `python -m pmb runs --state failed` says why.")
+
+
+@cli.command()
+@model_option
+@task_option
+@recipe_option
+@click.option("--within", type=float, help="The smallest model that loses at most so many points; 1 by default.")
+@click.option("--speedup", type=float, help="Instead: the best model that answers so many times as fast.")
+@click.option("--megabytes", type=float, help="Instead: the best model whose weights take so many megabytes at most.")
+@click.option("--budget-runs", type=float, help=f"At most so many fine-tunings; {SEARCH_RUNS} by default.")
+@click.option("--budget-minutes", type=float, help="Instead: so many minutes of fine-tuning.")
+@json_option
+def search(
+    model: str,
+    task: str,
+    recipe: str,
+    within: float | None,
+    speedup: float | None,
+    megabytes: float | None,
+    budget_runs: float | None,
+    budget_minutes: float | None,
+    as_json: bool,
+) -> None:
+    """Find the smallest model that is good enough; Ctrl-C stops it, and the same command goes on."""
+    from pmb.lab import searches  # for this verb alone
+    from pmb.lab.waiting import wait_until_none
+
+    aim = searches.Aim(1.0 if (within, speedup, megabytes) == (None, None, None) else within, speedup, megabytes)
+    limit = searches.Limit(
+        SEARCH_RUNS if (budget_runs, budget_minutes) == (None, None) else budget_runs, budget_minutes
+    )
+    with opened_store() as (store, found):
+        model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        key = searches.start(store, found, model_row, task_row, recipe, aim, limit, report=show_fetching)
+        told: list[str] = []
+
+        def look() -> str | None:
+            if not as_json and (said := searches.sentence(store, key)) and told[-1:] != [said]:
+                show_progress("")
+                click.echo(said)
+                told.append(said)
+            return searches.waiting_line(store, key)
+
+        try:
+            wait_until_none(store, found, look, show_progress)
+        except KeyboardInterrupt:
+            searches.stop(store, key)
+            click.echo("Stopped; the same command goes on.", err=True)
+            sys.exit(130)
+        values = searches.answer(store, key)
+    if as_json:
+        click.echo(json.dumps(values))
+    if values["state"] != "done":
+        raise BadInput(f"The search stopped: {values['error'] or 'somebody stopped it'}")
 
 
 @cli.command()

@@ -98,7 +98,8 @@ def losses_of(store: Store, keys: Sequence[str]) -> dict[str, list[float]]:
 
 def recent_runs(store: Store, limit: int) -> list[Row]:
     """The finished runs by which the time of others is judged: the newest of this machine, else the shipped ones."""
-    names = ("model", "num_hidden_layers", "kept_layers", "recipe_values", "whole_model_parameters")
+    names = ("model", "task", "num_hidden_layers", "kept_layers", "recipe_values", "whole_model_parameters")
+    names += ("machine", "total_seconds")
     query = select(*(runs.c[name] for name in names), runs.c.started_at, runs.c.finished_at)
     query = query.where(runs.c.state == "done").order_by(runs.c.finished_at.desc()).limit(limit)
     with store.connect() as connection:
