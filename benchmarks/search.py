@@ -137,8 +137,9 @@ def lines(limited: list[Replay], unlimited: list[Replay], sizes: dict[str, tuple
     work = sum(layer_steps(one.runs) for one in limited) / sum(sizes[one.task][1] for one in limited)
     contradicted, same = sum(one.contradicted for one in limited), sum(one.same for one in limited)
     yield (
-        f"`python -m benchmarks.search --write`: {len(limited)} searches on stored runs of `{RECIPE.name}`, {AT_ONCE} at a "
-        "time. The grid of a task: all its stored cuts with 3 seeds (20 cuts on Rotten Tomatoes, 10 on the others)."
+        f"`python -m benchmarks.search --write`: {len(limited)} searches on stored runs of `{RECIPE.name}`, "
+        f"{AT_ONCE} at a time. The grid of a task: all its stored cuts with 3 seeds (20 cuts on Rotten Tomatoes, 10 on the "
+        "others)."
     )
     yield (
         f"`{RECIPE.name}` has {RECIPE.epochs} epochs and so no third of one: few epochs before many, and previews, are "
@@ -157,8 +158,8 @@ def lines(limited: list[Replay], unlimited: list[Replay], sizes: dict[str, tuple
     yield ""
     yield (
         f"With a fifth of the grid's steps as budget: {steps:.1%} of the steps ({work:.1%} by layers gone through), "
-        f"**{contradicted} of {len(limited)} answers contradicted**, {same} as the grid's means choose (the same depth; "
-        "the same cut where the depth is given). Of an answer drawn at random the grid would contradict "
+        f"**{contradicted} of {len(limited)} answers contradicted**, {same} as the grid's means choose (the same "
+        "depth; the same cut where the depth is given). Of an answer drawn at random the grid would contradict "
         f"{mean(one.any_contradicted for one in limited):.0%}, and choose {mean(one.any_same for one in limited):.0%}."
     )
     ended = [one for one in unlimited if one.step.verdict in (SURE, UNDECIDABLE)]

@@ -23,6 +23,7 @@ from pmb.lab.results import configuration_name, finished_runs
 from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
 from pmb.links import Link, to_compare
+from pmb.search_part import search_part
 from pmb.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
 from pmb.strategies import drop_counts
@@ -315,6 +316,7 @@ for note in notes_on(store, task.id):
     st.caption(ui.plain(note))
 cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
+search_part(model, task, recipe)
 offers.tell_problem()
 if points.empty:
     st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")

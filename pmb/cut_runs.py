@@ -10,12 +10,12 @@ from dataclasses import asdict
 import pandas as pd
 import streamlit as st
 
-from pmb import settings, ui
+from pmb import offers, settings, ui
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
-from pmb.insight import summary
+from pmb.insight import estimate, summary
 from pmb.lab import queue
 from pmb.lab.plan import Plan, plan_baselines, plan_kept, plan_whole, spec_of, with_data
 from pmb.lab.sources import find_model
@@ -61,6 +61,9 @@ def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
     with place.container(horizontal=True, vertical_alignment="center"):
         once = ui.action("Run", type="primary", icon=":material/play_arrow:", key="run")
         more = ui.action("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
+        seconds = offers.run_seconds(spec_of(plan, task, choice.recipe, 0, choice.procedure))
+        if seconds and ui.may_write():
+            st.caption(f"about {estimate.duration(seconds)} a run here", width="content")
         if choice.pop("told_cached", False):
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
         with st.popover("Command", icon=":material/terminal:", type="tertiary"):

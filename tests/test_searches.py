@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
+from pmb.cli import cli
 from pmb.errors import BadInput, NotAllowed
 from pmb.insight.search import Band
 from pmb.lab import queue, searches
@@ -18,6 +20,7 @@ from pmb.lab.searches import Aim, Limit
 from pmb.lab.store import Store, get_run, list_runs, save_latencies
 from pmb.settings import Settings
 from pmb.spec import Latency
+from tests.app import click, opened, rerun, words
 from tests.conftest import result, spec
 
 MODEL, TASK = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
@@ -214,3 +217,50 @@ def test_who_may_only_look_starts_and_stops_nothing(prepared: Store, settings: S
             act()
     assert searches.waiting_line(reader, key) == "0 of its runs done, choosing what to measure"
     reader.close()
+
+
+@pytest.mark.usefixtures("content_streamlit")
+def test_explore_starts_shows_stops_and_goes_on(prepared: Store) -> None:
+    app = opened(recipe="standard")
+    click(app, "search")
+    (row,) = searches.searches_of(prepared, MODEL, TASK, "standard")
+    assert (row["state"], row["goal"]["within"], row["budget"]) == ("open", 1.0, {"runs": 12})
+    searches.step_open(prepared, 2)
+    finish_next(prepared)
+    finish_next(prepared)
+    searches.step_open(prepared, 2)
+    rerun(app)
+    assert "So far the smallest within 1 point seems to be" in words(app)
+    assert "2 runs done for it, of at most 12 runs; measuring layers" in words(app)
+    click(app, f"stop_{row['key'][:12]}")
+    assert searches.answer(prepared, row["key"])["state"] == "stopped"
+    click(app, f"go_on_{row['key'][:12]}")
+    assert searches.answer(prepared, row["key"])["state"] == "open"
+
+
+@pytest.mark.usefixtures("content_streamlit")
+def test_who_may_only_look_sees_searches_and_no_buttons(
+    prepared: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = started(prepared, settings, runs=4)
+    go(prepared, key)
+    monkeypatch.setenv("PMB_READ_ONLY", "1")
+    app = opened(recipe="standard")
+    assert "The budget is spent" in words(app)
+    assert not {button.key for button in app.button} & {"search", f"go_on_{key[:12]}"}
+
+
+def test_by_command_it_says_what_it_knows_and_prints_one_object(
+    prepared: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = started(prepared, settings, runs=4)
+    go(prepared, key)
+    command = ["search", "--recipe", "standard", "--within", "3", "--budget-runs", "4", "--json"]
+    monkeypatch.setattr("pmb.lab.waiting.work", lambda store, *_: go(store, key))  # without torch
+    cli.main(command, standalone_mode=False)
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["search"], printed["verdict"], printed["state"]) == (key[:12], "budget spent", "done")
+    cli.main([part for part in command if part != "--json"], standalone_mode=False)
+    assert "The budget is spent" in capsys.readouterr().out
+    with pytest.raises(BadInput, match="one goal"):
+        cli.main(["search", "--within", "1", "--speedup", "2"], standalone_mode=False)

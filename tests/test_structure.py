@@ -35,6 +35,7 @@ DRAWS = (
     "your_table.py",
     "selection.py",
     "cut_runs.py",
+    "search_part.py",
     "streamlit_app.py",
     "page_server.py",
     "visitors.py",

@@ -98,7 +98,7 @@ def start(
     dev_labels(store, settings, task, report)
     plans = plan_sweep(store, settings, model, task, STRATEGIES, None)
     whole = tuple(range(model.num_hidden_layers))
-    goal = {name: value for name, value in asdict(aim).items() if value is not None}
+    goal = {name: float(value) for name, value in asdict(aim).items() if value is not None}  # 3 is 3.0
     about = {
         "model": model.id,
         "model_revision": model.revision,
