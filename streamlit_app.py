@@ -30,5 +30,8 @@ controls.carry_over(page.url_path)
 with schemapi.debug_mode(False):
     if ui.guarded(sidebar):
         guide.tour()
+        place = st.container()  # what is damaged is known when the page has read it
         ui.guarded(page.run)
+        with place:
+            ui.guarded(ui.tell_damaged)
 controls.remember()

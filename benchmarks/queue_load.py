@@ -33,7 +33,7 @@ from pmb.lab.plan import plan_whole, spec_of
 from pmb.lab.store import Row, Store, list_runs, open_store
 from pmb.settings import Settings
 from pmb.spec import Progress, RunResult, RunSpec, Score
-from tests.postgres import Server, programs
+from tests.postgres import SAFE, programs, running
 
 CLIENT_PROCESSES, CLIENTS_A_PROCESS, WORKERS = 5, 10, 8
 BATCH = 10  # runs that a client submits at a time
@@ -247,14 +247,9 @@ def databases() -> Iterator[dict[str, Settings]]:
         if found is None:
             yield {"SQLite": sqlite}
             return
-        server = Server(found, options=("max_connections=200",))
-        try:
-            server.make()
-            server.start()
+        with running(found, SAFE) as server:
             url = server.url(server.create())
             yield {"SQLite": sqlite, "PostgreSQL": Settings(Path(folder) / "home", url, "local", nothing, None)}
-        finally:
-            server.remove()
 
 
 @click.command()

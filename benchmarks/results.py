@@ -22,9 +22,9 @@ def write_section(title: str, text: str) -> None:
     RESULTS.write_text(content, encoding="utf-8")
 
 
-def publish(title: str, lines: Iterable[str], write: bool) -> None:
-    """Print a section, closed by the machine's line, and put it into RESULTS.md where `write` says so."""
-    text = "\n".join([*lines, "", machine_line()])
+def publish(title: str, lines: Iterable[str], write: bool, machine: str = "") -> None:
+    """Print a section, closed by the line of the machine, this one and now, and put it into RESULTS.md if `write`."""
+    text = "\n".join([*lines, "", machine or machine_line()])
     print(f"\n## {title}\n\n{text}")
     if write:
         write_section(title, text)

@@ -1,79 +1,57 @@
 """How far do queue, store and pages go? Real statements are timed; a simulation puts a thousand workers before them.
 
-Run: nice python -m benchmarks.scale [--sizes 1000,10000,100000,1000000] [--write]   (GBs in a temporary folder)
-Stored runs are made up by SQL, as large as real ones: predictions for 2,000 dev sentences. PMB_DATABASE_URL, where it
-is set, must name an EMPTY PostgreSQL database: the statements of the queue are timed there too.
+Run: nice python -m benchmarks.scale [--sizes 1000,10000,100000,1000000] [--databases SQLite] [--write]
+It takes hours and GBs in a temporary folder; each piece, a database with so many runs, is kept when it is done
+(cache/scale.jsonl). Run again, it measures only what is missing, and prints all of it.
+Stored runs are made up by SQL, as large as real ones: predictions for 2,000 dev sentences. PostgreSQL is a server of
+the benchmark's own, with all that makes it safe switched on.
 """
 
 from __future__ import annotations
 
-import heapq
+import json
 import os
 import random
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import Integer, String, case, cast, func, insert, literal, select, text, update
+from sqlalchemy import Integer, String, case, cast, func, insert, literal, select, text
 
+from benchmarks.crowd import RUN_SECONDS, WORKERS, Costs, simulation_lines
 from benchmarks.queue_load import RESULT
-from benchmarks.results import publish
+from benchmarks.results import machine_line, publish
 from pmb.catalog.models import MODELS
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import TASKS
 from pmb.lab import queue
-from pmb.lab.pace import BEAT_SECONDS, POLL_SECONDS, RENEW_SECONDS, poll_seconds, renew_seconds
+from pmb.lab.listing import count_live, live_runs, waiting_by_work
 from pmb.lab.results import finished_runs
 from pmb.lab.schema import runs
 from pmb.lab.store import Store, change_mark, list_runs, open_store
-from pmb.settings import Settings, from_environment
+from pmb.settings import REPOSITORY, Settings
 from pmb.spec import Progress, RunSpec
+from tests.postgres import SAFE, programs, running
 
+PIECES = REPOSITORY / "cache" / "scale.jsonl"
+DATABASES = ("SQLite", "PostgreSQL")
+SIZES = (1000, 10_000, 100_000, 1_000_000)
 MODEL, TASK, RECIPE = MODELS["minilm-l6"], TASKS["rotten-tomatoes"], RECIPES["standard"]
 CONFIGURATIONS = 200  # 20 models by 10 tasks: a page shows one of them
 TIMES = 60  # how often a quick statement is timed
 SLOW_SECONDS = 0.5  # what takes longer is timed thrice
-RUN_SECONDS = 60.0  # of a simulated run
-WORKERS = (10, 30, 100, 300, 1000)
-SIMULATED_SECONDS = 120.0
 MOST_IN_MEMORY = 10_000  # more rows at once are not brought into Python
-INDICES = {"runs_by_end": "state, finished_at", "runs_by_subject": "model, task, state"}
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """Seconds that the store is busy with one statement."""
-
-    poll: float
-    claim: float
-    renew: float
-    finish: float
-    beat: float
-
-
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """How often workers come: of how many runs and workers, in seconds."""
-
-    renew_seconds: Callable[[int], float]
-    poll_seconds: Callable[[int], float]
-
-
-def one_pace(_: int) -> float:
-    """Renewals as often as those of a single run."""
-    return RENEW_SECONDS
-
-
-def one_poll(_: int) -> float:
-    """Polls as often as those of a single worker."""
-    return POLL_SECONDS
+GROWN_AT_ONCE = 20_000  # rows of one transaction, which the log holds besides
+FEW, MANY = 100, 10_000  # runs that wait
+TEMPLATE = 2 * 10**9  # the seed of the run of which the others are copies
+INDICES = {"runs_by_end": "state, finished_at", "runs_by_task": "task, state, model"}
 
 
 def run_spec(seed: int) -> RunSpec:
@@ -81,17 +59,39 @@ def run_spec(seed: int) -> RunSpec:
     return RunSpec(MODEL.id, MODEL.revision, TASK.id, TASK.revision, 6, (0, 1, 2), RECIPE, seed)
 
 
-# A result as large as a real one: with as many answers as Rotten Tomatoes has dev sentences.
-FULL_RESULT = replace(RESULT, predictions=(0, 1) * 1000, losses=(0.7, 0.5, 0.4), versions={"torch": "made up"})
+# A result as large as a real one: with as many answers as Rotten Tomatoes has dev sentences, and in no order, since
+# PostgreSQL packs what repeats.
+FULL_RESULT = replace(
+    RESULT,
+    predictions=tuple(random.Random(0).choices((0, 1), k=2000)),
+    losses=(0.7, 0.5, 0.4),
+    versions={"torch": "made up"},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is measured in one go and then kept: the statements on an empty store, or a store of so many runs."""
+
+    database: str
+    size: int  # stored runs; 0: the statements
+    indexed: bool = True  # with the indices that pages need
 
 
 @contextmanager
-def opened(url: str = "") -> Iterator[tuple[Store, Path]]:
-    """An empty store of its own."""
-    with tempfile.TemporaryDirectory(prefix="scale-") as folder:
-        settings = Settings(Path(folder), url, "local", Path(folder) / "none", None)
-        with closing(open_store(settings)) as store:
-            yield store, Path(folder)
+def empty_store(database: str) -> Iterator[Store]:
+    """A store of its own; raises ClickException where there is no PostgreSQL server."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scale-")))
+        url = ""
+        if database == "PostgreSQL":
+            found = programs()
+            if found is None:
+                raise click.ClickException("No PostgreSQL server is installed: `make test` says how it is.")
+            server = stack.enter_context(running(found, SAFE))
+            url = server.url(server.create())
+        store = open_store(Settings(folder, url, "local", folder / "none", None))
+        yield stack.enter_context(closing(store))
 
 
 def median_seconds(act: Callable[[], object]) -> float:
@@ -104,6 +104,14 @@ def median_seconds(act: Callable[[], object]) -> float:
         if len(taken) >= 3 and taken[-1] > SLOW_SECONDS:
             break
     return statistics.median(taken)
+
+
+def look(store: Store) -> None:
+    """What each open page asks every second while something goes on or waits."""
+    queue.release_lost(store)
+    live_runs(store, FEW)
+    count_live(store)
+    waiting_by_work(store)
 
 
 def queue_costs(store: Store, first_seed: int = 0) -> Costs:
@@ -155,20 +163,39 @@ def renewals_a_second(store: Store, clients: int, seconds: float = 3.0) -> float
     return sum(counts) / seconds
 
 
+def statements(store: Store) -> dict[str, float | None]:
+    """Seconds of each statement on an empty store, and of a page's look at a short and at a full queue."""
+    numbers: dict[str, float | None] = dict(asdict(queue_costs(store)))
+    numbers["renewals"] = renewals_a_second(store, 8)
+    for waiting in (FEW, MANY):
+        first = 10**7 + waiting  # of other seeds than the runs before
+        queue.submit(store, [run_spec(first + i) for i in range(waiting)])
+        numbers[f"look {waiting}"] = median_seconds(lambda: look(store))
+        queue.cancel(store, [run_spec(first + i).key for i in range(waiting)])
+    return numbers
+
+
 def grow(store: Store, size: int) -> None:
     """Make up finished runs until there are so many, as copies of one, spread over models and tasks."""
     with store.connect() as connection:
-        there = connection.execute(select(func.count()).select_from(runs)).scalar_one()
+        there = connection.execute(select(func.count()).select_from(runs).where(runs.c.state == "done")).scalar_one()
     if there == 0:
-        key = queue.submit(store, [run_spec(10**6)])[0].key
+        key = queue.submit(store, [run_spec(TEMPLATE)])[0].key
         queue.claim(store, "host:3")
         queue.finish(store, key, "host:3", FULL_RESULT)
         there = 1
-    numbers = select(literal(there).label("i")).cte("numbers", recursive=True)
-    numbers = numbers.union_all(select(numbers.c.i + 1).where(numbers.c.i + 1 < size))
-    i, model, task = numbers.c.i, numbers.c.i % CONFIGURATIONS / 10, numbers.c.i % 10
+    for first in range(there, size, GROWN_AT_ONCE):
+        _copy(store, first, min(size, first + GROWN_AT_ONCE))
+
+
+def _copy(store: Store, first: int, end: int) -> None:
+    numbers = select(literal(first).label("i")).cte("numbers", recursive=True)
+    numbers = numbers.union_all(select(numbers.c.i + 1).where(numbers.c.i + 1 < end))
+    i, model, task = numbers.c.i, numbers.c.i % CONFIGURATIONS // 10, numbers.c.i % 10
+    half = func.md5(cast(i, String))
+    on_sqlite = store.engine.dialect.name == "sqlite"
     changed: dict[str, Any] = {
-        "key": func.lower(func.hex(func.randomblob(32))),
+        "key": func.lower(func.hex(func.randomblob(32))) if on_sqlite else func.concat(half, half),
         "model": case((model < 1, runs.c.model), else_="model-" + cast(cast(model, Integer), String)),
         "task": case((task == 0, runs.c.task), else_="task-" + cast(task, String)),
         "seed": i,
@@ -176,154 +203,182 @@ def grow(store: Store, size: int) -> None:
         "finished_at": runs.c.finished_at + i,
     }
     rows = select(*(changed.get(column.name, column) for column in runs.c)).join_from(
-        runs, numbers, runs.c.seed == 10**6
+        runs, numbers, runs.c.key == run_spec(TEMPLATE).key
     )
     with store.connect() as connection:
         connection.execute(insert(runs).from_select([column.name for column in runs.c], rows))
 
 
 def index(store: Store, wanted: bool) -> None:
-    """Have the indices that pages need, or not."""
+    """Have the indices that pages need, or not; PostgreSQL counts and clears up now, as it would by itself in time."""
     for name, columns in INDICES.items():
         with store.connect() as connection:
             connection.execute(text(f"DROP INDEX IF EXISTS {name}"))
             if wanted:
                 connection.execute(text(f"CREATE INDEX {name} ON runs ({columns})"))
-    with store.connect() as connection:
-        connection.execute(text("ANALYZE"))
-    with store.connect() as connection:
-        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    command = "PRAGMA wal_checkpoint(TRUNCATE)" if store.engine.dialect.name == "sqlite" else "VACUUM ANALYZE runs"
+    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(command))
 
 
-def growth_line(store: Store, folder: Path, size: int, indexed: bool = True) -> str:
-    """One row of the table of growth."""
+def bytes_on_disk(store: Store) -> int:
+    """What the store takes with its indices."""
+    whole = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+    if store.engine.dialect.name == "postgresql":
+        whole = "SELECT pg_total_relation_size('runs')"
+    with store.connect() as connection:
+        return int(connection.execute(text(whole)).scalar_one())
+
+
+def growth(store: Store, size: int, indexed: bool) -> dict[str, float | None]:
+    """Seconds of what pages and workers ask, with so many stored runs and a few that wait."""
     grow(store, size)
     index(store, indexed)
-    size_on_disk = sum(path.stat().st_size for path in folder.glob("lab.sqlite*"))
-    waiting = [run_spec(10**8 + 2 * size + 500 * indexed + i) for i in range(100)]
+    numbers: dict[str, float | None] = {"bytes": bytes_on_disk(store)}
+    first = 10**8 + 2 * size + 500 * indexed
+    waiting = [run_spec(first + i) for i in range(FEW)]
     queue.submit(store, waiting)
-    times = [
-        median_seconds(lambda: change_mark(store)),
-        median_seconds(lambda: finished_runs(store, MODEL, TASK, RECIPE.name)),
-        median_seconds(lambda: list_runs(store, "running", "queued")),
-        median_seconds(lambda: queue.count_waiting(store)),
-    ]
+    numbers["change mark"] = median_seconds(lambda: change_mark(store))
+    numbers["runs of a page"] = median_seconds(lambda: finished_runs(store, MODEL, TASK, RECIPE.name))
+    numbers["look"] = median_seconds(lambda: look(store))
     costs = queue_costs(store, 10**9 + 2 * size + 500 * indexed)
     queue.cancel(store, [spec.key for spec in waiting])
-    everything = f"{median_seconds(lambda: list_runs(store)):.2f} s" if size <= MOST_IN_MEMORY else "not asked"
-    click.echo(f"{size:,} runs measured", err=True)
-    label = f"{size:,}{'' if indexed else ', without the indices'}"
-    cells = [label, f"{size_on_disk / size / 1000:.1f} kB", *(f"{1000 * t:.2f}" for t in times)]
-    return "| " + " | ".join([*cells, f"{1000 * costs.claim:.2f}", f"{1000 * costs.renew:.2f}", everything]) + " |"
+    numbers |= {"poll": costs.poll, "claim": costs.claim, "renew": costs.renew}
+    numbers["all runs"] = median_seconds(lambda: list_runs(store)) if size <= MOST_IN_MEMORY else None
+    return numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What a simulation found."""
+class Kept:
+    """What a piece brought, and where and when."""
 
-    utilisation: float
-    median_wait: float
-    late_renewal: float  # the 99.9th percentile of waits before a renewal; beyond the lease, runs are lost
-
-
-def simulate(workers: int, busy_share: float, costs: Costs, habits: Habits, servers: int, seed: int = 0) -> Load:
-    """Workers before a store that does `servers` statements at a time, first come first served.
-
-    A busy worker renews, and every RUN_SECONDS finishes and claims; an idle one polls; all beat. A worker waits for
-    the answer before its next statement of the kind is due, as the real one does.
-    """
-    rng = random.Random(seed)
-    busy = round(workers * busy_share)
-    kinds = {
-        "renew": (busy, habits.renew_seconds(busy), costs.renew),
-        "end": (busy, RUN_SECONDS, costs.finish + costs.claim),
-        "poll": (workers - busy, habits.poll_seconds(workers), costs.poll),
-        "beat": (workers, BEAT_SECONDS, costs.beat),
-    }
-    due = [(rng.random() * every, kind) for kind, (count, every, _) in kinds.items() for _ in range(count)]
-    heapq.heapify(due)
-    free = [0.0] * servers
-    work, waits, renewals = 0.0, [], []
-    while due and due[0][0] < SIMULATED_SECONDS:
-        asked, kind = heapq.heappop(due)
-        begun = max(asked, heapq.heappop(free))
-        ended = begun + rng.expovariate(1 / kinds[kind][2])
-        heapq.heappush(free, ended)
-        heapq.heappush(due, (ended + kinds[kind][1], kind))
-        work += min(ended, SIMULATED_SECONDS) - min(begun, SIMULATED_SECONDS)
-        waits.append(begun - asked)
-        if kind == "renew":
-            renewals.append(begun - asked)
-    late = sorted(renewals)[int(len(renewals) * 0.999)] if renewals else 0.0
-    return Load(work / SIMULATED_SECONDS / servers, statistics.median(waits), late)
+    numbers: Mapping[str, float | None]
+    machine: str
+    beside_other_work: bool
 
 
-def simulation_lines(name: str, costs: Costs, servers: int) -> Iterator[str]:
-    """How the store fares with more and more workers, busy and idle, with the habits of now and with others."""
-    ways = {
-        f"each polls every {POLL_SECONDS:g} s and renews every {RENEW_SECONDS:g} s": Habits(one_pace, one_poll),
-        "as the worker does: the more, the less often": Habits(renew_seconds, poll_seconds),
-    }
-    for way, habits in ways.items():
-        for share, state in ((1.0, "all busy"), (0.0, "all idle")):
-            cells = []
-            for workers in WORKERS:
-                load = simulate(workers, share, costs, habits, servers)
-                late = ", runs lost" if load.late_renewal > queue.LEASE_SECONDS else ""
-                cells.append(f"{100 * load.utilisation:.0f} %, {1000 * load.median_wait:.0f} ms{late}")
-            yield f"| {name} | {way} | {state} | {' | '.join(cells)} |"
+def kept_pieces(path: Path) -> dict[Piece, Kept]:
+    """The pieces that are done."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {Piece(**row["piece"]): Kept(**row["kept"]) for row in map(json.loads, lines)}
 
 
-def costs_line(name: str, costs: Costs, renewals: float) -> str:
-    """One row of the table of statements."""
-    cells = (costs.poll, costs.claim, costs.renew, costs.finish, costs.beat)
-    return f"| {name} | " + " | ".join(f"{1000 * cost:.2f}" for cost in cells) + f" | {renewals:.0f} |"
+def measure(pieces: Sequence[Piece], path: Path, beside_other_work: bool) -> None:
+    """Measure these pieces of one database, smaller stores before larger ones, and keep each when it is done."""
+
+    def keep(piece: Piece, numbers: Mapping[str, float | None]) -> None:
+        row = {"piece": asdict(piece), "kept": asdict(Kept(numbers, machine_line(), beside_other_work))}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        click.echo(
+            f"{piece.database}, {piece.size:,} runs{'' if piece.indexed else ' without indices'}: done", err=True
+        )
+
+    for piece in (piece for piece in pieces if not piece.size):
+        with empty_store(piece.database) as store:
+            keep(piece, statements(store))
+    if stored := sorted((piece for piece in pieces if piece.size), key=lambda piece: (piece.size, not piece.indexed)):
+        with empty_store(stored[0].database) as store:
+            for piece in stored:
+                keep(piece, growth(store, piece.size, piece.indexed))
 
 
-@click.command()
-@click.option("--sizes", default="1000,10000,100000,1000000", show_default=True)
-@click.option("--beside-other-work", is_flag=True, help="Say so with the numbers.")
-@click.option("--write", is_flag=True, help="Put the tables into RESULTS.md.")
-def main(sizes: str, beside_other_work: bool, write: bool) -> None:
-    """Time the statements, grow the store, simulate the workers."""
-    url = from_environment().database_url
-    measured: dict[str, tuple[Costs, float]] = {}
-    for name, where in (("SQLite", ""), *((("PostgreSQL", url),) if url else ())):
-        with opened(where) as (store, _):
-            measured[name] = (queue_costs(store), renewals_a_second(store, 8))
-            with store.connect() as connection:
-                connection.execute(update(runs).values(state="cancelled"))
+def milliseconds(seconds: float | None) -> str:
+    """A cell."""
+    return "–" if seconds is None else f"{1000 * seconds:.2f}"
+
+
+def statement_lines(kept: Mapping[Piece, Kept]) -> Iterator[str]:
+    """A row a database."""
+    names = ("poll", "claim", "renew", "finish", "beat", f"look {FEW}", f"look {MANY}")
+    for piece in (piece for piece in kept if not piece.size):
+        numbers = kept[piece].numbers
+        cells = [milliseconds(numbers[name]) for name in names]
+        yield f"| {piece.database} | {' | '.join(cells)} | {numbers['renewals']:.0f} |"
+
+
+def growth_lines(kept: Mapping[Piece, Kept]) -> Iterator[str]:
+    """A row a database and number of stored runs."""
+    names = ("change mark", "runs of a page", "look", "poll", "claim", "renew", "all runs")
+    order = {database: place for place, database in enumerate(DATABASES)}
+    for piece in sorted(
+        (piece for piece in kept if piece.size), key=lambda it: (order[it.database], it.size, not it.indexed)
+    ):
+        numbers = kept[piece].numbers
+        label = f"{piece.size:,}{'' if piece.indexed else ', without the indices'}"
+        cells = [piece.database, label, f"{(numbers['bytes'] or 0) / piece.size / 1000:.1f} kB"]
+        yield "| " + " | ".join([*cells, *(milliseconds(numbers[name]) for name in names)]) + " |"
+
+
+def section(kept: Mapping[Piece, Kept]) -> list[str]:
+    """All that is known."""
+    beside = any(one.beside_other_work for one in kept.values())
+    servers = {"SQLite": 1, "PostgreSQL": os.cpu_count() or 1}
     lines = [
-        f"`nice python -m benchmarks.scale --sizes {sizes} --write`: milliseconds a statement, "
-        "median, one client, on an empty store.",
-        *(["Taken beside other work on the same cores: to be measured again."] if beside_other_work else []),
+        f"`nice python -m benchmarks.scale --write`: milliseconds a statement, median, one client, on an empty store. "
+        f"A look is what an open page asks every second, with {FEW} and with {MANY:,} runs that wait.",
+        *(["Some of it was taken beside other work on the same cores: to be measured again."] if beside else []),
         "",
-        "| store | poll | claim | renew | finish | beat | renewals a second, 8 threads |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *(costs_line(name, *numbers) for name, numbers in measured.items()),
-        "",
-        f"Stored runs with 2,000 predictions each, {CONFIGURATIONS} pairs of model and task, 100 waiting; "
-        "milliseconds, SQLite.",
-        "",
-        "| runs | size of one | change mark | runs of a page | live runs | poll | claim | renew | all runs |",
+        f"| store | poll | claim | renew | finish | beat | look, {FEW} wait | look, {MANY:,} wait "
+        "| renewals a second, 8 threads |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    with opened() as (store, folder):
-        most = sizes.split(",")[-1]
-        lines += [growth_line(store, folder, int(size)) for size in sizes.split(",")]
-        lines.append(growth_line(store, folder, int(most), indexed=False))
-    lines += [
+        *statement_lines(kept),
+        "",
+        f"Stored runs with 2,000 predictions each, {CONFIGURATIONS} pairs of model and task, {FEW} waiting; "
+        "milliseconds.",
+        "",
+        "| store | runs | size of one | change mark | runs of a page | look | poll | claim | renew | all runs |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *growth_lines(kept),
         "",
         f"Simulated: how busy the store is, and the median wait for it, by workers. Runs take {RUN_SECONDS:.0f} s. "
-        "SQLite does one statement at a time"
-        + (f", PostgreSQL is taken to do {os.cpu_count()}." if "PostgreSQL" in measured else "."),
+        f"SQLite does one statement at a time, PostgreSQL is taken to do {servers['PostgreSQL']}.",
         "",
         "| store | habits | workers | " + " | ".join(str(workers) for workers in WORKERS) + " |",
         "| --- | --- | --- |" + " --- |" * len(WORKERS),
     ]
-    for name, (costs, _) in measured.items():
-        lines += simulation_lines(name, costs, 1 if name == "SQLite" else os.cpu_count() or 1)
-    publish("Scale", lines, write)
+    for piece in (piece for piece in kept if not piece.size):
+        numbers = kept[piece].numbers
+        costs = Costs(**{name: numbers[name] or 0.0 for name in Costs.__dataclass_fields__})
+        lines += simulation_lines(piece.database, costs, servers[piece.database])
+    return lines
+
+
+def pieces_of(databases: Sequence[str], sizes: Sequence[int]) -> list[Piece]:
+    """The statements, the sizes, and the largest of them without the indices, of each database."""
+    return [
+        piece
+        for database in databases
+        for piece in (
+            Piece(database, 0),
+            *(Piece(database, size) for size in sizes),
+            Piece(database, max(sizes), indexed=False),
+        )
+    ]
+
+
+@click.command()
+@click.option("--sizes", default=",".join(map(str, SIZES)), show_default=True)
+@click.option("--databases", default=",".join(DATABASES), show_default=True)
+@click.option("--pieces", type=click.Path(path_type=Path), default=PIECES, help="Where what is done is kept.")
+@click.option("--again", is_flag=True, help="Forget what is kept there.")
+@click.option("--beside-other-work", is_flag=True, help="Say so with the numbers.")
+@click.option("--write", is_flag=True, help="Put the tables into RESULTS.md.")
+def main(sizes: str, databases: str, pieces: Path, again: bool, beside_other_work: bool, write: bool) -> None:
+    """Time the statements, grow the store, simulate the workers; what is done already is not done again."""
+    chosen = databases.split(",")
+    if unknown := set(chosen) - set(DATABASES):
+        raise click.BadParameter(f"{', '.join(sorted(unknown))}; {', '.join(DATABASES)} are known.")
+    if again:
+        pieces.unlink(missing_ok=True)
+    wanted = pieces_of(chosen, [int(size) for size in sizes.split(",")])
+    for database in chosen:
+        missing = [piece for piece in wanted if piece.database == database and piece not in kept_pieces(pieces)]
+        measure(missing, pieces, beside_other_work)
+    kept = {piece: one for piece, one in kept_pieces(pieces).items() if piece in wanted}
+    machines = dict.fromkeys(one.machine for one in kept.values())
+    publish("Scale", section(kept), write, "\n".join(machines))
 
 
 if __name__ == "__main__":

@@ -138,8 +138,8 @@ def lines(limited: list[Replay], unlimited: list[Replay], sizes: dict[str, tuple
     contradicted, same = sum(one.contradicted for one in limited), sum(one.same for one in limited)
     yield (
         f"`python -m benchmarks.search --write`: {len(limited)} searches on stored runs of `{RECIPE.name}`, "
-        f"{AT_ONCE} at a time. The grid of a task: all its stored cuts with 3 seeds (20 cuts on Rotten Tomatoes, 10 on the "
-        "others)."
+        f"{AT_ONCE} at a time. The grid of a task: all its stored cuts with 3 seeds (20 cuts on Rotten Tomatoes, 10 on "
+        "the others)."
     )
     yield (
         f"`{RECIPE.name}` has {RECIPE.epochs} epochs and so no third of one: few epochs before many, and previews, are "

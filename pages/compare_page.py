@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,7 @@ from pmb.strategies import strategies_of
 # Constants
 # =============================================================================
 
+TO_FETCH = "set PMB_GLUE_DIR, or let a first run on Explore fetch"
 MOST_SENTENCES = 20  # shown on each side
 TABLE_PIXELS = 220  # of a row a sentence
 METHOD = """\
@@ -49,22 +51,23 @@ def load_configurations(task: Task, mark: tuple[Any, ...]) -> dict[str, dict[str
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def load_answers(keys: dict[int, str]) -> dict[int, list[int | float]]:
-    """What the runs answered, by seed; finished runs do not change."""
-    found = predictions_of(ui.the_store(), list(keys.values()))
+def load_answers(keys: dict[int, str], task: Task, dev: int) -> dict[int, list[int | float]]:
+    """What the runs answered on so many dev examples, by seed; finished runs do not change."""
+    found = predictions_of(ui.the_store(), list(keys.values()), task, dev)
     return {seed: found[key] for seed, key in keys.items() if key in found}
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def load_comparison(
-    metric: str, labels: tuple[int | float, ...], a: dict[int, str], b: dict[int, str], classes: bool
+    task: Task, labels: tuple[int | float, ...], a: dict[int, str], b: dict[int, str]
 ) -> paired.Compared:
-    """The comparison of runs that do not change."""
-    return paired.compare(metric, labels, load_answers(a), load_answers(b), classes)
+    """The comparison of runs that do not change, each side with at least one whose answers can be used."""
+    left, right = (load_answers(of_side, task, len(labels)) for of_side in (a, b))
+    return paired.compare(task.metric, labels, left, right, bool(task.labels))
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def load_losses(keys: tuple[str, ...]) -> list[list[float]]:
+def load_losses(keys: tuple[str, ...]) -> list[list[float | None]]:
     """The training losses of those runs."""
     return list(losses_of(ui.the_store(), keys).values())
 
@@ -195,7 +198,7 @@ def answers_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, A
                 st.dataframe(table, hide_index=True, height=TABLE_PIXELS, alt=f"True numbers and answers of {side}.")
 
 
-def training_part(curves: dict[str, list[list[float]]]) -> None:
+def training_part(curves: dict[str, list[list[float | None]]]) -> None:
     """The training losses of the runs of both sides by epoch."""
     st.subheader("How each was trained", anchor=False)
     ui.draw(charts.loss_chart(curves, ui.theme()), "Mean training loss by epoch of the runs of A and of B.")
@@ -216,7 +219,7 @@ def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str,
     what = ("right", "wrong") if task.labels else ("nearer", "farther")
     st.markdown(f"**{len(lost):,}** where A is {what[0]} and B {what[1]}, **{len(won):,}** the other way round.")
     if task.unfetched:
-        st.caption("The sentences are not on this machine: set PMB_GLUE_DIR, or let a first run on Explore fetch them.")
+        st.caption("The sentences are not on this machine" + ui.by_right(f": {TO_FETCH} them.", "."))
         return
     if not st.toggle("Show the sentences", key="sentences", bind="query-params"):
         return
@@ -250,6 +253,27 @@ def name_of(task: Task, label: float) -> str:
     return task.labels[int(label)] if task.labels else f"{label:.2f}"
 
 
+def comparison(
+    task: Task,
+    labels: tuple[int | float, ...],
+    keys: dict[str, dict[int, str]],
+    sides: dict[str, Any],
+    both: Sequence[dict[str, Any]],
+) -> None:
+    """All that is told of two configurations: of "A" and "B" the runs' keys by seed, and what they answered."""
+    found = load_comparison(task, labels, keys["A"], keys["B"])
+    st.markdown(f"##### {paired.compare_sentence(found)}")
+    ui.badges({source for one in both for source in one["sources"]}, min(len(one["keys"]) for one in both))
+    cards(found)
+    pairs_table(found)
+    answers_part(task, labels, sides)
+    curves = {side: load_losses(tuple(of_side.values())) for side, of_side in keys.items()}
+    training_part(curves)
+    sentences_part(task, labels, sides)
+    with st.expander("How this was measured", icon=":material/info:"):
+        st.markdown(METHOD.format(dev=len(labels), seeds=paired.MOST_SEEDS, resamples=paired.RESAMPLES))
+
+
 # =============================================================================
 # Page
 # =============================================================================
@@ -261,10 +285,11 @@ configurations = load_configurations(task, change_mark(ui.the_store()))
 labels = labels_of(task) if len(configurations) > 1 else None
 if len(configurations) < 2:
     st.markdown("##### There are not two configurations to compare on this task yet.")
-    st.info("Run the whole model and a cut on Explore; both appear here when they end.")
+    run_them = "Run the whole model and a cut on Explore; both appear here when they end."
+    st.info(ui.by_right(run_them, "Choose another task above."))
 elif labels is None:
     st.markdown("##### The true labels of this task are not on this machine.")
-    st.info("Set PMB_GLUE_DIR, or let a first run on Explore fetch the data from the Hub.")
+    st.info(ui.by_right(f"To have them, {TO_FETCH} the data from the Hub.", "Choose another task above."))
 else:
     names, (first, second) = list(configurations), defaults(configurations)
     left, right = st.columns(2, gap="large")
@@ -275,16 +300,8 @@ else:
         b = st.selectbox("B", names, index=second, key="b", bind="query-params")
         side_part(configurations[b], task)
     keys = {side: first_keys(configurations[name]) for side, name in (("A", a), ("B", b))}
-    found = load_comparison(task.metric, labels, keys["A"], keys["B"], bool(task.labels))
-    st.markdown(f"##### {paired.compare_sentence(found)}")
-    both = (configurations[a], configurations[b])
-    ui.badges({source for one in both for source in one["sources"]}, min(len(one["keys"]) for one in both))
-    cards(found)
-    pairs_table(found)
-    sides = {side: load_answers(of_side) for side, of_side in keys.items()}
-    answers_part(task, labels, sides)
-    curves = {side: load_losses(tuple(of_side.values())) for side, of_side in keys.items()}
-    training_part(curves)
-    sentences_part(task, labels, sides)
-    with st.expander("How this was measured", icon=":material/info:"):
-        st.markdown(METHOD.format(dev=len(labels), seeds=paired.MOST_SEEDS, resamples=paired.RESAMPLES))
+    sides = {side: load_answers(of_side, task, len(labels)) for side, of_side in keys.items()}
+    if empty := [side for side, answers in sides.items() if not answers]:
+        st.markdown(f"##### What {' and '.join(empty)} answered cannot be used: choose another configuration.")
+    else:
+        comparison(task, labels, keys, sides, (configurations[a], configurations[b]))

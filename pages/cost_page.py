@@ -50,7 +50,7 @@ the layers were dropped; on a CPU by the whole process, Python and torch include
 runs of one device and number of threads, median, the same line. **Source**: {sources}."""
 NOT_MEASURED = """\
 Not measured yet. The lab looks at the memory of every run that it does; older runs have none, and some systems do not \
-tell. A seed that has not run yet measures it:"""
+tell."""
 
 
 # =============================================================================
@@ -123,8 +123,9 @@ def tell_of_memory(note: str, command: str) -> None:
     """On what memory was measured, or how to measure it."""
     if note:
         st.caption(ui.plain(note))
-    else:
-        st.caption(NOT_MEASURED)
+        return
+    st.caption(NOT_MEASURED + ui.by_right(" A seed that has not run yet measures it:"))
+    if ui.may_write():
         st.code(command, language="bash", wrap_lines=True)
 
 
@@ -180,8 +181,12 @@ if model.shared:
     st.caption("All layers of this model are the same weights: dropping some saves time, but no parameters.")
 if table.empty:
     st.info(
-        "Nothing has been measured for this choice yet. Run a cut on Explore: its size, its memory and its times come "
-        "with it, and inference is timed with the first run of each depth."
+        "Nothing has been measured for this choice yet. "
+        + ui.by_right(
+            "Run a cut on Explore: its size, its memory and its times come with it, and inference is timed with the "
+            "first run of each depth.",
+            "Choose another one above.",
+        )
     )
 else:
     if outside := cost.outside_layers(table, "parameters"):

@@ -10,23 +10,25 @@ import pandas as pd
 import streamlit as st
 
 from pmb import controls, offers, settings, ui
-from pmb.catalog.models import BaseModel
+from pmb.catalog.models import BaseModel, cuts_by_strategy
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
-from pmb.charts import accuracy, strip
+from pmb.charts import accuracy, predicted, strip
 from pmb.cut_runs import other_models, pinned, run_buttons
-from pmb.insight import summary
+from pmb.insight import predict, summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
+from pmb.lab import previews
 from pmb.lab.answer import HEADLINE_SHAPE
-from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole
+from pmb.lab.plan import Plan, known_block_scores, known_layer_scores, plan_baselines, plan_strategy, plan_whole
 from pmb.lab.results import configuration_name, finished_runs
 from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
 from pmb.links import Link, to_compare
+from pmb.preview_row import preview_row
 from pmb.search_part import search_part
 from pmb.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
-from pmb.strategies import drop_counts
+from pmb.strategies import EVERY_STRATEGY, MORE_STRATEGIES, SCORED, STRATEGIES, Scores, drop_counts
 from pmb.your_table import your_table
 
 # =============================================================================
@@ -38,6 +40,17 @@ WHOLE = "whole model"
 CHART_NOTE = """\
 Vertical lines and the band are 95 % intervals. Cuts of one depth stand beside each other. Ring: your cut; right, \
 connected: no other cut is both faster and more accurate."""
+HOLLOW_NOTES = {
+    predicted.PREDICTED: "Hollow, right of its depth: predicted before training, with a 95 % band.",
+    predicted.FROZEN: "Hollow, right of its depth: frozen features, which are no prediction.",
+}
+PREDICTED = """\
+**Frozen**: {metric} on {dev} dev sentences of a linear classifier (logistic regression, or ridge regression for \
+numbers; standardised features, L2 with C = 0.01) fitted on {train} train sentences; it reads the sentence token of \
+the pre-trained model with these layers, and nothing is fine-tuned. **Predicted**: a plane over the layers kept and \
+that score, fitted by least squares to what is measured of this model on this task with this recipe; **band**: its \
+95 % prediction interval. A measured cut is predicted from the others alone. Where bands overlap, a prediction does \
+not say which cut is better."""
 DOTTED_NOTE = " Dotted: of a single seed, over the dev examples."
 METHOD = """\
 **Score**: {metric} on {dev} dev examples that no choice was made on; the last epoch counts. \
@@ -55,11 +68,12 @@ depth. **Source**: {sources}."""
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def load_points(
-    model: BaseModel, task: Task, recipe: str, procedure: str, mark: tuple[Any, ...]
+    model: BaseModel, task: Task, recipe: str, procedure: str, more: dict[str, Scores], mark: tuple[Any, ...]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Configurations and the strategies' curves, with speed-up; `mark` changes when the store does.
 
-    The whole model stands beside the cuts of every procedure.
+    `more`: the scores of a chosen strategy that is not of the paper's six. The whole model stands beside the cuts of
+    every procedure.
     """
     store = ui.the_store()
     runs = finished_runs(store, model, task, recipe, [procedure])
@@ -69,7 +83,7 @@ def load_points(
         list_latencies(store, model.id, model.revision), model.num_hidden_layers, *HEADLINE_SHAPE
     )
     table = table.merge(speed, on="depth", how="left")
-    curves = summary.curves(table, model.num_hidden_layers, scores)
+    curves = summary.curves(table, model.num_hidden_layers, scores, more)
     curves = curves.merge(speed, on="depth", how="left")
     return table, curves
 
@@ -84,13 +98,43 @@ def load_baselines(plans: list[Plan], task: Task, recipe: str, mark: tuple[Any, 
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
+@st.cache_data(max_entries=32, show_spinner=False)
+def load_preview(
+    model: BaseModel,
+    task: Task,
+    recipe: str,
+    procedure: str,
+    measured: dict[tuple[int, ...], float],
+    more: dict[str, Scores],
+    mark: Hashable,
+) -> tuple[predict.Preview, list[tuple[int, ...]], bool]:
+    """The stored previews with what they predict, the cuts beside the six strategies', and whether any is missing.
+
+    `measured`: mean scores by kept layers; with `recipe`, `procedure` and `mark` these change.
+    """
+    store = ui.the_store()
+    frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model, task).items()}
+    by_strategy = cuts_by_strategy(model, STRATEGIES, known_layer_scores(store, model, task))
+    others = cuts_by_strategy(model, [*more], None, more)
+    found = predict.preview(frozen, measured, by_strategy | others, model.num_hidden_layers, task.metric)
+    also = [*measured, *(kept for cuts in others.values() for kept in cuts)]
+    return found, also, previews.missing_previews(store, model, task, STRATEGIES, also)
+
+
+def more_scores(model: BaseModel, task: Task, strategy: str) -> dict[str, Scores]:
+    """What a strategy that is not of the paper's six chooses by, under its name; nothing for those six."""
+    known = known_block_scores(ui.the_store(), model, task) if strategy in MORE_STRATEGIES else {}
+    return {strategy: known[strategy]} if strategy in known else {}
+
+
 def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan:
-    """The chosen cut; contribution scores are measured now where they are not known yet."""
+    """The chosen cut; what the strategy chooses by is measured now where it is not known yet."""
     store, found = ui.the_store(), settings.from_environment()
-    if strategy != "contribution" or known_layer_scores(store, model, task) is not None:
+    known = strategy not in SCORED or more_scores(model, task, strategy)
+    if known or (strategy == "contribution" and known_layer_scores(store, model, task) is not None):
         return plan_strategy(store, found, model, task, strategy, drop_count)
     model = pinned(model)
-    with ui.told("What each layer contributes is measured once, in about 10 seconds") as report:
+    with ui.told("What each layer changes is measured once, in about 10 seconds") as report:
         return plan_strategy(store, found, model, task, strategy, drop_count, report)
 
 
@@ -146,7 +190,12 @@ def row_names(points: pd.DataFrame) -> list[str]:
 
 
 def charts(
-    points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_count: int, of: tuple[Hashable, ...]
+    points: pd.DataFrame,
+    baselines: pd.DataFrame,
+    hollow: pd.DataFrame,
+    strategy: str,
+    drop_count: int,
+    of: tuple[Hashable, ...],
 ) -> None:
     """The score against depth and against speed. `of`: where the points come from, and what of them is selected."""
     name = sentence_case(metric_of(points["metric"].iloc[0]).name)
@@ -154,8 +203,8 @@ def charts(
     with left:
         st.markdown(f"**{name} against layers kept**")
         ui.draw_once(
-            lambda: accuracy.accuracy_by_depth(points, baselines, strategy, drop_count, ui.theme()),
-            accuracy.depth_alt_text(points, baselines),
+            lambda: accuracy.accuracy_by_depth(points, baselines, hollow, strategy, drop_count, ui.theme()),
+            f"{accuracy.depth_alt_text(points, baselines)} {predicted.hollow_alt_text(hollow, task.metric)}".strip(),
             "depth",
             strategy,
             drop_count,
@@ -209,8 +258,48 @@ def configuration_table(rows: pd.DataFrame, of: Selection, links: list[Link]) ->
     selectable_table(of, shown, config, "The configurations that the charts draw.", links)
 
 
+def hollow_note(hollow: pd.DataFrame, sentence: str) -> None:
+    """What hollow points are and what they are worth, where there are any."""
+    if len(hollow):
+        st.caption(f"{HOLLOW_NOTES[hollow['kind'].iloc[0]]} {sentence}")
+
+
+def prediction_table(preview: predict.Preview, task: Task) -> None:
+    """What is predicted, a row a strategy and drop count, beside what is measured."""
+    rows = preview.curves
+    shown = pd.DataFrame(
+        {
+            "strategy": rows["strategy"].str.replace("-", " "),
+            "dropped": rows["drop_count"],
+            "layers kept": rows["kept_layers"].map(ui.layers),
+            "frozen": 100 * rows["frozen"],
+            "predicted": 100 * rows["predicted"],
+            "band from": 100 * rows["low"],
+            "band to": 100 * rows["high"],
+            "measured": 100 * rows["measured"],
+        }
+    )
+    if preview.calibration is None:
+        shown = shown.drop(columns=["predicted", "band from", "band to"])
+    config: dict[str, Any] = {
+        name: st.column_config.NumberColumn(format="%.1f")
+        for name in ("frozen", "predicted", "band from", "band to", "measured")
+    }
+    config["strategy"] = st.column_config.TextColumn(pinned=True)
+    title = "Predicted before training" if preview.calibration else "Frozen features, not calibrated"
+    with st.expander(title, icon=":material/visibility:"):
+        st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", alt="What is predicted.")
+        st.markdown(
+            PREDICTED.format(
+                metric=metric_of(task.metric).name, dev=previews.DEV_SENTENCES, train=previews.TRAIN_SENTENCES
+            )
+        )
+
+
 def ways_on(rows: pd.DataFrame, of: Selection, task: Task) -> list[Link]:
     """To Compare: a selected cut beside the whole model, or two that are selected beside each other."""
+    if not of.chosen:
+        return []
     choice = st.session_state
 
     def name(row: Row) -> str:
@@ -266,7 +355,7 @@ st.title("How many layers can I drop?", anchor=False)
 
 store, found = ui.the_store(), settings.from_environment()
 with controls.row():
-    model, task, strategy = controls.choose_model(), controls.choose_task(), controls.choose_strategy()
+    model, task, strategy = controls.choose_model(), controls.choose_task(), controls.choose_strategy(EVERY_STRATEGY)
     drop_count = controls.choose_drop(drop_counts(strategy, model.num_hidden_layers), DEFAULT_DROP)
     if ui.action(
         "Your table",
@@ -282,51 +371,71 @@ with controls.row():
 
 plan = cut_of(model, task, strategy, drop_count)
 mark = change_mark(store)
-table, points = load_points(model, task, recipe, procedure, mark)
+more = more_scores(model, task, strategy)
+table, points = load_points(model, task, recipe, procedure, more, mark)
 baseline_plans = plan_baselines(store, found, model)
 baselines = load_baselines(baseline_plans, task, recipe, mark)
 measured: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.records(table)}
 chosen, whole = measured.get(plan.kept_layers), measured.get(plan_whole(model).kept_layers)
 
 if chosen is None:
-    st.markdown(f"##### This cut has not been measured with recipe {recipe} yet. Press Run.")
+    st.markdown(f"##### This cut has not been measured with recipe {recipe} yet.{ui.by_right(' Press Run.')}")
 else:
     st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
     ui.badges(chosen["sources"], len(chosen["seeds"]))
 
-scores = known_layer_scores(store, model, task)
+by_token = more.get("block-influence")
+what = "every token" if by_token else "the sentence token"
 st.caption(
-    f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. "
-    "A darker layer changes the sentence token more."
+    f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. A darker layer changes {what} more."
 )
+shades = by_token or known_layer_scores(store, model, task)
 ui.draw(
-    strip.layer_strip(plan.kept_layers, model.num_hidden_layers, scores, ui.theme()),
+    strip.layer_strip(plan.kept_layers, model.num_hidden_layers, shades, ui.theme(), what),
     strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
     width="content",
 )
 if model.shared:
     st.caption("All layers of this model are the same weights: dropping some saves time, but no parameters.")
 if task.unfetched:
-    st.caption(
-        f"The sentences of {ui.plain(task.title)} are not on this machine; the first run fetches them from the Hub."
-    )
+    away = f"The sentences of {ui.plain(task.title)} are not on this machine"
+    st.caption(away + ui.by_right("; the first run fetches them from the Hub.", "."))
 if task.warning:
     st.warning(task.warning, icon=":material/warning:")
 for note in notes_on(store, task.id):
     st.caption(ui.plain(note))
 cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
+scores_by_cut = dict(zip(table["kept_layers"], table["mean"], strict=True))
+preview, also, missing = load_preview(model, task, recipe, procedure, scores_by_cut, more, mark)
+preview_row(model, task, strategy, also, missing)
+if chosen is None:
+    st.markdown(predict.answer_sentence(preview, plan.kept_layers))
+hollow = predicted.hollow_points(preview.curves, strategy, set(scores_by_cut))
 search_part(model, task, recipe)
 offers.tell_problem()
 if points.empty:
-    st.info("Nothing has been measured for this choice yet. Press Run; the first point appears when it ends.")
+    if len(hollow):
+        st.markdown(f"**{sentence_case(metric_of(task.metric).name)} against layers kept**")
+        ui.draw(
+            predicted.predicted_by_depth(hollow, strategy, model.num_hidden_layers, task.metric, ui.theme()),
+            predicted.hollow_alt_text(hollow, task.metric),
+        )
+        hollow_note(hollow, preview.sentence)
+    st.info(
+        "Nothing has been measured for this choice yet. "
+        + ui.by_right("Press Run; the first point appears when it ends.", "Choose another one above.")
+    )
 else:
     rows = rows_of(points)
     selected = selection(rows["row"].tolist())
     drawn = points.assign(selected=selected.has(row_names(points)))
     of = (model.id, model.revision, task.id, task.revision, recipe, procedure, mark, selected.chosen)
-    charts(drawn, baselines, strategy, drop_count, of)
+    charts(drawn, baselines, hollow, strategy, drop_count, of)
     st.caption(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else ""))
+    hollow_note(hollow, preview.sentence)
     other_models(baseline_plans, baselines, model, task)
     configuration_table(rows, selected, ways_on(rows, selected, task))
     method(table, model, task, recipe)
+if len(preview.curves):
+    prediction_table(preview, task)

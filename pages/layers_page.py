@@ -202,7 +202,7 @@ def panels(chosen: Sequence[Chosen]) -> None:
             if drawn:
                 ui.draw(draw(drawn, ui.theme()), texts[which])
             else:
-                st.info("Not measured yet. Press Measure the layers.")
+                st.info("Not measured yet." + ui.by_right(" Press Measure the layers."))
 
 
 def row_names(one: Chosen) -> list[str]:

@@ -138,9 +138,8 @@ def ledger_row(claim: Claim, verdict: Verdict, evidence: str, model: BaseModel, 
                 open_claim(claim, model, task, recipe)
             else:
                 names = " and ".join(MODELS[name].title for name in claim.models)
-                st.markdown(
-                    f":gray[Measured]  \nClassifiers on the layers of {names} are needed; Layers measures them."
-                )
+                needed = f":gray[Measured]  \nClassifiers on the layers of {names} are needed"
+                st.markdown(needed + ui.by_right("; Layers measures them.", "."))
 
 
 def open_claim(claim: Claim, model: BaseModel, task: Task, recipe: str) -> None:
@@ -167,7 +166,10 @@ def open_probes(claim: Claim, task: Task, recipe: str) -> None:
     model, beside = claim.models
     st.page_link(
         "pages/layers_page.py",
-        label=f"Measure them on Layers: {len(specs)} fine-tunings{about}",
+        label=ui.by_right(
+            f"Measure them on Layers: {len(specs)} fine-tunings{about}",
+            f"Layers: {len(specs)} fine-tunings would tell",
+        ),
         icon=":material/layers:",
         query_params={"model": model, "beside": beside, "task": task.id, "recipe": recipe},
     )
@@ -263,7 +265,7 @@ sources = summary.source_words(own.points.values())
 st.caption(
     ui.plain(
         f"Measured: {model.title} on {learned}{f' ({sources})' if sources else ''}. The task above is the one of the "
-        "runs that a row offers."
+        f"runs that {ui.by_right('a row offers', 'would tell')}."
     )
 )
 offers.tell_problem()

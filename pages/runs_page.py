@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,7 +105,7 @@ def queue_part() -> None:
 def _live_queue() -> None:
     rows = ui.live_runs()
     if not rows:
-        st.caption("Nothing runs and nothing waits. Explore starts a run.")
+        st.caption("Nothing runs and nothing waits." + ui.by_right(" Explore starts a run."))
         return
     for place, row in enumerate(rows[:SHOWN_QUEUE]):
         with st.container(horizontal=True, vertical_alignment="center", key=f"row-{row['key'][:12]}"):
@@ -117,11 +118,12 @@ def _live_queue() -> None:
             if ui.action("Cancel", key=f"cancel-{row['key']}", disabled=bool(row["cancel_requested"])):
                 queue.cancel(ui.the_store(), [row["key"]])
                 st.rerun()
-    if len(rows) > SHOWN_QUEUE:
-        st.caption(f"and {len(rows) - SHOWN_QUEUE:,} more: choose the state 'queued' below.")
-    seconds = queue_seconds(rows)
+    total = sum(ui.count_live())
+    if total > SHOWN_QUEUE:
+        st.caption(f"and {total - SHOWN_QUEUE:,} more: choose the state 'queued' below.")
+    seconds = queue_seconds()
     if seconds is not None:
-        st.caption(f"All {len(rows):,} take about {estimate.duration(seconds)} more here, judged by the newest runs.")
+        st.caption(f"All {total:,} take about {estimate.duration(seconds)} more here, judged by the newest runs.")
 
 
 def failures_part(failed: int) -> None:
@@ -138,7 +140,8 @@ def failures_part(failed: int) -> None:
                     queue.retry(ui.the_store(), [row["key"]])
                     st.rerun()
             st.text(row["error"] or "No reason is known.")
-            st.markdown(f":material/arrow_forward: {next_step(row['error'] or '')}")
+            if ui.may_write():
+                st.markdown(f":material/arrow_forward: {next_step(row['error'] or '')}")
             if lines := (row["log"] or "").splitlines():
                 st.code("\n".join(lines[-LAST_LINES:]), language=None)
     if failed > SHOWN_FAILURES:
@@ -202,7 +205,7 @@ def results_part(kinds: list[Row]) -> None:
     count = listing.count_runs(ui.the_store(), chosen)
     total = sum(kind["count"] for kind in kinds)
     if not count:
-        st.info("No run is like that. Take a filter away, or start a run on Explore.")
+        st.info(f"No run is like that. Take a filter away{ui.by_right(', or start a run on Explore')}.")
         return
     pages = -(-count // PAGE_ROWS)
     if st.session_state.get("part", 1) > pages:
@@ -235,7 +238,7 @@ def table_part(rows: list[Row], which: str) -> None:
         st.text(which, width="content")
         change_selected([row for row in rows if row["key"] in selected])
     st.dataframe(
-        run_table(rows, {row["key"]: place for place, row in enumerate(ui.live_runs(), 1)}),
+        run_table(rows, places_in_queue(rows)),
         key=name,
         hide_index=True,
         on_select="rerun",
@@ -260,6 +263,16 @@ def table_part(rows: list[Row], which: str) -> None:
     )
 
 
+def places_in_queue(rows: list[Row]) -> dict[str, int]:
+    """Where those of the runs that go on or wait stand, by key: the running ones first."""
+    running = [row["key"] for row in ui.live_runs() if row["state"] == "running"]
+    places = {key: place for place, key in enumerate(running, 1)}
+    if waiting := [row for row in rows if row["state"] == "queued"]:
+        since = listing.waiting_since(ui.the_store())
+        places |= {row["key"]: len(running) + bisect_left(since, row["queued_at"]) + 1 for row in waiting}
+    return places
+
+
 def change_selected(rows: list[Row]) -> None:
     """Cancel and Retry for the selected runs that they can be done to."""
     to_cancel = [row["key"] for row in rows if row["state"] in ("queued", "running") and not row["cancel_requested"]]
@@ -272,7 +285,7 @@ def change_selected(rows: list[Row]) -> None:
             change(ui.the_store(), keys)
             st.session_state.selected_runs = set()
             st.rerun()
-    if not to_cancel and not to_retry:
+    if not to_cancel and not to_retry and ui.may_write():
         text = f"{_runs(len(rows))} selected, with a result." if rows else "Select rows to cancel or retry several."
         st.caption(text, width="content")
 

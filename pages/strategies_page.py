@@ -184,6 +184,8 @@ def contest_table(tables: dict[str, pd.DataFrame], titles: dict[str, str], of: S
 
 def ways_on(tables: dict[str, pd.DataFrame], of: Selection, drop_count: int) -> list[Link]:
     """To Explore with a selected row; to Compare with two of one task."""
+    if not of.chosen:
+        return []
     choice = st.session_state
     rows = [(task, row) for task, table in tables.items() for row in ui.records(table[of.has(row_names(table, task))])]
     if len(rows) == 1:
@@ -268,9 +270,8 @@ if missing := [task for task in chosen if task not in complete and not every[tas
     plans_on = partial(plans_for, model, drop_count, possible)
     offers.offer("queue_missing", [every[task] for task in missing], recipe, plans_on)
 if away := [titles[task] for task in chosen if task not in complete and every[task].unfetched]:
-    st.caption(
-        f"The sentences of {ui.plain(', '.join(away))} are not on this machine: a first run on Explore fetches them."
-    )
+    not_here = f"The sentences of {ui.plain(', '.join(away))} are not on this machine"
+    st.caption(not_here + ui.by_right(": a first run on Explore fetches them.", "."))
 if tables:
     with st.expander("How this was measured", icon=":material/info:"):
         sources = summary.source_words(shown.values())

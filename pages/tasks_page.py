@@ -68,12 +68,17 @@ def load_points(
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def load_threshold(drop_of: dict[str, int], _labels: tuple[int | float, ...], metric: str) -> pd.DataFrame:
-    """How many layers go at each allowed loss, from runs (their keys, which say what the labels are) by drop count."""
+def load_threshold(drop_of: dict[str, int], _labels: tuple[int | float, ...], task: Task) -> pd.DataFrame:
+    """How many layers go at each allowed loss, from runs (their keys, which say what the labels are) by drop count.
+
+    Empty where the answers of the whole model or of every cut cannot be used.
+    """
     predictions: dict[int, list[list[int | float]]] = {}
-    for key, answers in predictions_of(ui.the_store(), list(drop_of)).items():
+    for key, answers in predictions_of(ui.the_store(), list(drop_of), task, len(_labels)).items():
         predictions.setdefault(drop_of[key], []).append(answers)
-    return threshold.layers_within(predictions, _labels, metric)
+    if 0 not in predictions or len(predictions) < 2:
+        return pd.DataFrame()
+    return threshold.layers_within(predictions, _labels, task.metric)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -85,8 +90,8 @@ def load_thresholds(
     for task in tasks:
         labels = known_dev_labels(ui.the_store(), task)
         if labels and (drop_of := runs_by_drop(model, task, strategy, recipe, mark)):
-            tables[task.id] = load_threshold(drop_of, labels, task.metric)
-    return tables
+            tables[task.id] = load_threshold(drop_of, labels, task)
+    return {name: table for name, table in tables.items() if not table.empty}
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -248,8 +253,8 @@ elif missing := [titles[task] for task in PAPER_AVERAGE if task not in points]:
     st.caption(f"The paper's GLUE average is over seven tasks; not among these here: {', '.join(missing)}.")
 if unmeasured := [titles[task] for task in chosen if task not in measured]:
     st.info(
-        f"Not measured with strategy {strategy} and recipe {recipe}: {ui.plain(', '.join(unmeasured))}. Explore runs "
-        "them one by one; `python -m pmb sweep --task …` runs every drop count."
+        f"Not measured with strategy {strategy} and recipe {recipe}: {ui.plain(', '.join(unmeasured))}."
+        + ui.by_right(" Explore runs them one by one; `python -m pmb sweep --task …` runs every drop count.")
     )
 if guessed := [titles[task] for task in points if task in hardly]:
     st.caption(

@@ -1,6 +1,6 @@
 """The command line: python -m pmb VERB.
 
-Verbs: plan run sweep search probe runs cancel retry worker dashboard doctor assets ship.
+Verbs: plan run sweep preview search probe runs cancel retry worker dashboard doctor assets ship.
 Errors go to stderr in one line and exit with 2; `--json` prints one object.
 """
 
@@ -20,6 +20,8 @@ from typing import Any
 import click
 
 from pmb import settings
+from pmb.bounds import MOST_DIGITS
+from pmb.catalog.models import cuts_by_strategy
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import TASKS, Task
 from pmb.errors import BadInput, PmbError
@@ -34,6 +36,7 @@ from pmb.lab.plan import (
     plan_strategy,
     plan_sweep,
     plan_threshold,
+    possible_plan,
     spec_of,
     strategies_of_plan,
     with_data,
@@ -41,8 +44,9 @@ from pmb.lab.plan import (
 from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, list_runs, open_store, write_shipped
 from pmb.spec import PROCEDURES, Progress, progress_count
-from pmb.strategies import STRATEGIES, check_strategy
+from pmb.strategies import EVERY_STRATEGY, SCORED, STRATEGIES, check_strategy, drop_counts
 
+DRAWS = 10  # of the layers at random
 DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_RECIPE = "minilm-l6", "rotten-tomatoes", "quick"
 SEARCH_RUNS = 12.0  # a fifth of six strategies at every drop count of six layers with three seeds
 
@@ -57,7 +61,7 @@ class Numbers(click.ParamType[list[int]]):
         if isinstance(value, list):
             return value
         parts = [part.strip() for part in str(value).split(",")]
-        if bad := [part for part in parts if not part.isdecimal()]:
+        if bad := [part for part in parts if not part.isdecimal() or len(part) > MOST_DIGITS]:
             self.fail(f"{bad[0]!r} in {value!r} is not a whole number; write for example 0,1,2.", param, ctx)
         return [int(part) for part in parts]
 
@@ -99,7 +103,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 cut_options = options(
     model_option,
     task_option,
-    click.option("--strategy", help=f"{', '.join(STRATEGIES)}."),
+    click.option("--strategy", help=f"{', '.join(EVERY_STRATEGY)}."),
     click.option("--drop", type=int, help="Drop count K: how many layers the strategy drops; 0 is the whole model."),
     click.option("--threshold", type=float, help="Contribution without --drop: similarity above which a layer goes."),
     click.option("--keep", type=Numbers(), help="The layers that stay, counted from 0, instead of a strategy."),
@@ -130,7 +134,7 @@ def plan(as_json: bool, **cut: Any) -> None:
     """Print which layers stay and which go; trains nothing."""
     with opened_store() as (store, found):
         task = find_task(store, found, cut["task"])
-        needs_weights = cut["strategy"] == "contribution"
+        needs_weights = cut["strategy"] in SCORED
         chosen = chosen_plan(store, found, Cut(**cut), task, pinned=needs_weights)
         names = strategies_of_plan(store, chosen, task)
     values = {
@@ -180,7 +184,12 @@ def run(recipe: str, seed: int, procedure: str, as_json: bool, **cut: Any) -> No
 @cli.command()
 @model_option
 @task_option
-@click.option("--strategies", type=Names(), default=",".join(STRATEGIES), help="Which; all by default.")
+@click.option(
+    "--strategies",
+    type=Names(),
+    default=",".join(STRATEGIES),
+    help=f"Which of {', '.join(EVERY_STRATEGY)}; the paper's six by default.",
+)
 @click.option("--drops", type=Numbers(), help="Drop counts; every possible one by default.")
 @click.option("--seeds", type=Numbers(), default="0,1,2", show_default=True)
 @recipe_option
@@ -227,6 +236,70 @@ def sweep(
         click.echo(f"{values['run']}  kept {numbers(values['kept_layers']):<12}  seed {values['seed']}  {score}")
     if failed := sum(values["state"] in ("failed", "cancelled") for values in answers):
         raise BadInput(f"{failed} of {len(answers)} runs have no result; `python -m pmb runs --state failed` says why.")
+
+
+@cli.command()
+@model_option
+@task_option
+@click.option(
+    "--strategy",
+    help=f"Its cuts alone: {', '.join(EVERY_STRATEGY)}, or random ({DRAWS} draws); the paper's six by default.",
+)
+@click.option("--keep", type=Numbers(), help="One cut alone: the layers that stay, counted from 0.")
+@click.option("--recipe", default="standard", show_default=True, help=f"For which to predict: {', '.join(RECIPES)}.")
+@json_option
+def preview(model: str, task: str, strategy: str | None, keep: list[int] | None, recipe: str, as_json: bool) -> None:
+    """Predict what every cut would score, in seconds and without fine-tuning; a cached answer prints at once."""
+    from pmb.insight import predict, summary  # for this verb alone
+    from pmb.lab import previews
+    from pmb.lab.results import finished_runs
+
+    find_recipe(recipe)
+    if keep is not None and strategy is not None:
+        raise BadInput("--keep names the layers itself; leave out --strategy, or leave out --keep.")
+    chosen = previewed_strategies(strategy, keep)
+    names = [name for name in chosen if name in STRATEGIES]
+    with opened_store() as (store, found):
+        model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+
+        def measured_scores() -> dict[tuple[int, ...], float]:
+            table = summary.configurations(finished_runs(store, model_row, task_row, recipe, PROCEDURES[:1]))
+            return dict(zip(table["kept_layers"], table["mean"], strict=True))
+
+        others = {
+            name: [
+                one.kept_layers
+                for count in drop_counts(name, model_row.num_hidden_layers)
+                if (one := possible_plan(store, found, model_row, task_row, name, count))
+            ]
+            for name in chosen
+            if name not in STRATEGIES
+        }
+        if keep is not None:
+            others["custom"] = [plan_kept(model_row, keep).kept_layers]
+        also = [*measured_scores(), *(kept for cuts in others.values() for kept in cuts)]
+        cached = not previews.missing_previews(store, model_row, task_row, names, also)
+        if not cached:
+            previews.preview(store, found, model_row, task_row, names, also, show_fetching)
+            show_progress("")
+            model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        scores, measured = known_layer_scores(store, model_row, task_row), measured_scores()
+        frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model_row, task_row).items()}
+    by_strategy = cuts_by_strategy(model_row, names, scores) | others
+    foretold = predict.preview(frozen, measured, by_strategy, model_row.num_hidden_layers, task_row.metric)
+    rows = predict.plain_rows(foretold.curves)
+    draws = predict.plain_rows(predict.over_draws(foretold.curves)) if strategy == "random" else None
+    if as_json:
+        values: Row = {"model": model_row.id, "task": task_row.id, "recipe": recipe, "metric": task_row.metric}
+        values |= {"train_sentences": previews.TRAIN_SENTENCES, "dev_sentences": previews.DEV_SENTENCES}
+        values |= {"calibration": predict.calibration_values(foretold.calibration), "sentence": foretold.sentence}
+        click.echo(json.dumps(values | {"cached": cached, "cuts": rows, "draws": draws}))
+        return
+    print_preview(rows)
+    for row in draws or []:
+        ends = "" if row["low"] is None else f" ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+        click.echo(f"random, {row['drop_count']} dropped: mean of {row['cuts']} cuts {100 * row['value']:.1f}{ends}")
+    click.echo(foretold.sentence)
 
 
 @cli.command()
@@ -488,7 +561,7 @@ def chosen_plan(store: Store, found: settings.Settings, cut: Cut, task: Task, pi
     if cut.drop is None:
         raise BadInput("Say what to cut: --strategy S --drop K, --drop 0 for the whole model, or --keep 0,1,2.")
     if cut.strategy is None and cut.drop != 0:
-        raise BadInput(f"--drop {cut.drop} needs a --strategy: {', '.join(STRATEGIES)}.")
+        raise BadInput(f"--drop {cut.drop} needs a --strategy: {', '.join(EVERY_STRATEGY)}.")
     return plan_strategy(store, found, model, task, cut.strategy or "top", cut.drop)
 
 
@@ -528,6 +601,34 @@ def print_answer(values: Row) -> None:
         spread = f"{speedup['low']:.2f} to {speedup['high']:.2f}; {speedup['device']}"
         click.echo(f"speed-up  {speedup['ratio']:.2f}  ({spread})")
     click.echo(f"training  {values['train_seconds']:.1f} s{', cached' if values['cached'] else ''}")
+
+
+def previewed_strategies(strategy: str | None, keep: list[int] | None) -> list[str]:
+    """Those whose cuts a preview is of; raises BadInput."""
+    if keep is not None:
+        return []
+    if strategy == "random":
+        return [f"random-{draw}" for draw in range(DRAWS)]
+    if strategy is not None:
+        check_strategy(strategy)
+        return [strategy]
+    return list(STRATEGIES)
+
+
+def print_preview(rows: Sequence[Row]) -> None:
+    """The predicted curves, for people; what is measured stands beside its prediction."""
+
+    def hundredfold(value: float | None) -> str:
+        return "–" if value is None else f"{100 * value:.1f}"
+
+    click.echo(f"{'strategy':<15} {'dropped':>7}  {'kept':<18} {'frozen':>6} {'predicted':>9}  {'band':<12} measured")
+    for row in rows:
+        band = "–" if row["low"] is None else f"{hundredfold(row['low'])} to {hundredfold(row['high'])}"
+        click.echo(
+            f"{row['strategy']:<15} {row['drop_count']:>7}  {numbers(row['kept_layers']):<18} "
+            f"{hundredfold(row['frozen']):>6} {hundredfold(row['predicted']):>9}  {band:<12} "
+            f"{hundredfold(row['measured'])}"
+        )
 
 
 def print_layers(rows: Sequence[Row], change: Sequence[float] | None) -> None:

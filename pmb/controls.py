@@ -18,7 +18,7 @@ from pmb.catalog.tasks import Task
 from pmb.lab.sources import find_model, find_task, known_models, known_tasks
 from pmb.selection import PARAMETER
 from pmb.spec import PROCEDURES
-from pmb.strategies import STRATEGIES
+from pmb.strategies import EVERY_STRATEGY, STRATEGIES
 
 DEFAULT_RECIPE = "standard"
 PIXELS = 154  # two fit beside each other on a phone
@@ -31,7 +31,7 @@ DROP_HELP = (
 
 
 SHARED = ("model", "task", "strategy", "k", "recipe", "procedure")  # from page to page
-OPTIONS = {"strategy": tuple(STRATEGIES), "recipe": tuple(RECIPES), "procedure": tuple(PROCEDURES)}
+OPTIONS = {"strategy": tuple(EVERY_STRATEGY), "recipe": tuple(RECIPES), "procedure": tuple(PROCEDURES)}
 
 
 def carry_over(page: str) -> None:
@@ -97,11 +97,13 @@ def choose_task() -> Task:
     return find_task(store, settings.from_environment(), name or "")
 
 
-def choose_strategy() -> str:
-    """One of the strategies."""
+def choose_strategy(options: Sequence[str] = STRATEGIES) -> str:
+    """One of the strategies; one that another page has and this one has not becomes the first."""
+    if st.session_state.get("strategy", options[0]) not in options:
+        st.session_state["strategy"] = options[0]
     return st.selectbox(
         "Strategy",
-        list(STRATEGIES),
+        list(options),
         key="strategy",
         bind="query-params",
         width=PIXELS,

@@ -16,7 +16,7 @@ from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.insight import estimate, summary
-from pmb.lab import queue
+from pmb.lab import listing, queue
 from pmb.lab.plan import Plan, plan_baselines, plan_kept, plan_whole, spec_of, with_data
 from pmb.lab.sources import find_model
 from pmb.lab.store import Row
@@ -47,11 +47,11 @@ def _live(plan: Plan, seeds: list[int], watched: list[str], task: Task) -> None:
 
 def _live_runs_of(plan: Plan) -> list[Row]:
     """Runs of this cut, or of the whole model beside it, that wait or go on; those of the cut first."""
-    choice, whole = st.session_state, list(range(plan.model.num_hidden_layers))
-    wanted = (plan.model.id, choice.task, asdict(RECIPES[choice.recipe]))
-    found = [run for run in ui.live_runs() if (run["model"], run["task"], run["recipe_values"]) == wanted]
-    cut = [run for run in found if run["kept_layers"] == list(plan.kept_layers)]
-    return cut + [run for run in found if run["kept_layers"] == whole and run not in cut]
+    choice, recipe = st.session_state, asdict(RECIPES[st.session_state.recipe])
+    cuts = (plan.kept_layers, plan_whole(plan.model).kept_layers)
+    live = listing.live_runs_of(ui.the_store(), plan.model.id, choice.task, cuts)
+    found = [run for run in live if run["recipe_values"] == recipe]
+    return sorted(found, key=lambda run: (run["kept_layers"] != list(plan.kept_layers), run["state"] != "running"))
 
 
 def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:

@@ -14,10 +14,12 @@ from pmb.engine import assets
 from pmb.errors import PmbError
 from pmb.lab import disk, executors, queue
 from pmb.lab.cluster import open_cluster
-from pmb.lab.store import list_runs, open_store
+from pmb.lab.listing import count_states
+from pmb.lab.store import damaged_rows, open_store
 
 LIBRARIES = ("streamlit", "torch", "transformers", "sqlalchemy", "altair")
 OLDEST_PYTHON = (3, 11)
+STATES = ("done", "queued", "running", "failed")  # of runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,13 @@ def _store() -> str:
     found = settings.from_environment()
     store = open_store(found)
     try:
-        counts = [f"{len(list_runs(store, state))} {state}" for state in ("done", "queued", "running", "failed")]
+        counts = {state: count for state, count, _ in count_states(store)}
+        damaged = damaged_rows(store, everything=True)
     finally:
         store.close()
-    return f"{store.engine.url.render_as_string()}: {', '.join(counts)}"
+    told = ", ".join(f"{counts.get(state, 0)} {state}" for state in STATES)
+    left_out = f"; damaged and left out, {len(damaged)}: {'; '.join(damaged)}" if damaged else ""
+    return f"{store.engine.url.render_as_string()}: {told}{left_out}"
 
 
 def _worker() -> str:

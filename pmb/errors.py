@@ -17,6 +17,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+MOST_SHOWN = 200  # characters of a name that nobody knows
+
 
 class PmbError(Exception):
     """Base of all errors that are shown to a user as one sentence."""
@@ -59,7 +61,8 @@ class WorkerBusy(PmbError):
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> BadInput:
-    """Say that a name is unknown, which is the nearest, and which exist."""
+    """Say that a name is unknown, which is the nearest, and which exist; of a very long name its beginning."""
+    name = name if len(name) <= MOST_SHOWN else f"{name[:MOST_SHOWN]}…"
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     return BadInput(f"Unknown {kind} {name!r}.{hint} There are: {', '.join(known)}.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from pmb import ui
 from pmb.catalog.glossary import GLOSSARY
 
 COOKIE = "pmb_visited"
@@ -22,11 +23,12 @@ _keep_cookie = st.components.v2.component("pmb.visited", js=REMEMBER)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A place on the screen, and a page where it speaks of one."""
+    """A place on the screen, and a page where it speaks of one; another text for who may only look."""
 
     text: str
     page: str = ""
     label: str = ""
+    reader: str = ""
 
 
 STEPS = (
@@ -45,6 +47,8 @@ STEPS = (
         "can be closed meanwhile.",
         "pages/runs_page.py",
         "Runs",
+        "**Runs** lists every fine-tuning behind the charts, with its circumstances and the command that makes it "
+        "again; the sidebar shows what goes on.",
     ),
     Step(
         "**Words** in the sidebar explains the terms. How far it all can be trusted stands on Paper: each claim with "
@@ -85,8 +89,9 @@ def tour() -> None:
     if state.tour is None:
         return
     step, last = STEPS[state.tour], state.tour == len(STEPS) - 1
+    text = ui.by_right(step.text, step.reader or step.text)
     with st.container(border=True, key="tour_box", horizontal=True, vertical_alignment="center"):
-        st.markdown(f":blue-badge[{state.tour + 1} of {len(STEPS)}] {step.text}", width="stretch")
+        st.markdown(f":blue-badge[{state.tour + 1} of {len(STEPS)}] {text}", width="stretch")
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             if step.page:
                 st.page_link(step.page, label=step.label, icon=":material/arrow_forward:")

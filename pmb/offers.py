@@ -13,9 +13,9 @@ from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.insight import estimate
 from pmb.lab import queue
+from pmb.lab.listing import LIVE
 from pmb.lab.plan import Plan, spec_of, with_data
 from pmb.lab.results import recent_runs
-from pmb.lab.store import Row, runs_by_key
 from pmb.spec import RunSpec
 
 SEEDS = (0, 1, 2)
@@ -34,8 +34,8 @@ def offer(key: str, tasks: Sequence[Task], recipe: str, plans_on: PlansOn) -> bo
     if not ui.may_write():
         st.caption(f"{len(specs)} runs would tell.")
         return True
-    waiting = {row["key"] for row in ui.live_runs()}
-    if all(spec.key in waiting for spec in specs):
+    states = queue.states_of(ui.the_store(), [spec.key for spec in specs])
+    if all(states.get(spec.key) in LIVE for spec in specs):
         st.caption(f"{len(specs)} runs wait or go on.")
         return True
     seconds = seconds_for(specs, [plan for plans in by_task.values() for plan in plans])
@@ -52,8 +52,8 @@ def offer(key: str, tasks: Sequence[Task], recipe: str, plans_on: PlansOn) -> bo
 def missing_runs(plans: list[Plan], task: Task, recipe: str) -> list[RunSpec]:
     """The runs of these cuts with SEEDS that have not ended yet."""
     specs = {spec.key: spec for plan in plans for seed in SEEDS for spec in [spec_of(plan, task, recipe, seed)]}
-    done = {row["key"] for row in runs_by_key(ui.the_store(), list(specs)) if row["state"] == "done"}
-    return [spec for key, spec in specs.items() if key not in done]
+    states = queue.states_of(ui.the_store(), list(specs))
+    return [spec for key, spec in specs.items() if states.get(key) != "done"]
 
 
 def seconds_for(specs: list[RunSpec], plans: list[Plan]) -> float | None:

@@ -78,7 +78,8 @@ def _outcome(run: Row, values: Row) -> None:
     elif run["state"] == "failed":
         st.error("It failed.", icon=":material/error:")
         st.text(run["error"] or "No reason is known.")
-        st.markdown(next_step(run["error"] or ""))
+        if ui.may_write():
+            st.markdown(next_step(run["error"] or ""))
         if run["log"]:
             st.caption("The end of its log")
             st.code(run["log"], language=None)
@@ -98,7 +99,7 @@ def _facts(run: Row, values: Row) -> dict[str, object]:
         "speed-up": f"{speedup['ratio']:.2f} ({speedup['low']:.2f} to {speedup['high']:.2f})" if speedup else None,
         **{score["metric"]: _interval(score) for score in (run["scores"] or [])[1:]},
         "dev examples": run["num_dev"],
-        "mean loss by epoch": ", ".join(f"{loss:.3f}" for loss in run["losses"] or []),
+        "mean loss by epoch": ", ".join("none" if loss is None else f"{loss:.3f}" for loss in run["losses"] or []),
         "recipe": ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in run["recipe_values"].items()),
         "procedure": run["procedure"],
         "queued (UTC)": _time(run["queued_at"]),

@@ -8,7 +8,7 @@ from pmb import guide, offers, ui, visitors
 from pmb.catalog.models import MODELS
 from pmb.insight import estimate
 from pmb.insight.metrics import shown
-from pmb.lab import probes, queue
+from pmb.lab import listing, probes, queue
 from pmb.lab.store import Row, runs_by_key
 
 RUNS_PAGE = "pages/runs_page.py"
@@ -50,26 +50,28 @@ def _status() -> None:
     rows = ui.live_runs()
     if [row["key"] for row in rows] != st.session_state.live_keys:
         st.rerun()  # something began or ended: the page draws it
-    running = [row for row in rows if row["state"] == "running"]
-    waiting = rows[len(running) :]
-    st.markdown(f"**{len(running)} running, {len(waiting)} waiting**")
-    for place, row in enumerate(running[:SHOWN], 1):
-        st.caption(f"{place} of {len(rows)}: {_cut(row)}")
+    running, waiting = ui.count_live()
+    first = [row for row in rows if row["state"] == "running"]
+    st.markdown(f"**{running:,} running, {waiting:,} waiting**")
+    for place, row in enumerate(first[:SHOWN], 1):
+        st.caption(f"{place} of {running + waiting:,}: {_cut(row)}")
         st.progress(ui.share_done(row), text=ui.progress_line(row))
-    for place, row in enumerate(waiting[: SHOWN - 1], len(running) + 1):
-        st.caption(f"{place} of {len(rows)}: {_cut(row)}, waiting")
+    for place, row in enumerate(rows[len(first) :][: SHOWN - 1], len(first) + 1):
+        st.caption(f"{place} of {running + waiting:,}: {_cut(row)}, waiting")
     asked = probes.asked_probes(ui.the_store())
     for row in (row for row in asked if row["progress"]):
         st.progress(ui.share_done(row), text=f"Layers of {ui.plain(row['model'])}, {probes.progress_text(row)}")
-    if waiting and (seconds := queue_seconds(rows)):
+    if waiting and (seconds := queue_seconds()):
         st.caption(f"All of it takes about {estimate.duration(seconds)} more here.")
     if (rows or asked) and ui.may_write() and not queue.list_workers(ui.the_store()):
         st.warning("No worker is alive. Start one: `python -m pmb worker`", icon=":material/warning:")
     st.page_link(RUNS_PAGE, label="All runs", icon=":material/list_alt:")
 
 
-def queue_seconds(rows: list[Row]) -> float | None:
+def queue_seconds() -> float | None:
     """About how long what waits and goes on will take, judged by this machine's newest runs; None where unknown."""
+    running = [row for row in ui.live_runs() if row["state"] == "running"]
+    rows = running + listing.waiting_by_work(ui.the_store())
     parameters = {row["model"]: MODELS[row["model"]].parameters for row in rows if row["model"] in MODELS}
     return estimate.seconds_left(rows, offers.load_rate(ui.states()), parameters)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Self
 
 from pmb.errors import BadInput, unknown_name
 from pmb.strategies import check_kept_layers
+from pmb.strict import read_as
 
 SCHEMA = 1  # raise it when the same spec would give another score
 
@@ -79,10 +80,8 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
-        return cls(
-            **values | {"kept_layers": tuple(values["kept_layers"]), "recipe": Recipe(**values["recipe"])},
-        )
+        """The inverse of `to_dict`; raises BadInput where a value is missing, unknown or of another type."""
+        return read_as(cls, values, "What a run is asked to do")
 
 
 @dataclass(frozen=True)
@@ -135,11 +134,11 @@ class RunResult:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` wrote, ignoring fields of a later version and without those of memory."""
-        known = {f.name: values[f.name] for f in fields(cls) if f.default is MISSING or f.name in values}
-        scores = tuple(Score(**score) for score in known["scores"])
-        tuples = {name: tuple(known[name]) for name in ("predictions", "losses")}
-        return cls(**known | tuples | {"scores": scores})
+        """Read what `dataclasses.asdict` wrote, with fields of a later version or without those of memory.
+
+        Raises BadInput.
+        """
+        return read_as(cls, values, "A run's result", more=True)
 
 
 @dataclass(frozen=True)
@@ -159,17 +158,17 @@ class LayerProbe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` wrote."""
-        scores = {name: tuple(Score(**score) for score in values[name]) for name in ("tuned", "pretrained")}
-        more = {"score": Score(**values["score"]), "similarity": tuple(values["similarity"])}
-        return cls(**values | scores | more)
+        """Read what `dataclasses.asdict` wrote; raises BadInput."""
+        return read_as(cls, values, "A measurement of layers")
 
 
 @dataclass(frozen=True)
 class Progress:
     """How far a run is; `step` of `steps` counts training steps."""
 
-    phase: str  # starting, downloading (steps are megabytes), loading, training, evaluating, timing, reading (examples)
+    # starting, downloading (steps are megabytes), loading, training, evaluating, timing, reading (examples), previewing
+    # (cuts)
+    phase: str
     step: int = 0
     steps: int = 0
     loss: float | None = None
@@ -186,6 +185,8 @@ def progress_count(progress: dict[str, Any]) -> str:
         return ""
     if progress["phase"] == "downloading":
         return f"{progress['step']} of {progress['steps']} MB"
+    if progress["phase"] == "previewing":
+        return f"{progress['step']} of {progress['steps']} cuts"
     if progress["phase"].startswith("reading"):
         return f"{progress['step']} of {progress['steps']} examples"
     return f"step {progress['step']} of {progress['steps']}"
@@ -199,11 +200,6 @@ class Histogram:
     high: float
     edges: tuple[float, ...]
     counts: tuple[int, ...]
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` wrote."""
-        return cls(**values | {"edges": tuple(values["edges"]), "counts": tuple(values["counts"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,15 +226,5 @@ class TablePreview:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` wrote."""
-        columns = [
-            ColumnPreview(
-                **column
-                | {
-                    "numbers": column["numbers"] and Histogram.from_dict(column["numbers"]),
-                    "words": Histogram.from_dict(column["words"]),
-                }
-            )
-            for column in values["columns"]
-        ]
-        return cls(**values | {"columns": tuple(columns), "first": tuple(values["first"])})
+        """Read what `dataclasses.asdict` wrote; raises BadInput."""
+        return read_as(cls, values, "The preview of a table")

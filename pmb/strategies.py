@@ -1,22 +1,34 @@
-"""Which layers to drop: the six rules of Sajjad et al. (2020), section 2, as pure functions.
+"""Which layers to drop: the six rules of Sajjad et al. (2020), section 2, and others, as pure functions.
 
-Layers are numbered from 0, as in the model's code; the paper numbers them from 1.
+Block influence: Men et al. (2024), "ShortGPT". Angular: Gromov et al. (2024), "The Unreasonable Ineffectiveness of the
+Deeper Layers", with the sentence token in the place of the last one. Random draws are the control that Li and Talwalkar
+(2019) ask of every search: what a rule is worth is what it does better. Layers are numbered from 0, as in the model's
+code; the paper numbers them from 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from pmb.errors import BadInput, unknown_name
 
-STRATEGIES: Final = ("top", "even-alternate", "odd-alternate", "contribution", "symmetric", "bottom")
+STRATEGIES: Final = ("top", "even-alternate", "odd-alternate", "contribution", "symmetric", "bottom")  # the paper's
+MORE_STRATEGIES: Final = ("block-influence", "angular")
+EVERY_STRATEGY: Final = (*STRATEGIES, *MORE_STRATEGIES)
+SCORED: Final = ("contribution", *MORE_STRATEGIES)  # which need something measured on the layers
+
+RANDOM_DRAW: Final = re.compile(r"random-(\d{1,4})")  # draw N of the layers' order, the same everywhere
+
+Scores = Sequence[Any]  # numbers, one a layer; of angular a list for each size of a block, one number a place
 
 
 def check_strategy(strategy: str) -> None:
-    """Raise BadInput unless the strategy is one of STRATEGIES."""
-    if strategy not in STRATEGIES:
-        raise unknown_name("strategy", strategy, STRATEGIES)
+    """Raise BadInput unless the strategy is one of EVERY_STRATEGY or a draw such as random-0."""
+    if strategy not in EVERY_STRATEGY and not RANDOM_DRAW.fullmatch(strategy):
+        raise unknown_name("strategy", strategy, (*EVERY_STRATEGY, "random-0"))
 
 
 def drop_counts(strategy: str, num_hidden_layers: int) -> tuple[int, ...]:
@@ -49,12 +61,14 @@ def check_drop_count(strategy: str, num_hidden_layers: int, drop_count: int) -> 
 
 
 def kept_layers(
-    strategy: str, num_hidden_layers: int, drop_count: int, scores: Sequence[float] | None = None
+    strategy: str, num_hidden_layers: int, drop_count: int, scores: Scores | None = None
 ) -> tuple[int, ...]:
     """The layers that stay when the strategy drops `drop_count` of `num_hidden_layers`, ascending.
 
-    `scores` is needed by "contribution" alone: per layer the mean cosine similarity of the sentence token before
-    and after it; the most similar layers go first, of equals the higher one. Raises BadInput.
+    `scores` is needed by those of SCORED. Of "contribution": per layer the mean cosine similarity of the sentence token
+    before and after it; of "block-influence" that of every token; the most similar layers go first, of equals the
+    higher one. Of "angular", for blocks of 1 to L - 1 layers, the angular distance of the sentence token before and
+    after each block, the lowest block first; the block with the smallest goes, of equals the highest. Raises BadInput.
     """
     check_drop_count(strategy, num_hidden_layers, drop_count)
     dropped = set(_dropping_order(strategy, num_hidden_layers, drop_count, scores)[:drop_count])
@@ -94,21 +108,28 @@ def misplaced(kinds: Sequence[int], kept: Sequence[int]) -> tuple[int, int] | No
 
 
 def strategies_of(
-    kept: Sequence[int], num_hidden_layers: int, scores: Sequence[float] | None = None
+    kept: Sequence[int],
+    num_hidden_layers: int,
+    scores: Scores | None = None,
+    more: Mapping[str, Scores] | None = None,
 ) -> tuple[str, ...]:
-    """The strategies that lead to these kept layers; empty for a choice of one's own."""
+    """The strategies that lead to these kept layers, as far as is known; empty for a choice of one's own.
+
+    `scores`: of contribution; `more`: of MORE_STRATEGIES.
+    """
+    known = {"contribution": scores, **(more or {})}
     drop_count = num_hidden_layers - len(kept)
     return tuple(
         s
-        for s in STRATEGIES
+        for s in EVERY_STRATEGY
         if drop_count in drop_counts(s, num_hidden_layers)
-        and (s != "contribution" or scores is not None)
-        and kept_layers(s, num_hidden_layers, drop_count, scores) == tuple(kept)
+        and (s not in SCORED or known.get(s) is not None)
+        and kept_layers(s, num_hidden_layers, drop_count, known.get(s)) == tuple(kept)
     )
 
 
-def _dropping_order(strategy: str, depth: int, drop_count: int, scores: Sequence[float] | None) -> list[int]:
-    """Layers in the order in which they go (symmetric has no order of its own: its K middle layers)."""
+def _dropping_order(strategy: str, depth: int, drop_count: int, scores: Scores | None) -> list[int]:
+    """Layers in the order in which they go (symmetric and angular have none of their own: their K layers)."""
     if strategy == "top":
         return list(range(depth - 1, -1, -1))
     if strategy == "bottom":
@@ -120,6 +141,14 @@ def _dropping_order(strategy: str, depth: int, drop_count: int, scores: Sequence
     if strategy == "symmetric":
         end = (depth - drop_count) // 2
         return list(range(end, end + drop_count))
+    if draw := RANDOM_DRAW.fullmatch(strategy):
+        return random.Random(f"{depth} layers, draw {int(draw[1])}").sample(range(depth), depth)
+    if strategy == "angular":
+        if scores is None or [len(distances) for distances in scores] != list(range(depth, 1, -1)):
+            raise BadInput(f"Strategy 'angular' needs the distance over each block of the {depth} layers.")
+        distances = scores[drop_count - 1] if drop_count else [0.0]
+        start = min(range(len(distances)), key=lambda i: (distances[i], -i))
+        return list(range(start, start + drop_count))
     if scores is None or len(scores) != depth:
-        raise BadInput(f"Strategy 'contribution' needs one similarity score for each of the {depth} layers.")
+        raise BadInput(f"Strategy {strategy!r} needs one similarity score for each of the {depth} layers.")
     return sorted(range(depth), key=lambda i: (-scores[i], -i))

@@ -20,12 +20,12 @@ from pmb.catalog.tasks import TASKS
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, NotAllowed, PmbError
 from pmb.insight.summary import SOURCES
-from pmb.lab import queue
-from pmb.lab.listing import count_states
-from pmb.lab.store import Row, Store, list_runs, open_store
+from pmb.lab import listing, queue
+from pmb.lab.store import Row, Store, damaged_rows, open_store
 from pmb.spec import Progress, Report, progress_count
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits
+MOST_WAITING = 100  # runs of the queue that a look brings: ten thousand take 0.2 s
 MARKDOWN = "\\`*_{}[]()<>#+!|~$:&"
 JOINER = "\N{WORD JOINER}"  # not seen; it parts what Streamlit would make a link, an icon or an arrow of
 READ = re.compile(
@@ -40,7 +40,8 @@ SOURCE_BADGES: dict[str, tuple[str, Literal["gray", "blue"], str]] = {
         "Runs on another machine, which 'How this was measured' names.",
     ),
 }
-ONE_SEED = "Other seeds may give other scores: the interval is over the dev examples alone. Add seeds on Explore."
+ONE_SEED = "Other seeds may give other scores: the interval is over the dev examples alone."
+SHOWN_DAMAGED = 3  # rows of the store
 IDLE_SECONDS = 5.0  # otherwise: somebody else may have asked for a run
 
 
@@ -68,6 +69,11 @@ def action(label: str, **options: Any) -> bool:
     return may_write() and st.button(label, **options)
 
 
+def by_right(runner: str, reader: str = "") -> str:
+    """The sentence that is true for this visitor: what he may do, or what there is for who may only look."""
+    return runner if may_write() else reader
+
+
 def guarded(show: Callable[[], object]) -> bool:
     """Draw something; a PmbError becomes one message with its next step instead of a traceback."""
     try:
@@ -85,6 +91,19 @@ def guarded(show: Callable[[], object]) -> bool:
         st.caption("`python -m pmb doctor` in a terminal looks at every part. Then reload this page.")
         return False
     return True
+
+
+def tell_damaged() -> None:
+    """Name the rows of the store that were left out, where some were."""
+    found = damaged_rows(the_store())
+    if not found:
+        return
+    named = "; ".join(found[:SHOWN_DAMAGED])
+    more = f" and {len(found) - SHOWN_DAMAGED:,} more" if len(found) > SHOWN_DAMAGED else ""
+    st.warning(
+        f"Left out, since the store is damaged there: {plain(named)}{more}. `python -m pmb doctor` looks at every row.",
+        icon=":material/healing:",
+    )
 
 
 def plain(text: str) -> str:
@@ -143,18 +162,24 @@ def _specification(of: tuple[Hashable, ...], _build: Callable[[], alt.TopLevelMi
 def look() -> None:
     """See what waits and goes on; once each time that a page, or a part that looks again, is drawn."""
     queue.release_lost(the_store())  # where no worker is left to do it
-    rows = list_runs(the_store(), "running", "queued")
-    st.session_state.live = sorted(rows, key=lambda row: row["state"] != "running")
+    st.session_state.live = listing.live_runs(the_store(), MOST_WAITING)
+    st.session_state.live_count = listing.count_live(the_store())
 
 
 def live_runs() -> list[Row]:
-    """Runs that wait or go on, in the order of the queue, the running ones first, as of the last look."""
+    """Runs that go on, then the first MOST_WAITING of those that wait, in the order of the queue, at the last look."""
     return list(st.session_state.live)
+
+
+def count_live() -> tuple[int, int]:
+    """How many runs went on, and how many waited, at the last look."""
+    running, waiting = st.session_state.live_count
+    return running, waiting
 
 
 def states() -> list[tuple[str, int, float | None]]:
     """By state how many runs there are and when the last of them ended; changes with every run that does."""
-    return count_states(the_store())
+    return listing.count_states(the_store())
 
 
 def title_of(row: Row) -> str:
@@ -166,10 +191,11 @@ def title_of(row: Row) -> str:
 
 def share_done(row: Row) -> float:
     """How much of a run's present phase is done, 0 to 1."""
-    return _share(Progress(**row["progress"])) if row["progress"] else 0.0
+    return share_of(Progress(**row["progress"])) if row["progress"] else 0.0
 
 
-def _share(progress: Progress) -> float:
+def share_of(progress: Progress) -> float:
+    """How much of its steps is done, 0 to 1."""
     return min(1.0, progress.step / progress.steps) if progress.steps else 0.0
 
 
@@ -180,7 +206,7 @@ def told(text: str) -> Iterator[Report]:
 
     def tell(progress: Progress) -> None:
         parts = [text, progress.phase, progress_count(asdict(progress))]
-        bar.progress(_share(progress), ", ".join(filter(None, parts)))
+        bar.progress(share_of(progress), ", ".join(filter(None, parts)))
 
     yield tell
     bar.empty()
@@ -214,7 +240,12 @@ def badges(sources: Iterable[str], seeds: int | None = None) -> None:
             icon, colour, meaning = SOURCE_BADGES[source]
             st.badge(SOURCES[source], icon=icon, color=colour, help=meaning)
         if seeds == 1:
-            st.badge("1 seed", icon=":material/looks_one:", color="orange", help=ONE_SEED)
+            st.badge(
+                "1 seed",
+                icon=":material/looks_one:",
+                color="orange",
+                help=ONE_SEED + by_right(" Add seeds on Explore."),
+            )
 
 
 def layers(indices: tuple[int, ...] | list[int]) -> str:

@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from pmb import settings, ui
-from pmb.catalog.tasks import MOST_CLASSES, MOST_MEGABYTES, MOST_ROWS, TABLE_SUFFIXES, Table, table_id
+from pmb.bounds import MOST_CLASSES, MOST_MEGABYTES, MOST_ROWS
+from pmb.catalog.tasks import TABLE_SUFFIXES, Table, table_id
 from pmb.charts import preview as charts
 from pmb.errors import BadInput, PmbError
 from pmb.lab import uploads

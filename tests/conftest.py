@@ -21,7 +21,7 @@ from pmb.lab.plan import scores_identity
 from pmb.lab.store import Store, open_store, save_layer_scores
 from pmb.settings import REPOSITORY, Settings, from_environment
 from pmb.spec import Recipe, RunResult, RunSpec, Score
-from tests.postgres import Server, programs
+from tests.postgres import Server, programs, running
 
 if (
     "PYTEST_XDIST_WORKER" in os.environ
@@ -73,13 +73,8 @@ def postgres() -> Iterator[Server]:
     found = programs()
     if found is None:
         pytest.skip("no PostgreSQL server: `make test` says how it is installed")
-    server = Server(found)
-    try:
-        server.make()
-        server.start()
+    with running(found) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pmb.lab import schema
 START_SECONDS = 30
 # Nothing of what is in it has to survive a power cut.
 QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
+SAFE = ("max_connections=200",)  # as a server is that people's results are on
 
 
 def programs() -> Path | None:
@@ -121,3 +124,15 @@ class Server:
             return None
         names = {entry.pw_name for entry in pwd.getpwall()}
         return "postgres" if "postgres" in names else "nobody"
+
+
+@contextmanager
+def running(found: Path, options: tuple[str, ...] = QUICK) -> Iterator[Server]:
+    """A server of these programs that is taken away afterwards."""
+    server = Server(found, options)
+    try:
+        server.make()
+        server.start()
+        yield server
+    finally:
+        server.remove()

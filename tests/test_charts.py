@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pmb.charts import accuracy, contest, cost, losses, paired, preview, published, strip, thresholds
+from pmb.charts import accuracy, contest, cost, losses, paired, predicted, preview, published, strip, thresholds
 from pmb.charts.style import THEMES, Theme, rows
-from pmb.insight import averages, summary, threshold
+from pmb.insight import averages, predict, summary, threshold
 from pmb.insight.contest import contest as contest_of
 from pmb.insight.cost import costs
 from pmb.insight.published import losses as published_losses
@@ -45,9 +45,20 @@ def test_charts_are_valid(theme: Theme) -> None:
     within = threshold.layers_within({0: [[0, 1] * 50], 2: [[0, 0] * 50]}, [0, 1] * 50, "accuracy")
     costly = costs(COST_RUNS, COST_TIMINGS, COST_PEAKS, 6)
     contested = contest_of({"top": (0.8, 0.81), "bottom": (0.7, 0.72)}, {"top": (0,), "bottom": (1,)})
+    foretold = pd.DataFrame(
+        [
+            ("top", (0, 1), 2, 4, 0.6, 0.7, 0.6, 0.8, 0.7),
+            ("bottom", (4, 5), 2, 4, 0.6, 0.7, 0.6, 0.8, float("nan")),
+        ],
+        columns=["strategy", *predict.COLUMNS],
+    )
+    hollow = predicted.hollow_points(foretold, "top", {(0, 1)})
+    raw = predicted.hollow_points(foretold.assign(predicted=np.nan, low=np.nan, high=np.nan), "top", set())
     charts = [
-        accuracy.accuracy_by_depth(table, baselines, "top", 2, theme),
-        accuracy.accuracy_by_depth(table, pd.DataFrame(), "symmetric", 5, theme),
+        accuracy.accuracy_by_depth(table, baselines, hollow, "top", 2, theme),
+        accuracy.accuracy_by_depth(table, pd.DataFrame(), hollow.head(0), "symmetric", 5, theme),
+        predicted.predicted_by_depth(hollow, "top", 6, "accuracy", theme),
+        predicted.predicted_by_depth(raw, "bottom", 24, "pearson", theme),
         accuracy.accuracy_by_speed(table, "top", 2, theme),
         strip.layer_strip([0, 1, 2], 6, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], theme),
         strip.layer_strip(range(24), 24, None, theme),

@@ -275,3 +275,5 @@ def test_the_more_runs_and_workers_share_a_store_the_less_often_each_comes() -> 
     assert thousands <= queue.LEASE_SECONDS / 3  # two may be missed before the lease is over
     assert (pace.poll_seconds(1), pace.poll_seconds(100)) == (pace.POLL_SECONDS, 1.0)
     assert pace.poll_seconds(10_000) <= pace.BEAT_SECONDS
+    assert (pace.beat_seconds(1), pace.beat_seconds(300)) == (pace.BEAT_SECONDS, 3.0)
+    assert pace.beat_seconds(10_000) + pace.poll_seconds(10_000) < queue.ALIVE_SECONDS  # nobody is thought dead for it

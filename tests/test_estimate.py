@@ -43,6 +43,7 @@ def test_the_time_of_a_queue_counts_what_is_done_and_is_unknown_with_a_model_of_
     one = seconds_left([row | {"progress": None}], 1.0, {"m": 22_000_000})
     assert one is not None
     assert seconds_left([row | {"progress": half}], 1.0, {"m": 22_000_000}) == pytest.approx(one / 2)
+    assert seconds_left([row | {"progress": None, "count": 3}], 1.0, {"m": 22_000_000}) == pytest.approx(3 * one)
     assert seconds_left([row | {"progress": None}], 1.0, {}) is None
     assert seconds_left([row | {"progress": None}], None, {"m": 22_000_000}) is None
 

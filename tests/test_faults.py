@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import shutil
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -318,25 +316,3 @@ def test_a_run_whose_model_has_changed_fails_with_a_sentence(store: Store, setti
     row = run_by(store, settings, _Scripted())
     assert row["state"] == "failed"
     assert row["error"] == "The model minilm-l6 has changed since this run was asked for; ask for it again."
-
-
-# =============================================================================
-# The table
-# =============================================================================
-
-
-def _rows() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    for line in (REPOSITORY / "docs" / "faults.md").read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.split("|")[1:-1]]
-        if len(cells) == 3 and cells[0] != "fault" and not set(cells[0]) <= {"-"}:
-            yield cells[0], re.findall(r"`(test_\w+)\.(test_\w+)`", cells[2])
-
-
-def test_every_fault_in_the_table_has_a_test_that_exists() -> None:
-    rows = list(_rows())
-    assert len(rows) > 15
-    for fault, tests in rows:
-        assert tests, f"{fault}: names no test"
-        for file, name in tests:
-            tree = ast.parse((REPOSITORY / "tests" / f"{file}.py").read_text(encoding="utf-8"))
-            assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{file}.{name}"

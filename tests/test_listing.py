@@ -5,24 +5,38 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
+from pmb.catalog.models import MODELS
+from pmb.catalog.tasks import TASKS
 from pmb.insight.failures import OTHERWISE, next_step
 from pmb.lab import queue
 from pmb.lab.listing import (
     Filter,
     count_by_kind,
+    count_live,
     count_runs,
     count_states,
     defused,
     exported_runs,
     list_keys,
+    live_runs,
+    live_runs_of,
     runs_in_order,
+    waiting_by_work,
+    waiting_since,
     write_csv,
 )
+from pmb.lab.results import finished_runs, measured_configurations
 from pmb.lab.store import Store
 from tests.conftest import result, spec
+
+pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
@@ -90,6 +104,53 @@ def test_counts_differ_whenever_a_run_changes_its_state(some: Store) -> None:
     assert len({str(one) for one in seen}) == 4
     kinds = {(kind["state"], kind["depth"]): kind["count"] for kind in count_by_kind(some)}
     assert kinds == {("done", 2): 3, ("cancelled", 1): 1, ("running", 3): 1}
+
+
+def test_the_queue_is_read_in_its_order_as_far_as_is_asked(store: Store) -> None:
+    asked = [spec((0, 1), 0), spec((0,), 1), spec((0, 1), 2), spec((0, 1, 2), 3), spec((0, 1), 4)]
+    keys = [submission.key for submission in queue.submit(store, asked)]
+    claimed = [queue.claim(store, "worker") for _ in range(3)]
+    assert all(claimed)
+    queue.fail(store, keys[0], "worker", "It broke.", "")
+    queue.retry(store, keys[:1])  # behind all that wait
+    assert [row["key"] for row in live_runs(store, 2)] == [*keys[1:3], *keys[3:]]
+    assert [row["key"] for row in live_runs(store, 100)] == [*keys[1:], keys[0]]
+    assert count_live(store) == (2, 3)
+    assert waiting_since(store) == [row["queued_at"] for row in live_runs(store, 100) if row["state"] == "queued"]
+    of_cuts = live_runs_of(store, asked[0].model, asked[0].task, [(0, 1), (0, 1, 2)])
+    assert [row["key"] for row in of_cuts] == [*keys[2:], keys[0]]
+    assert not live_runs_of(store, asked[0].model, "mrpc", [(0, 1)])
+    work = waiting_by_work(store)
+    assert sorted((kind["kept_layers"], kind["count"]) for kind in work) == [([0, 1], 2), ([0, 1, 2], 1)]
+    assert all(kind["recipe_values"] == asdict(asked[0].recipe) for kind in work)
+
+
+@pytest.mark.only_sqlite
+def test_a_page_reads_its_own_runs_and_no_others(some: Store) -> None:
+    """By SQLite's plans: an index finds what is asked for, and what of the queue is read, in its order."""
+    asked: list[tuple[str, Any]] = []
+
+    def keep(_connection: object, _cursor: object, statement: str, values: Any, *_: object) -> None:
+        asked.append((statement, values))
+
+    def plan_of(ask: Callable[[], object]) -> list[str]:
+        asked.clear()
+        event.listen(some.engine, "before_cursor_execute", keep)
+        ask()
+        event.remove(some.engine, "before_cursor_execute", keep)
+        with some.connect() as connection:
+            plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all() for sql, values in asked[:]]
+        return [step[3] for plan in plans for step in plan if "runs" in step[3] or "ORDER BY" in step[3]]
+
+    model, task = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
+    in_order = ["SEARCH runs USING INDEX runs_by_state (state=?)", "USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"]
+    assert plan_of(lambda: live_runs(some, 100)) == 2 * in_order
+    assert plan_of(lambda: waiting_since(some)) == ["SEARCH runs USING COVERING INDEX runs_by_state (state=?)"]
+    by_task = "SEARCH runs USING INDEX runs_by_task (task=? AND state=? AND model=?)"
+    assert plan_of(lambda: live_runs_of(some, model.id, task.id, [(0, 1)])) == [by_task]
+    assert plan_of(lambda: finished_runs(some, model, task, "quick")) == [by_task]
+    (of_all_models,) = plan_of(lambda: measured_configurations(some, task))
+    assert of_all_models == "SEARCH runs USING INDEX runs_by_task (task=? AND state=?)"
 
 
 def test_a_file_holds_times_layers_and_intervals_oldest_first(some: Store) -> None:

@@ -6,15 +6,17 @@ import re
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.clicks import fill as fill_with_copies
 from pmb.catalog.tasks import TASKS
 from pmb.lab import queue
 from pmb.lab.dev import save_dev_labels
-from pmb.lab.store import Store, open_store
+from pmb.lab.store import Store, damaged_rows, open_store
 from pmb.settings import from_environment
 from pmb.spec import Progress
+from pmb.ui import open_stores
 from tests.app import STANDARD, TOP_2, WHOLE, fill, finish, opened, words
 from tests.conftest import spec
 
@@ -193,3 +195,47 @@ def test_nonsense_in_the_address_of_any_page_falls_back_to_something_true(scored
     app = opened(**NONSENSE)
     for page in PAGES:
         assert page_words(app, page)
+
+
+def damaged(store: Store) -> None:
+    """All that is true of `many`, with one row after another edited by hand."""
+    many(store)
+    changes = {
+        "predictions": "[0, 1",
+        "kept_layers": '"0,1"',
+        "score": "high",
+        "finished_at": 1e300,
+        "recipe_values": "{}",
+        "state": "finished",
+        "model": b"\xff",
+    }
+    with store.connect() as connection:
+        keys = connection.execute(text("SELECT key FROM runs ORDER BY key")).scalars().all()
+        for key, (column, value) in zip(keys, changes.items(), strict=False):
+            change = f"UPDATE runs SET {column} = :value WHERE key = :key"  # noqa: S608 (names of this test)
+            connection.execute(text(change), {"value": value, "key": key})
+        connection.execute(text("UPDATE latencies SET ratio = 'fast' WHERE depth = 2"))
+        connection.execute(text("UPDATE dev_labels SET labels = '[7]'"))
+
+
+def test_every_page_leaves_out_rows_that_were_edited_by_hand_and_names_them(scored: Store) -> None:
+    damaged(scored)
+    app = opened(**NONSENSE)
+    assert "Left out, since the store is damaged there: " in words(app)  # by the entry, which AppTest runs once
+    assert re.search(r"and \d more. `python -m pmb doctor` looks at every row", words(app))
+    for page in PAGES:
+        assert page_words(app, page)
+    assert len(damaged_rows(open_stores()[0])) >= 6  # what no page reads, such as answers without labels, is doctor's
+    assert len(damaged_rows(scored, everything=True)) == 8  # that a label is none of its task's shows where it is used
+
+
+def test_a_store_in_which_nothing_is_whole_is_an_empty_one_that_says_so(scored: Store) -> None:
+    many(scored)
+    with scored.connect() as connection:
+        connection.execute(text("UPDATE runs SET kept_layers = '[9', predictions = 'no', versions = '7'"))
+        connection.execute(text("UPDATE latencies SET ratio = 0"))
+    app = opened()
+    assert re.search(r"and \d\d more", words(app))
+    for page in PAGES:
+        said = page_words(app, page)
+        assert page == "runs" or re.search(STATES["empty"][1][page], said), (page, said)

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from pmb import ui
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import PAPER_AVERAGE, TASKS
 from pmb.errors import StoreUnavailable
-from pmb.lab import queue
+from pmb.lab import listing, queue
 from pmb.lab.dev import save_dev_labels
 from pmb.lab.plan import plan_kept, spec_of
 from pmb.lab.store import Row, Store, list_runs
@@ -160,7 +159,7 @@ def test_a_store_that_stops_answering_while_the_page_is_open_is_a_message(
         raise StoreUnavailable("The store is locked.")
 
     app = opened()
-    monkeypatch.setattr(ui, "list_runs", locked)
+    monkeypatch.setattr(listing, "live_runs", locked)
     rerun(app)
     assert "The store is locked." in words(app)
 

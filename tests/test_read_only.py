@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from sqlalchemy import update
 
 from pmb import ui, visitors
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, NotAllowed, PmbError, QueueFull, StoreUnavailable
-from pmb.lab import dev, probes, queue, sources, uploads
+from pmb.lab import dev, previews, probes, queue, sources, uploads
 from pmb.lab.plan import layer_scores, scores_identity
 from pmb.lab.schema import runs
 from pmb.lab.store import READ_ONLY, Row, Store, list_runs, open_store, save_layer_scores
 from pmb.lab.worker import work
 from pmb.settings import Settings, from_environment
-from tests.app import STANDARD, TOP_2, WHOLE, fill, finish, opened, rerun, words
+from tests.app import STANDARD, TOP_2, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 from tests.layer_results import ask_for_probe
 from tests.test_cli import pmb
 
-CHANGE = ("run", "more_seeds", "cancel", "retry", "measure", "queue_", "your_table", "use_table")
+CHANGE = ("run", "more_seeds", "cancel", "retry", "measure", "preview", "queue_", "your_table", "use_table")
 SIGN = ("sign", *CHANGE)
+# What somebody is told to do who may run and change things.
+TELLS = re.compile(
+    r"[Pp]ress |Retry|cancel or retry|on Explore|Explore (runs|starts)|Layers measures|pmb (run|sweep|probe|worker)\b"
+)
 MODEL, TASK = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
 WRITES: dict[str, Callable[[Store, Settings], object]] = {
     "ask for a run": lambda store, _: queue.submit(store, [spec(seed=9)]),
@@ -34,6 +40,7 @@ WRITES: dict[str, Callable[[Store, Settings], object]] = {
     "retry": lambda store, _: queue.retry(store, [spec().key]),
     "claim": lambda store, _: queue.claim(store, "worker"),
     "ask for layers": lambda store, found: probes.ask_for(store, found, MODEL, TASK, "quick", [0]),
+    "preview": lambda store, found: previews.preview(store, found, MODEL, TASK, ["top"]),
     "take layers back": lambda store, _: probes.cancel(store, ["x"]),
     "upload": lambda store, found: uploads.keep(store, found, "a.csv", b"text,label\n"),
     "measure layers": lambda store, found: layer_scores(store, found, MODEL, TASK),
@@ -184,7 +191,29 @@ def test_no_page_has_a_control_that_writes(may_only_look: Store) -> None:
         app = opened(page)
         assert [b.key for b in app.button if str(b.key).startswith(CHANGE)] == [], page
         assert "only shows results" in words(app)
+        assert not TELLS.search(words(app)), page
+    failed = next(row["key"] for row in before if row["state"] == "failed")
+    app = opened("runs", run=failed[:12])
+    assert "It failed." in words(app)
+    assert not TELLS.search(words(app))
     assert contents(may_only_look) == before
+
+
+@pytest.mark.slow
+def test_nobody_is_told_to_do_what_he_may_not(
+    scored: Store, monkeypatch: pytest.MonkeyPatch, content_streamlit: None
+) -> None:
+    """In a lab in which nothing was measured; whoever may run things there is told how."""
+    told = {page: TELLS.search(words(opened(page))) for page in ("", "cost", "layers", "compare", "runs")}
+    assert all(told.values()), told
+    monkeypatch.setenv("PMB_READ_ONLY", "1")
+    st.cache_resource.clear()
+    for page in ("", "strategies", "tasks", "cost", "layers", "paper", "compare", "runs"):
+        assert not TELLS.search(words(opened(page))), page
+    app = opened()
+    for _ in range(3):
+        assert not TELLS.search(words(app))
+        click(app, "tour_next")
 
 
 @pytest.mark.slow

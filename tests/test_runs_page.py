@@ -9,7 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from pmb import guide
+from pmb import guide, ui
 from pmb.lab import queue
 from pmb.lab.listing import Filter
 from pmb.lab.schema import runs
@@ -61,6 +61,21 @@ def test_ten_thousand_runs_are_listed(scored: Store) -> None:
     assert "10,000 runs, newest first" in words(app)
     assert len(app.dataframe[0].value) == 100
     assert "10000 seeds" in words(opened())
+
+
+def test_a_long_queue_is_counted_whole_and_read_in_part(scored: Store) -> None:
+    fill(scored, seeds=1)
+    queue.submit(scored, [spec(TOP_2, seed, STANDARD) for seed in range(50, 180)])
+    queue.claim(scored, "worker")
+    app = opened("runs", states="queued")
+    assert len(app.session_state["live"]) == 1 + ui.MOST_WAITING
+    said = words(app)
+    assert "**1 running, 129 waiting**" in said
+    assert "1 of 130: MiniLM-L6" in said
+    assert "and 118 more: choose the state 'queued' below." in said
+    assert "All 130 take about" in said
+    (table,) = (frame.value for frame in app.dataframe)
+    assert table["place"].tolist() == [*range(130, 30, -1)]  # the newest first, a page of them
 
 
 def test_without_a_worker_a_waiting_run_says_how_to_start_one(scored: Store) -> None:

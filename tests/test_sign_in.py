@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +11,10 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from docs.screenshots import ARGUMENTS
 from pmb.lab.store import Store, list_runs
-from pmb.settings import REPOSITORY, Settings
+from pmb.settings import Settings
 from tests.postgres import free_port
 from tests.provider import CLIENT, Provider, provider
+from tests.server import keep_secrets, page_server
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,37 +32,12 @@ def vouching() -> Iterator[Provider]:
 
 @pytest.fixture
 def dashboard(settings: Settings, store: Store, vouching: Provider, tmp_path: Path) -> Iterator[str]:
-    """The page server as `pmb dashboard` starts it, without a worker, with secrets in a home of its own."""
+    """The page server with secrets in a home of its own."""
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    secrets = tmp_path / ".streamlit" / "secrets.toml"
-    secrets.parent.mkdir()
-    secrets.write_text(
-        f'[auth]\nredirect_uri = "{url}/oauth2callback"\ncookie_secret = "{"long " * 8}"\n'
-        f'client_id = "{CLIENT}"\nclient_secret = "x"\n'
-        f'server_metadata_url = "{vouching.url}/.well-known/openid-configuration"\n'
-    )
-    environment = dict(os.environ)
-    environment |= {"HOME": str(tmp_path), "PMB_RUNNERS": "alice@lab.org"}
-    command = [sys.executable, "-m", "pmb.page_server", "run", "streamlit_app.py"]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--server.port", str(port)], cwd=REPOSITORY, env=environment, stdout=log, stderr=log
-        )
-    try:
-        give_up = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):
-                    break
-            except OSError:
-                assert process.poll() is None, (tmp_path / "log").read_text()
-                assert time.monotonic() < give_up
-                time.sleep(0.2)
+    metadata = f"{vouching.url}/.well-known/openid-configuration"
+    keep_secrets(tmp_path, f"http://127.0.0.1:{port}", CLIENT, metadata)
+    with page_server(port, tmp_path, HOME=str(tmp_path), PMB_RUNNERS="alice@lab.org") as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def sign_in(page: Page, provider: Provider, address: str) -> None:

@@ -195,6 +195,7 @@ def test_a_childs_sentence_about_a_folder_reaches_who_named_it(
         find_model(store, home_with_assets, str(a_folder))
 
 
+@pytest.mark.both_databases
 def test_names_that_are_nothing_are_refused_with_the_nearest(store: Store, home_with_assets: Settings) -> None:
     with pytest.raises(BadInput, match="Unknown model 'minilm-l7'. Did you mean 'minilm-l6'"):
         find_model(store, home_with_assets, "minilm-l7")
@@ -202,3 +203,34 @@ def test_names_that_are_nothing_are_refused_with_the_nearest(store: Store, home_
         find_task(store, home_with_assets, "sst-2")
     with pytest.raises(BadInput, match="nowhere.csv is not there"):
         find_task(store, home_with_assets, "csv:nowhere.csv")
+
+
+@pytest.mark.both_databases
+def test_what_was_looked_into_is_remembered_until_its_files_change(
+    store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a stand-in for the child; one of the files has a name that is no UTF-8."""
+    paths = [tmp_path / "it's 100 %.csv", tmp_path / "caf\udce9.csv"]
+    asked: list[str] = []
+
+    def ask(job: dict[str, Any], _: object) -> dict[str, Any]:
+        asked.append(job["row"]["id"])
+        return {"row": job["row"] | {"revision": f"look {len(asked)}"}, "notes": [f"note {len(asked)}"]}
+
+    monkeypatch.setattr("pmb.lab.executors.ask", ask)
+    names = [f"csv:{path}" for path in paths]
+    for path in paths:
+        path.write_text("text,label\n")
+    found = [find_task(store, settings, name) for name in names]
+    assert [find_task(store, settings, name) for name in names] == found
+    assert asked == names
+    assert [task.table.path for task in found if task.table] == [str(path) for path in paths]
+    paths[0].write_text("text,label\nmore,1\n")
+    assert [find_task(store, settings, name).revision for name in names] == ["look 3", "look 2"]
+    assert notes_on(store, names[0]) == ["note 3"]
+    assert names[0] in known_tasks(store)
+    assert len(known_tasks(store)) == len(TASKS) + 2
+    reader = store.reader("You may look.")
+    paths[0].write_text("text,label\nmore,1\nand more,0\n")
+    assert find_task(reader, settings, names[0]).revision == "look 3"
+    reader.close()

@@ -13,21 +13,25 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError, StoreUnavailable
 from pmb.lab import database, pace, queue, schema
 from pmb.lab.dev import known_dev_labels, save_dev_labels
+from pmb.lab.previews import known_previews, save_preview
 from pmb.lab.probes import probes_by_key
 from pmb.lab.results import memories_of
 from pmb.lab.schema import REVISION
 from pmb.lab.store import (
     Store,
     change_mark,
+    get_block_scores,
     get_layer_scores,
     get_run,
     list_latencies,
     list_runs,
     open_store,
+    save_block_scores,
     save_latencies,
     save_layer_scores,
     save_memory,
@@ -161,20 +165,25 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     save_latencies(store, spec(), [LATENCY])
     save_memory(store, key, replace(result(), peak_megabytes=640.5, idle_megabytes=500.0))
     save_layer_scores(store, SCORES, [0.5, 0.6])
+    save_block_scores(store, SCORES, {"angular": [[0.1, 0.2]]})
     save_dev_labels(store, TASKS["stsb"], [0.2, 5.0])
+    save_preview(store, MODELS["minilm-l6"], TASKS["stsb"], {"kept": [0, 3], "score": 0.5, "computed_on": "cpu"})
     queue.submit(store, [spec(seed=5)])
     probed = finish_probe(store)
     ask_for_probe(store, seed=1)
     counts = {"runs": 1, "layer_probes": 1, "layer_scores": 1, "dev_labels": 1, "latencies": 1, "memories": 1}
+    counts |= {"previews": 1, "block_scores": 1}
     assert write_shipped(store, tmp_path / "shipped") == counts
     fresh = open_store(elsewhere)
     row = get_run(fresh, key)
     assert row is not None
     assert (row["source"], row["score"], row["predictions"]) == ("shipped", 0.8, [0, 1] * 1000)
-    assert get_layer_scores(fresh, SCORES) == (0.5, 0.6)
+    assert get_layer_scores(fresh, SCORES, 2) == (0.5, 0.6)
+    assert get_block_scores(fresh, SCORES, 2) == {"angular": [[0.1, 0.2]]}
     (probe,) = probes_by_key(fresh, [probed])
     assert (probe["source"], probe["state"], probe["similarity"]) == ("shipped", "done", list(layer_probe().similarity))
     assert known_dev_labels(fresh, TASKS["stsb"]) == (0.2, 5.0)
+    assert known_previews(fresh, MODELS["minilm-l6"], TASKS["stsb"])[0, 3]["source"] == "shipped"
     assert list_latencies(fresh, spec().model, spec().model_revision)[0]["ratio"] == 4.0
     assert [peak["peak_megabytes"] for peak in memories_of(fresh, [row])] == [640.5]
     assert queue.submit(fresh, [spec()])[0].cached

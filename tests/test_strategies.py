@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pmb.errors import BadInput
 from pmb.strategies import (
     STRATEGIES,
+    Scores,
     check_kept_layers,
     drop_counts,
     kept_above_threshold,
@@ -31,7 +33,7 @@ def cuts(draw: st.DrawFn, strategies: tuple[str, ...] = STRATEGIES) -> tuple[str
     return strategy, depth, draw(st.sampled_from(drop_counts(strategy, depth))), scores
 
 
-def dropped(strategy: str, depth: int, count: int, scores: list[float] | None = None) -> set[int]:
+def dropped(strategy: str, depth: int, count: int, scores: Scores | None = None) -> set[int]:
     return set(range(depth)) - set(kept_layers(strategy, depth, count, scores))
 
 
@@ -172,3 +174,53 @@ def test_two_strategies_that_keep_the_same_layers_are_both_named() -> None:
     assert strategies_of((0, 1, 2, 3, 4), 6) == ("top", "even-alternate")
     assert strategies_of((0, 5), 6) == ("symmetric",)
     assert strategies_of((1, 4), 6) == ()
+
+
+@given(depths, st.data())
+def test_block_influence_drops_as_contribution_does_by_scores_of_its_own(depth: int, data: st.DataObject) -> None:
+    scores = data.draw(st.lists(st.floats(-1, 1), min_size=depth, max_size=depth))
+    count = data.draw(st.sampled_from(drop_counts("block-influence", depth)))
+    assert kept_layers("block-influence", depth, count, scores) == kept_layers("contribution", depth, count, scores)
+
+
+@given(depths, st.data())
+def test_angular_drops_the_block_of_neighbours_with_the_smallest_distance(depth: int, data: st.DataObject) -> None:
+    count = data.draw(st.sampled_from(drop_counts("angular", depth)))
+    size = st.floats(0, 1)
+    scores = [[0.5] * (depth + 1 - n) for n in range(1, depth)]
+    if count:
+        scores[count - 1] = data.draw(st.lists(size, min_size=depth + 1 - count, max_size=depth + 1 - count))
+    gone = dropped("angular", depth, count, scores)
+    assert len(gone) == count
+    if count:
+        start = min(gone)
+        assert gone == set(range(start, start + count))
+        assert scores[count - 1][start] == min(scores[count - 1])
+
+
+def test_angular_drops_the_highest_of_equal_blocks_and_wants_a_distance_for_each() -> None:
+    assert kept_layers("angular", 4, 2, [[0.1] * 4, [0.3, 0.2, 0.2], [0.1] * 2]) == (0, 1)
+    for wrong in (None, [0.1, 0.2, 0.3, 0.4], [[0.1] * 4, [0.2] * 3]):
+        with pytest.raises(BadInput, match="'angular' needs the distance over each block of the 4 layers"):
+            kept_layers("angular", 4, 1, wrong if wrong is None or isinstance(wrong[0], list) else [wrong])
+
+
+def test_more_strategies_are_named_where_their_scores_are_known() -> None:
+    scores = [0.1, 0.9, 0.2, 0.3]
+    assert strategies_of((0, 2, 3), 4) == ()
+    assert strategies_of((0, 2, 3), 4, scores, {"block-influence": scores}) == ("contribution", "block-influence")
+    angular = [[0.5, 0.1, 0.5, 0.5], [0.5] * 3, [0.5] * 2]
+    assert strategies_of((0, 2, 3), 4, None, {"angular": angular}) == ("angular",)
+
+
+def test_random_draws_are_fixed_grow_with_k_and_differ() -> None:
+    assert kept_layers("random-0", 6, 3) == kept_layers("random-0000", 6, 3)
+    for draw in range(5):
+        gone = [dropped(f"random-{draw}", 12, count) for count in drop_counts(f"random-{draw}", 12)]
+        assert [len(layers) for layers in gone] == list(range(12))
+        assert all(fewer < more for fewer, more in itertools.pairwise(gone))
+    assert len({kept_layers(f"random-{draw}", 12, 6) for draw in range(10)}) == 10
+    assert [kept_layers("random-3", 6, count) for count in (2, 4)] == [(0, 1, 3, 5), (3, 5)]  # for ever
+    for wrong in ("random", "random-", "random--1", "random-x", "random-99999"):
+        with pytest.raises(BadInput, match="Unknown strategy"):
+            kept_layers(wrong, 6, 1)

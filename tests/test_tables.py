@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pmb.catalog.tasks import TABLE_SUFFIXES, Table, parse_table, table_id
-from pmb.engine import tables
+from pmb.engine import parquet, tables
 from pmb.engine.tables import load_table
 from pmb.errors import BadInput
 from pmb.spec import TablePreview
@@ -120,7 +123,7 @@ def test_faults_of_content_are_named_with_their_row(tmp_path: Path, frame: pd.Da
         ("t.csv", b"", r"t.csv is empty"),
         ("t.csv", b"text,label\na,1\nb,2,3\n", r"t.csv cannot be read: Expected 2 fields in line 3, saw 3"),
         ("t.csv", b"text,label\nb\xe9,1\n", r"t.csv is not UTF-8"),
-        ("t.jsonl", b'{"text": "a"\n', r"t.jsonl cannot be read"),
+        ("t.jsonl", b'{"text": "a"\n', r"t.jsonl line 1 is no JSON: Input data was truncated"),
         ("t.parquet", b"nothing", r"t.parquet cannot be read"),
         ("t.xlsx", b"nothing", r"t.xlsx is no table that can be read: .csv, .tsv, .jsonl, .parquet are"),
         ("t.csv", b"text,text,label\na,b,c\n", r"t.csv cannot be read: it has two columns named 'text'"),
@@ -148,7 +151,7 @@ def test_columns_and_labels_that_are_not_there_are_named(tmp_path: Path) -> None
 
 def test_limits_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(REVIEWS, tmp_path / "t.csv")
-    monkeypatch.setattr(tables, "MOST_ROWS", 50)
+    monkeypatch.setattr(parquet, "MOST_ROWS", 50)
     with pytest.raises(BadInput, match="t.csv has 60 rows; at most 50 are allowed"):
         load_table(Table(path))
     monkeypatch.setattr(tables, "MOST_MEGABYTES", 0.001)
@@ -205,3 +208,123 @@ def test_long_cells_are_cut_in_a_preview(tmp_path: Path) -> None:
     found = tables.preview(Path(written(frame, tmp_path / "t.csv")))
     assert len(found.first) == tables.FIRST_ROWS
     assert len(found.first[0]["text"]) == tables.MOST_CHARACTERS
+
+
+def bomb(folder: Path) -> Path:
+    """Twenty gigabytes of text in fifty kilobytes: one long cell, which the file holds once, in 20,000 rows."""
+    one = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 1_000_000]))
+    table = pa.table({"text": one, "label": pa.array([0, 1] * 10_000)})
+    pq.write_table(table, folder / "bomb.parquet", store_schema=False)
+    return folder / "bomb.parquet"
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = bomb(tmp_path)
+    assert path.stat().st_size < 100_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BadInput, match="bomb.parquet row 1 has 1,000,000 bytes in column 'text'; at most 100,000 char"):
+        load_table(Table(str(path)))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
+
+
+def test_what_unpacks_to_too_much_in_many_cells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "MOST_UNPACKED_MEGABYTES", 2)
+    table = pa.table({"text": pa.array(["x" * 1000] * 5000), "label": pa.array(range(5000))})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 50_000
+    with pytest.raises(BadInput, match="t.parquet has 3 MB unpacked; at most 2 are allowed"):
+        load_table(Table(str(tmp_path / "t.parquet")))
+
+
+def wide(path: Path, columns: int) -> None:
+    """A table of so many columns, in any format."""
+    names = [f"c{i}" for i in range(columns)]
+    match path.suffix:
+        case ".parquet":
+            pq.write_table(pa.table({name: [0] for name in names}), path)
+        case ".jsonl":
+            path.write_text(json.dumps(dict.fromkeys(names, 0)) + "\n")
+        case suffix:
+            separator = "\t" if suffix == ".tsv" else ","
+            path.write_text(f"{separator.join(names)}\n{separator.join(['0'] * columns)}\n")
+
+
+@pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
+def test_a_table_of_too_many_columns_is_refused(tmp_path: Path, suffix: str) -> None:
+    wide(tmp_path / f"t{suffix}", 10_000)
+    with pytest.raises(BadInput, match=rf"t\{suffix} has 10,000 columns; at most 1,000 are allowed"):
+        load_table(Table(str(tmp_path / f"t{suffix}")))
+
+
+def test_lines_of_which_each_has_other_names_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(f'{{"name{i}": 1}}\n' for i in range(2000)))
+    with pytest.raises(BadInput, match=r"t.jsonl has 1,001 columns"):
+        load_table(Table(str(path)))
+
+
+def test_too_many_cells_are_refused_from_the_number_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(",".join(f"c{i}" for i in range(500)) + "\n" + "\n" * 50_000)
+    with pytest.raises(BadInput, match=r"t.csv has 25,000,000 cells; at most 20,000,000"):
+        load_table(Table(str(path)))
+
+
+GOOD = "".join(f"a film {i},{'good' if i % 2 else 'bad'}\n" for i in range(40))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("t.csv", f"text,label\n{GOOD}a\0b,good\n", r"t.csv is no text: byte \d+ is NUL"),
+        ("t.csv", "text,label\n" + "x" * 100_001 + f",good\n{GOOD}", r"row 1 has 100,001 characters in column 'text'"),
+        ("t.csv", "x" * 200_000, r"t.csv has a first line of more than 100,000 characters"),
+        ("t.csv", f'text,label\n"{GOOD}', r"t.csv cannot be read: EOF inside string starting at row 1"),
+        ("t.csv", f"text,label\n{GOOD}only text\n", r"t.csv row 41 has no label"),
+        ("t.csv", "text,label\n".encode("utf-16") * 40, r"t.csv is (no text: byte \d+ is NUL|not UTF-8)"),
+        (
+            "t.csv",
+            "text,label\n" + "".join(f"a {i},{i / 7}\n" for i in range(60)) + "b,nan\n",
+            r"row 61: label 'nan' is no",
+        ),
+        (
+            "t.csv",
+            "text,label\n" + "".join(f"a {i},{i / 7}\n" for i in range(60)) + "b,1e999\n",
+            r"label '1e999' is no",
+        ),
+        ("t.jsonl", '{"text": NaN}', r"t.jsonl line 1 is no JSON: invalid character"),
+        ("t.jsonl", "[1, 2]", r"t.jsonl line 1 cannot be used: expected `object`, got `array`"),
+        ("t.jsonl", '{"text": "\\ud800", "label": 1}', r"t.jsonl line 1 is no JSON"),
+        ("t.jsonl", '{"a":' * 5000, r"t.jsonl line 1 is no JSON that can be read: it is nested too deeply"),
+        (
+            "t.jsonl",
+            '{"text": "a", "label": 1' + "0" * 5000 + "}",
+            r"t.jsonl (line 1 is no JSON|cannot be read|has one label)",
+        ),
+    ],
+)
+def test_what_only_looks_like_a_table_is_refused_in_one_sentence(
+    tmp_path: Path, name: str, content: str | bytes, sentence: str
+) -> None:
+    (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    for read in (lambda path: load_table(Table(str(path))), tables.preview):
+        if read is tables.preview and "label" in sentence:
+            continue  # what is no label is said when it is chosen
+        with pytest.raises(BadInput, match=sentence):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("values", [("1e308", "-1e308"), ("1e300", "1e300"), ("5e-324", "1e-323"), ("9" * 400, "0")])
+def test_numbers_that_no_histogram_can_show_are_shown_as_words(tmp_path: Path, values: tuple[str, str]) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("text,score\n" + "".join(f"film {i},{values[i % 2]}\n" for i in range(20)))
+    column = tables.preview(path).columns[1]
+    assert column.numbers is None
+    assert sum(column.classes.values()) == 20
+
+
+def test_numbers_of_parquet_that_may_be_missing_stay_whole_numbers(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b"], "label": pa.array([1, None], pa.int64()), "words": [["a"], ["b"]]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    frame = tables.read_frame(tmp_path / "t.parquet")
+    assert frame.to_dict("list") == {"text": ["a", "b"], "label": ["1", ""]}  # lists are no cells

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as chances
 from hypothesis import strategies as st
 
-from pmb.catalog.tasks import MOST_MEGABYTES
+from pmb.bounds import MOST_MEGABYTES
 from pmb.errors import BadInput, PmbError
 from pmb.lab import uploads
 from pmb.lab.store import Store

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -19,15 +20,17 @@ import pytest
 from pmb.catalog.models import find_model
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import find_task
+from pmb.engine.device import device_name, pick_device
 from pmb.errors import RunFailed, WorkerBusy
 from pmb.lab import queue
-from pmb.lab.executors import Child, ChildDied, ask
+from pmb.lab.child import AUTOGROUP, NICENESS, WAITED_FOR
+from pmb.lab.executors import CHILD_COMMAND, Child, ChildDied, ask
 from pmb.lab.plan import layer_scores, plan_strategy
 from pmb.lab.results import memories_of
-from pmb.lab.store import Store, get_run, list_latencies
+from pmb.lab.store import Store, get_run, list_latencies, save_latencies
 from pmb.lab.worker import work, worker_is_here
 from pmb.settings import REPOSITORY, Settings, cores
-from pmb.spec import RunSpec
+from pmb.spec import Latency, Progress, RunSpec
 from tests.conftest import TINY, spec
 
 pytestmark = pytest.mark.slow
@@ -243,19 +246,51 @@ def test_progress_moves_at_least_once_a_second(store: Store, home_with_assets: S
     assert len(seen) >= 6
 
 
-def test_a_run_that_fails_says_why_and_keeps_its_log(store: Store, home_with_assets: Settings) -> None:
+@pytest.mark.both_databases
+def test_a_run_that_fails_says_why_and_the_next_one_ends_with_its_result(
+    store: Store, home_with_assets: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewals: list[str] = []
+    renew = queue.renew
+
+    def kept(store: Store, key: str, worker: str, progress: Progress) -> str:
+        renewals.append(renew(store, key, worker, progress))
+        return renewals[-1]
+
+    monkeypatch.setattr(queue, "renew", kept)
+    device = device_name(pick_device())
+    save_latencies(store, SPEC, [Latency(1, 32, 32, device, 3.0, 2.0, 4.0, 9, 0.6, 0.2)])  # nothing is timed here
     too_fast = replace(TINY, name="too fast", learning_rate=1e30)
-    key = queue.submit(store, [spec((0,), 0, too_fast)])[0].key
-    work_once(store, home_with_assets)
-    row = row_of(store, key)
+    failing, good = (one.key for one in queue.submit(store, [spec((0,), 0, too_fast), spec((0,), 0, TINY)]))
+    work(store, replace(home_with_assets, jobs=1), threading.Event(), once=True)
+    row = row_of(store, failing)
     assert row["state"] == "failed"
     assert "loss became" in row["error"]
+    row = row_of(store, good)
+    assert (row["state"], row["error"], row["attempts"], row["lease_until"]) == ("done", None, 1, None)
+    assert len(row["predictions"]) == 2000
+    assert memories_of(store, [row])
+    assert renewals
+    assert set(renewals) == {"go on"}
 
 
 def test_a_child_asked_for_something_impossible_answers_with_a_sentence(home_with_assets: Settings) -> None:
     nowhere = {"model": asdict(replace(MODEL, wheel="", folder="/nothing"))}
     with pytest.raises(RunFailed, match="/nothing"):
         ask({"kind": "similarity", "sentences": 1, "assets": str(home_with_assets.assets)} | ROWS | nowhere)
+
+
+@pytest.mark.parametrize(("argument", "niceness"), [([], NICENESS), ([WAITED_FOR], 0)])
+def test_a_child_gives_way_unless_it_is_waited_for(argument: list[str], niceness: int) -> None:
+    child = Child([*CHILD_COMMAND, *argument])
+    try:
+        assert child.ready(60)
+        assert psutil.Process(child.process.pid).nice() == niceness
+        if AUTOGROUP.exists():  # a kernel that weighs sessions
+            session = Path(f"/proc/{child.process.pid}/autogroup").read_text(encoding="ascii")
+            assert session.endswith(f"nice {niceness}\n")
+    finally:
+        child.end()
 
 
 def test_a_child_ends_with_the_pipe_to_its_parent(home_with_assets: Settings) -> None:

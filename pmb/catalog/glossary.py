@@ -32,6 +32,14 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             "The K layers go whose output is most like their input: the cosine of both, averaged over train sentences.",
         ),
     ),
+    "More strategies": (
+        Word("block-influence", "As contribution, but by every token and not the sentence token alone (ShortGPT)."),
+        Word(
+            "angular",
+            "The K neighbouring layers go over which the sentence token turns least, by its angle (Gromov et al.).",
+        ),
+        Word("random-0, random-1, …", "K layers go by a fixed draw: the control that shows what a rule is worth."),
+    ),
     "How it is trained": (
         Word("recipe", "Everything of a fine-tuning but model, task, layers and seed; one recipe for all depths."),
         Word("quick", "A recipe of 512 train sentences and 3 epochs, for a first look."),
@@ -64,6 +72,11 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             "McNemar's test",
             "Whether two configurations differ, from the sentences that only one of them answers rightly.",
         ),
+        Word(
+            "predicted",
+            "Foretold before training, by what a classifier reads off the frozen cut and by its depth; drawn hollow.",
+        ),
+        Word("band", "Where a measured score would lie in 95 of 100 such predictions."),
         Word("measured", "By a run on this machine, or on one that shares its store."),
         Word("shipped", "Measured by this lab on another machine; the results came with it."),
         Word("published", "Printed in a paper. Never in one series with what was measured."),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from pmb.errors import BadInput, unknown_name
-from pmb.strategies import misplaced
+from pmb.strategies import SCORED, Scores, drop_counts, kept_layers, misplaced
+from pmb.strict import read_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class BaseModel:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` wrote."""
-        return cls(**values | {"kinds": tuple(values["kinds"])})
+        """Read what `dataclasses.asdict` wrote; raises BadInput."""
+        return read_as(cls, values, "What is known of a model")
 
 
 def _hub(
@@ -193,3 +195,31 @@ def check_places(model: BaseModel, kept: tuple[int, ...]) -> None:
             f"Layer {layer} of {model.title} cannot take the place of layer {place}, whose parameters are of another "
             f"form; keep layer {place}."
         )
+
+
+def cuts_by_strategy(
+    model: BaseModel,
+    strategies: Sequence[str],
+    scores: Scores | None,
+    more: Mapping[str, Scores] | None = None,
+) -> dict[str, list[tuple[int, ...]]]:
+    """The cuts that each strategy makes, from the whole model down; without those that the architecture forbids.
+
+    `scores`: of contribution, `more`: of further strategies; without them these have no cuts. Where all layers are the
+    same weights it does not matter which of them go: the lowest stay.
+    """
+    depth, found = model.num_hidden_layers, {}
+    known = {"contribution": scores, **(more or {})}
+    for strategy in strategies:
+        counts = drop_counts(strategy, depth)
+        if model.shared:
+            found[strategy] = [tuple(range(depth - count)) for count in counts]
+        elif strategy not in SCORED or known.get(strategy) is not None:
+            cuts = [kept_layers(strategy, depth, count, known.get(strategy)) for count in counts]
+            found[strategy] = [kept for kept in cuts if not model.kinds or not misplaced(model.kinds, kept)]
+    return found
+
+
+def cuts_by(model: BaseModel, strategies: Sequence[str], scores: Sequence[float] | None) -> list[tuple[int, ...]]:
+    """Every distinct one of those cuts, in the order of the strategies."""
+    return list(dict.fromkeys(kept for cuts in cuts_by_strategy(model, strategies, scores).values() for kept in cuts))

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from pmb.errors import BadInput, unknown_name
+from pmb.strict import read_as
 
-# Of a user's own file.
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-MOST_MEGABYTES = 200
-MOST_ROWS = 500_000
-MOST_CLASSES = 50
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")  # of a user's own file
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +63,8 @@ class Task:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` wrote."""
-        table = Table(**values["table"]) if values["table"] else None
-        return cls(**values | {"metrics": tuple(values["metrics"]), "labels": tuple(values["labels"]), "table": table})
+        """Read what `dataclasses.asdict` wrote; raises BadInput."""
+        return read_as(cls, values, "What is known of a task")
 
 
 def _glue(

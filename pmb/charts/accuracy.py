@@ -8,7 +8,8 @@ import altair as alt
 import pandas as pd
 
 from pmb.charts.line_ends import Box, line_ends
-from pmb.charts.style import DASHES, FADED, NAMES, OPACITY, SHAPES, Theme, layered, legend, rows
+from pmb.charts.predicted import hollow_layers
+from pmb.charts.style import FADED, MORE_NAMES, NAMES, OPACITY, Look, Theme, layered, legend, look_of, rows
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.insight.summary import EXAMPLES, SEEDS, SOURCES
 
@@ -20,13 +21,18 @@ ROOM_FOR_NAMES = 0.28  # of the axis, left of the first depth
 
 
 def accuracy_by_depth(
-    points: pd.DataFrame, baselines: pd.DataFrame, strategy: str, drop_count: int, theme: Theme
+    points: pd.DataFrame,
+    baselines: pd.DataFrame,
+    hollow: pd.DataFrame,
+    strategy: str,
+    drop_count: int,
+    theme: Theme,
 ) -> alt.LayerChart:
     """Lines of mean accuracy over the layers kept, named at their ends, each point with its interval.
 
     The chosen strategy has a band where its intervals are over seeds: a single seed has none. `points`: from
     `insight.summary.curves`, and `selected` where rows are; `baselines`: configurations of other models, with
-    `number` and `title`.
+    `number` and `title`; `hollow`: from `charts.predicted.hollow_points`.
     """
     data = _plain(points)
     own, cuts = data["strategy"] == strategy, data["drop_count"] > 0
@@ -34,13 +40,15 @@ def accuracy_by_depth(
     data["opacity"] = _opacity(data, own)
     others = _others(baselines)
     total = int(data["num_hidden_layers"].iloc[0])
-    domain = _padded(data["low"].min(), data["high"].max(), *others["low"], *others["high"])
+    foretold = hollow[["mean", "low", "high"]].stack()  # without what is missing
+    domain = _padded(data["low"].min(), data["high"].max(), *others["low"], *others["high"], *foretold)
     depths = [1 - ROOM_FOR_NAMES * (total - 0.7), total + 0.3]
     x = alt.X("place:Q", title="layers kept", axis=_axis(values=list(range(1, total + 1)), format="d")).scale(
         domain=depths, nice=False, zero=False
     )
     y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=domain, nice=False, zero=False)
-    marks = {"color": _colour(theme, None), "detail": alt.Detail("strategy:N")}
+    look = look_of([*data["name"], *hollow["name"]], theme)
+    marks = {"color": _colour(look, None), "detail": alt.Detail("strategy:N")}
     per_pixel = ((depths[1] - depths[0]) / NARROW_PIXELS, (domain[1] - domain[0]) / HEIGHT)
     whole = [
         Box(depths[0] / per_pixel[0], depths[0] / per_pixel[0] + WHOLE_PIXELS, score, score + 18)
@@ -50,14 +58,17 @@ def accuracy_by_depth(
         *_bands(data[own], x, marks),
         *_whole_rule(data, theme, "left"),
         *_whiskers(data[cuts & (~own | data["selected"])], x, marks),
-        alt.Chart(rows(lines)).mark_line(strokeWidth=2).encode(x=x, y=y, strokeDash=_dash(), opacity=OPACITY, **marks),
+        alt.Chart(rows(lines))
+        .mark_line(strokeWidth=2)
+        .encode(x=x, y=y, strokeDash=_dash(look), opacity=OPACITY, **marks),
         alt.Chart(rows(data[cuts]))
         .mark_point(filled=True, size=55, opacity=1)
-        .encode(x=x, y=y, shape=_shape(None), opacity=OPACITY, tooltip=_tooltip(data), **marks),
+        .encode(x=x, y=y, shape=_shape(look, None), opacity=OPACITY, tooltip=_tooltip(data), **marks),
         _whole_point(data, x, y, theme),
         *_picked(data[own & (data["drop_count"] == drop_count)], x, theme),
         *(chart.encode(x=x, y=y) for chart in line_ends(data[cuts], whole, per_pixel, theme)),
         *(_beside(others, x, theme) if len(others) else []),
+        *hollow_layers(hollow, [*data["name"], *hollow["name"]], strategy, x, y, theme),
     ]
     return layered(*layers, height=HEIGHT)
 
@@ -81,11 +92,12 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         .mark_line(color=theme.muted, strokeWidth=1.5)
         .encode(x=x, y=y, order=alt.Order("speedup:Q"))
     )
-    colour = _colour(theme, legend(3))
+    look = look_of(data["name"], theme)
+    colour = _colour(look, legend(3))
     dots = (
         alt.Chart(rows(data[cuts]))
         .mark_point(filled=True, size=60)
-        .encode(x=x, y=y, color=colour, shape=_shape(legend(3)), opacity=OPACITY, tooltip=_tooltip(data))
+        .encode(x=x, y=y, color=colour, shape=_shape(look, legend(3)), opacity=OPACITY, tooltip=_tooltip(data))
     )
     chosen = data[(data["strategy"] == strategy) & (data["drop_count"] == drop_count)]
     return layered(
@@ -164,7 +176,8 @@ def _plain(points: pd.DataFrame) -> pd.DataFrame:
     data["kept"] = data["kept_layers"].map(lambda kept: " ".join(map(str, kept)))
     data["n"] = data["seeds"].map(len)
     data["source"] = data["sources"].map(lambda sources: ", ".join(SOURCES[source] for source in sources))
-    beside = BESIDE * (data["name"].map(NAMES.index) - (len(NAMES) - 1) / 2)
+    at = {**{name: len(NAMES) for name in MORE_NAMES}, **{name: place for place, name in enumerate(NAMES)}}
+    beside = BESIDE * (data["name"].map(at) - (len(NAMES) - 1) / 2)
     data["place"] = data["depth"] + beside.where(data["drop_count"] > 0, 0.0)
     for name in ("mean", "low", "high"):
         data[name] = 100 * data[name]
@@ -222,16 +235,16 @@ def _axis(**more: Any) -> alt.Axis:
     return alt.Axis(grid=False, labelFontSize=12, titleFontSize=12, titleFontWeight="normal", **more)
 
 
-def _colour(theme: Theme, below: alt.Legend | None) -> alt.Color:
-    return alt.Color("name:N", scale=alt.Scale(domain=list(NAMES), range=list(theme.colours)), legend=below)
+def _colour(look: Look, below: alt.Legend | None) -> alt.Color:
+    return alt.Color("name:N", scale=alt.Scale(domain=look.names, range=look.colours), legend=below)
 
 
-def _dash() -> alt.StrokeDash:
-    return alt.StrokeDash("name:N", scale=alt.Scale(domain=list(NAMES), range=list(DASHES)), legend=None)
+def _dash(look: Look) -> alt.StrokeDash:
+    return alt.StrokeDash("name:N", scale=alt.Scale(domain=look.names, range=look.dashes), legend=None)
 
 
-def _shape(below: alt.Legend | None) -> alt.Shape:
-    return alt.Shape("name:N", scale=alt.Scale(domain=list(NAMES), range=list(SHAPES)), legend=below)
+def _shape(look: Look, below: alt.Legend | None) -> alt.Shape:
+    return alt.Shape("name:N", scale=alt.Scale(domain=look.names, range=look.shapes), legend=below)
 
 
 def _behind(stands_out: pd.Series) -> pd.Series:

@@ -60,7 +60,7 @@ def answers_chart(labels: Sequence[float], answers: NDArray[np.float64], theme: 
     )
 
 
-def loss_chart(curves: dict[str, list[list[float]]], theme: Theme) -> alt.LayerChart:
+def loss_chart(curves: dict[str, list[list[float | None]]], theme: Theme) -> alt.LayerChart:
     """Mean training loss of each epoch, a thin line a run; `curves`: by "A" and "B" the losses of each run."""
     data = pd.DataFrame(
         {"epoch": epoch, "loss": loss, "side": side, "run": number}

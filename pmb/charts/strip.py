@@ -19,11 +19,15 @@ PALEST = 0.3  # share of the accent colour in the cell of a layer that changes n
 
 
 def layer_strip(
-    kept: Sequence[int], num_hidden_layers: int, scores: Sequence[float] | None, theme: Theme
+    kept: Sequence[int],
+    num_hidden_layers: int,
+    scores: Sequence[float] | None,
+    theme: Theme,
+    what: str = "the sentence token",
 ) -> alt.LayerChart:
     """One cell a layer, the lowest at the left, deep models in rows; a dropped one is an empty dashed cell.
 
-    `scores`: contribution scores (cosine similarity of input and output); a darker cell changes more.
+    `scores`: cosine similarity of input and output, of `what`; a darker cell changes more.
     """
     change = [1 - score for score in scores] if scores else [0.0] * num_hidden_layers
     most = max(change) or 1.0
@@ -48,7 +52,7 @@ def layer_strip(
     narrow = num_hidden_layers > WIDE_CELLS
     tooltip = [alt.Tooltip("layer:O"), alt.Tooltip("state:N", title="this cut")]
     if scores:
-        tooltip.append(alt.Tooltip("change:Q", title="changes the sentence token by (1 - cosine)", format=".3f"))
+        tooltip.append(alt.Tooltip("change:Q", title=f"changes {what} by (1 - cosine)", format=".3f"))
     stays, goes = alt.Chart(rows(data[data["kept"]])), alt.Chart(rows(data[~data["kept"]]))
     text: dict[str, Any] = {"fontSize": 12 if narrow else 14}
     layers = [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import altair as alt
 import pandas as pd
 
-from pmb.strategies import STRATEGIES
+from pmb.strategies import MORE_STRATEGIES, STRATEGIES
 
 # Chosen for contrast (at least 3:1 on their background) and for distance under colour blindness; see
 # docs/design.md. In the order of STRATEGIES.
@@ -16,7 +17,12 @@ LIGHT: Final = ("#4477AA", "#EE6677", "#999933", "#332288", "#882255", "#000000"
 DARK: Final = ("#0072B2", "#E69F00", "#DDCC77", "#33BBEE", "#CC3311", "#9CA3AF")
 DASHES: Final = ([1, 0], [6, 3], [2, 2], [10, 3], [8, 3, 2, 3], [4, 4])
 SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+MORE_LIGHT: Final = ("#117733", "#AA4499")  # of MORE_STRATEGIES, drawn only where they are chosen
+MORE_DARK: Final = ("#44AA99", "#EE99CC")
+MORE_DASHES: Final = ([1, 3], [12, 3, 2, 3])
+MORE_SHAPES: Final = ("triangle-right", "triangle-left")
 NAMES: Final = tuple(strategy.replace("-", " ") for strategy in STRATEGIES)
+MORE_NAMES: Final = tuple(strategy.replace("-", " ") for strategy in MORE_STRATEGIES)
 FADED: Final = 0.25  # what is not selected
 OPACITY: Final = alt.Opacity("opacity:Q", scale=None, legend=None)
 
@@ -30,12 +36,35 @@ class Theme:
     text: str
     muted: str
     accent: str
+    more_colours: tuple[str, ...]
 
 
 THEMES: Final = {
-    "light": Theme(LIGHT, "#FFFFFF", "#1F2430", "#6B7280", "#1D4ED8"),
-    "dark": Theme(DARK, "#0E1117", "#E5E7EB", "#9CA3AF", "#7AA2FF"),
+    "light": Theme(LIGHT, "#FFFFFF", "#1F2430", "#6B7280", "#1D4ED8", MORE_LIGHT),
+    "dark": Theme(DARK, "#0E1117", "#E5E7EB", "#9CA3AF", "#7AA2FF", MORE_DARK),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the strategies of a chart are drawn, in one order: the paper's six, and others that it has."""
+
+    names: list[str]
+    colours: list[str]
+    dashes: list[list[int]]
+    shapes: list[str]
+
+
+def look_of(names: Iterable[str], theme: Theme) -> Look:
+    """The look of a chart in which strategies of these names, without hyphens, are drawn."""
+    present = set(names)
+    more = [place for place, name in enumerate(MORE_NAMES) if name in present]
+    return Look(
+        [*NAMES, *(MORE_NAMES[place] for place in more)],
+        [*theme.colours, *(theme.more_colours[place] for place in more)],
+        [*DASHES, *(MORE_DASHES[place] for place in more)],
+        [*SHAPES, *(MORE_SHAPES[place] for place in more)],
+    )
 
 
 def rows(table: pd.DataFrame) -> alt.Data:

@@ -48,7 +48,7 @@ def plain_forward(model: PreTrainedModel, dtype: torch.dtype = torch.float32) ->
 
 def fast_forward(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> Forward | None:
     """The same logits in less time; None where the model is not laid out as BERT is."""
-    if not _laid_out_as_bert(model):
+    if not laid_out_as_bert(model):
         return None
     encoder: Any = model.base_model
     *lower, last = encoder.encoder.layer
@@ -64,9 +64,7 @@ def fast_forward(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> 
             layer.refresh()
             hidden = apply(layer, hidden, bias)
         with torch.autocast(hidden.device.type, dtype, enabled=dtype != torch.float32):
-            first = _first_attention(last.attention.self, hidden, mask)
-            attended = last.attention.output(first, hidden[:, :1])
-            return _head(model, last.output(last.intermediate(attended), attended))
+            return _head(model, first_token(last, hidden, mask))
 
     return forward
 
@@ -95,8 +93,8 @@ def same_logits(these: Tensor, those: Tensor) -> bool:
     return these.shape == those.shape and torch.allclose(these, those, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-def _laid_out_as_bert(model: Any) -> bool:
-    """Whether every module that `fast_forward` and `Layer` use is there and of the kind they think."""
+def laid_out_as_bert(model: Any) -> bool:
+    """Whether every module that `fast_forward`, `first_token` and `Layer` use is there and of the kind they think."""
     try:
         encoder = model.base_model
         head = model.dropout if _pooler(model) is not None else model.classifier
@@ -115,6 +113,17 @@ def _laid_out_as_bert(model: Any) -> bool:
     except AttributeError:
         return False
     return all(part is not None for part in parts)
+
+
+def first_token(layer: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """What a layer laid out as BERT's gives for the first token alone, (batch, 1, width).
+
+    `hidden`: (batch, tokens, width); `mask`: (batch, 1, tokens), true where there is a token; None where all are.
+    """
+    first = _first_attention(layer.attention.self, hidden, mask)
+    attended = layer.attention.output(first, hidden[:, :1])
+    output: Tensor = layer.output(layer.intermediate(attended), attended)
+    return output
 
 
 def _first_attention(module: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:

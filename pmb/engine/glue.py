@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pmb.bounds import MOST_CELL_CHARACTERS, MOST_COLUMNS, MOST_GLUE_MEGABYTES, MOST_ROWS
 from pmb.engine.examples import Example, TaskData, in_hash_order
 from pmb.errors import BadInput
 
@@ -107,12 +109,18 @@ def _read_parquet(folder: Path, pattern: str, layout: Layout, notes: _Notes) -> 
     # Imported here: seconds that files of the official layout need not take.
     import datasets  # type: ignore[import-untyped]
 
+    from pmb.engine.parquet import check_parquet
+
     paths = sorted(folder.glob(pattern))
     if not paths:
         raise BadInput(f"{folder} has no file {pattern}.")
     datasets.disable_progress_bars()
     try:
+        for path in paths:
+            check_parquet(path)
         table = datasets.load_dataset("parquet", data_files=[str(path) for path in paths], split="train")
+    except BadInput:
+        raise
     except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
         raise BadInput(
             f"{paths[0].name} of {folder} cannot be read; delete it, so that it is fetched again."
@@ -128,12 +136,15 @@ def _read_parquet(folder: Path, pattern: str, layout: Layout, notes: _Notes) -> 
     faults: list[str] = []
     examples = []
     for number, row in enumerate(table, 1):
-        label = row["label"]
-        if layout.coding and label not in range(len(layout.coding)):
+        label, words = row["label"], [row[name] for name in texts]
+        known = isinstance(label, (int, float)) and math.isfinite(label)
+        if not known or (layout.coding and label not in range(len(layout.coding))):
             faults.append(f"row {number}, which has no label")
-            continue
-        words = tuple(row[name].strip() for name in texts)
-        examples.append(Example(words, label if layout.coding else round(float(label), SCORE_DECIMALS)))
+        elif not all(isinstance(text, str) and len(text) <= MOST_CELL_CHARACTERS for text in words):
+            faults.append(f"row {number}, which has no text, or too long a one")
+        else:
+            given = int(label) if layout.coding else round(float(label), SCORE_DECIMALS)
+            examples.append(Example(tuple(text.strip() for text in words), given))
     notes.add(paths[0], faults)
     if not examples:
         raise BadInput(f"{paths[0].name} of {folder} has no examples.")
@@ -173,7 +184,11 @@ def _rows(path: Path, layout: Layout, faults: list[str]) -> Iterator[tuple[int, 
     columns = layout.columns
     wanted = (*layout.texts, layout.label)
     for number, line in _lines(path):
-        cells = line.split("\t")
+        if number > MOST_ROWS:
+            raise BadInput(f"{path} has more than {MOST_ROWS:,} lines, which is as many as are allowed.")
+        cells = line.split("\t", MOST_COLUMNS)
+        if len(cells) > MOST_COLUMNS:
+            raise BadInput(f"{path} line {number} has more than {MOST_COLUMNS:,} columns, which is as many as can be.")
         if not columns:
             columns = tuple(cells)
             if missing := [name for name in wanted if name not in columns]:
@@ -186,11 +201,17 @@ def _rows(path: Path, layout: Layout, faults: list[str]) -> Iterator[tuple[int, 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
+        if (megabytes := path.stat().st_size / 1e6) > MOST_GLUE_MEGABYTES:
+            raise BadInput(f"{path} has {megabytes:,.0f} MB; at most {MOST_GLUE_MEGABYTES:,} are allowed.")
         content = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise BadInput(f"{path} is not there; the official GLUE layout has it.") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not UTF-8: byte {error.start} cannot be read.") from error
+    if (place := content.find("\0")) >= 0:
+        raise BadInput(f"{path} is no text: character {place} is NUL.")
     for number, line in enumerate(content.split("\n"), 1):  # a sentence may hold other line ends
         if line.strip():
             yield number, line.removesuffix("\r")
@@ -199,11 +220,16 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _example(row: dict[str, str], layout: Layout, path: Path, number: int) -> Example:
     written = row[layout.label].strip()
     texts = tuple(row[name].strip() for name in layout.texts)
+    if (longest := max(map(len, texts))) > MOST_CELL_CHARACTERS:
+        raise BadInput(f"{path} line {number} has a text of {longest:,} characters; {MOST_CELL_CHARACTERS:,} can be.")
     if layout.coding:
         if written not in layout.coding:
             raise BadInput(f"{path} line {number}: label {written!r} is none of {', '.join(layout.coding)}.")
         return Example(texts, layout.coding.index(written))
     try:
-        return Example(texts, float(written))
+        score = float(written)
     except ValueError:
         raise BadInput(f"{path} line {number}: {layout.label} {written!r} is not a number.") from None
+    if not math.isfinite(score):
+        raise BadInput(f"{path} line {number}: {layout.label} {written!r} is no finite number.")
+    return Example(texts, score)

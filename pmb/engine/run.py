@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +12,10 @@ import torch
 from transformers.utils import logging
 
 from pmb import scoring
-from pmb.catalog.models import BaseModel
+from pmb.catalog.models import BaseModel, cuts_by
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
-from pmb.engine import assets, batches, data, finetune, latency, memory, probe, similarity, surgery, tokens
+from pmb.engine import assets, batches, data, finetune, latency, memory, preview, probe, similarity, surgery, tokens
 from pmb.engine.batches import Encoded
 from pmb.engine.checkpoints import Checkpoint, Saving, threads_of
 from pmb.engine.device import (
@@ -28,8 +28,10 @@ from pmb.engine.device import (
     use_threads,
     versions,
 )
+from pmb.engine.examples import in_hash_order
 from pmb.settings import cores
 from pmb.spec import Latency, LayerProbe, Progress, Report, RunResult, RunSpec
+from pmb.strategies import Scores
 
 BYTES_A_PARAMETER = 4  # float32
 WARM_UP_SENTENCES = 8
@@ -52,10 +54,12 @@ def run(
     report(Progress("loading"))
     folder = model_folder(model_row, assets_folder, report)
     parts = encoded(spec, task, folder, assets_folder, report)
+    every = tuple(parts.values())
     train, dev = parts.pop("train"), parts.pop("dev")
     idle_megabytes = memory.held_megabytes(torch.device("cpu"))
     torch.manual_seed(spec.seed)
     model = surgery.load_classifier(folder, task.labels)
+    surgery.check_tokens(model, every, folder)
     whole_parameters = surgery.num_parameters(model)
     twice = spec.procedure == "tune-cut-tune"
     if not twice:
@@ -196,12 +200,60 @@ def measure_similarity(
     return similarity.layer_similarity(folder, examples, pick_device())
 
 
+def measure_blocks(
+    model: BaseModel, task: Task, num_sentences: int, assets_folder: Path, report: Report
+) -> dict[str, Scores]:
+    """Scores of block influence and angular over the first TRAIN examples, by strategy; raises PmbError."""
+    examples = data.load_task(task, assets_folder, report).train[:num_sentences]
+    folder = model_folder(model, assets_folder, report)
+    report(Progress("measuring what each layer changes"))
+    influence, angular = similarity.block_measures(folder, examples, pick_device())
+    return {"block-influence": influence, "angular": angular}
+
+
 def probe_layers(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, report: Report) -> LayerProbe:
     """Look at the layers of the whole model before and after the fine-tuning of a spec; raises PmbError."""
     report(Progress("loading"))
     folder = model_folder(model_row, assets_folder, report)
     parts = encoded(spec, task, folder, assets_folder, report)
     return probe.probe_layers(folder, task, parts["train"], parts["dev"], spec.recipe, spec.seed, pick_device(), report)
+
+
+def preview_cuts(
+    model_row: BaseModel,
+    task: Task,
+    strategies: Sequence[str],
+    also: Sequence[tuple[int, ...]],
+    scores: Sequence[float] | None,
+    known: Collection[tuple[int, ...]],
+    num_train: int,
+    num_dev: int,
+    assets_folder: Path,
+    report: Report,
+    tell: Callable[[tuple[int, ...], float], None],
+) -> None:
+    """Tell what a classifier reads off each cut of these strategies that is not known, as soon as it is found.
+
+    The cuts of the first strategy come before all others. `also`: more cuts; `num_train`, `num_dev`: examples at most,
+    those of dev in the order of their hashes, since a file may be sorted. Raises PmbError.
+    """
+    cuts = [cut for cut in sorted(cuts_by(model_row, strategies[:1], scores)) if cut not in known]
+    others = {*cuts_by(model_row, strategies, scores), *also} - {*known, *cuts}
+    cuts += sorted(others)
+    if not cuts:
+        return
+    report(Progress("loading"))
+    folder = model_folder(model_row, assets_folder, report)
+    found = data.load_task(task, assets_folder, report)
+    train, dev = found.train[:num_train], in_hash_order(found.dev)[:num_dev]
+    encoded = batches.encode(surgery.load_tokenizer(folder), [*train, *dev], preview.MAX_LENGTH)
+    model = surgery.on_device(surgery.load_classifier(folder, task.labels), pick_device())
+    report(Progress("previewing", 0, len(cuts)))
+    for done, (cut, score) in enumerate(
+        preview.score_cuts(model, task.metric, encoded, len(train), cuts, pick_device()), 1
+    ):
+        tell(cut, score)
+        report(Progress("previewing", done, len(cuts)))
 
 
 def inspect_model(row: BaseModel, assets_folder: Path) -> BaseModel:

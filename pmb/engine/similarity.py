@@ -1,11 +1,13 @@
-"""How much each layer of the pre-trained model changes the sentence token: the paper's layer contribution (2.3)."""
+"""How much each layer of the pre-trained model changes the sentence token, every token, and over whole blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from pmb.engine.batches import batch_of, encode, sorted_rows
@@ -17,20 +19,51 @@ BATCH = 32
 MAX_LENGTH = 128
 
 
-@torch.inference_mode()
 def layer_similarity(folder: Path, examples: Sequence[Example], device: torch.device) -> tuple[float, ...]:
     """Mean cosine similarity of the sentence token before and after each layer, lowest layer first.
 
     Sajjad et al. (2020), section 2.3: a layer whose output resembles its input contributes little. The sentence token
     is the first; of a model that wants padding on the left (XLNet) the last.
     """
+    found = [
+        functional.cosine_similarity(token[:-1], token[1:], dim=-1).double()
+        for _, token, _ in _states(folder, examples, device)
+    ]
+    return tuple(torch.cat(found, dim=1).mean(dim=1).tolist())
+
+
+def block_measures(
+    folder: Path, examples: Sequence[Example], device: torch.device
+) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+    """What block influence and angular choose by, as `strategies.kept_layers` takes it.
+
+    Mean cosine similarity of every token before and after each layer; ShortGPT's block influence (Men et al., 2024) is
+    1 less that. And for each size of a block the mean angular distance of the sentence token before and after it,
+    arccos of the cosine by pi (Gromov et al., 2024).
+    """
+    similar: list[Tensor] = []
+    distances: list[list[Tensor]] = []
+    for states, token, there in _states(folder, examples, device):
+        similar.append(functional.cosine_similarity(states[:-1], states[1:], dim=-1)[:, there].double())
+        cosines = [functional.cosine_similarity(token[:-size], token[size:], dim=-1) for size in range(1, len(token))]
+        distances.append([(cosine.double().clamp(-1, 1).arccos() / math.pi) for cosine in cosines])
+    by_size = [torch.cat(parts, dim=1).mean(dim=1).tolist() for parts in zip(*distances, strict=True)]
+    influence = torch.cat(similar, dim=1).mean(dim=1).tolist()
+    return tuple(influence), tuple(map(tuple, by_size[:-1]))  # a block of all layers leaves none
+
+
+@torch.inference_mode()
+def _states(folder: Path, examples: Sequence[Example], device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Batch by batch: the states behind the embeddings and each layer, (layers + 1, rows, tokens, width).
+
+    With the sentence token of each, (layers + 1, rows, width), and where there is a token, (rows, tokens).
+    """
     model = on_device(load_encoder(folder), device)
     depth = find_stack(model).depth
     data = encode(load_tokenizer(folder), examples, MAX_LENGTH)
-    total = torch.zeros(depth, dtype=torch.float64)
     for rows in sorted_rows(data, BATCH):
-        states = model(**model_inputs(model, batch_of(data, rows, device)), output_hidden_states=True).hidden_states
-        assert len(states) == depth + 1, f"{len(states)} hidden states of {depth} layers"
-        token = torch.stack([state[:, -1 if data.pad_left else 0].float() for state in states])
-        total += functional.cosine_similarity(token[:-1], token[1:], dim=-1).sum(dim=1).double().cpu()
-    return tuple((total / len(data)).tolist())
+        batch = batch_of(data, rows, device)
+        found = model(**model_inputs(model, batch), output_hidden_states=True).hidden_states
+        assert len(found) == depth + 1, f"{len(found)} hidden states of {depth} layers"
+        states = torch.stack([state.float() for state in found])
+        yield states, states[:, :, -1 if data.pad_left else 0], batch.attention_mask.bool()

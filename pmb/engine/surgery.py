@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,30 +12,25 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
+from pmb.engine import folder as folders
+from pmb.engine.batches import Encoded
 from pmb.errors import BadInput
 from pmb.strategies import check_kept_layers, misplaced
 
-# transformers opens a folder without any of these too, with an empty vocabulary.
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
+NEW = "pooler"  # a layer over the encoder that a pre-trained one may lack, as it lacks a classifier
 
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer that lies beside the model."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return tokenizer
+load_tokenizer = folders.open_tokenizer
 
 
 def load_encoder(folder: Path) -> PreTrainedModel:
-    """The pre-trained encoder without a head, in evaluation mode."""
-    model: PreTrainedModel = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    """The pre-trained encoder without a head, in evaluation mode; raises BadInput."""
+    model, told = folders.open_model(AutoModel, folder)
+    check_weights(model, told, folder)
     return model.eval()
 
 
@@ -52,15 +48,66 @@ def label_settings(labels: Sequence[str]) -> dict[str, Any]:
 def load_classifier(folder: Path, labels: Sequence[str]) -> PreTrainedModel:
     """The pre-trained encoder with a new classifier on its last layer; draws the head from torch's generator.
 
-    Without labels the head gives one number, for a regression.
+    Without labels the head gives one number, for a regression. Raises BadInput.
     """
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        folder,
-        local_files_only=True,
-        use_safetensors=True,
-        **label_settings(labels),
-    )
+    model, told = folders.open_model(AutoModelForSequenceClassification, folder, **label_settings(labels))
+    check_weights(model, told, folder)
     return model
+
+
+def check_weights(model: PreTrainedModel, told: Mapping[str, Any], folder: Path) -> None:
+    """Raise BadInput unless the weights are those of the encoder that the config describes, and numbers.
+
+    `told`: what transformers says of names that it did not find, did not know, or found with another shape. Those of
+    a head may be so: it is new. transformers would draw what an encoder lacks by chance, and say so in a warning.
+    """
+    base, depth = model.base_model, model.config.num_hidden_layers
+    prefix = "" if base is model else f"{model.base_model_prefix}."
+    lacking = sorted(name for name in told["missing_keys"] if name.startswith(prefix) and NEW not in name)
+    if lacking:
+        raise BadInput(f"The weights in {folder} lack {len(lacking)} tensors of their config's model, as {lacking[0]}.")
+    for name, found, wanted in sorted(told["mismatched_keys"]):
+        if name.startswith(prefix):
+            raise BadInput(
+                f"{name} in {folder} has the shape {list(found)}, and the config's model has {list(wanted)} there."
+            )
+    if (path := _path_of(base)) and (more := _layers_beyond(told["unexpected_keys"], path, depth)):
+        raise BadInput(f"The weights in {folder} have {more} layers, and their config says {depth}.")
+    wrong = next((n for n, value in base.named_parameters() if not torch.isfinite(value).all()), None)
+    if wrong:
+        raise BadInput(f"{wrong} in {folder} holds values that are not numbers or not finite.")
+
+
+def check_tokens(model: PreTrainedModel, parts: Iterable[Encoded], folder: Path) -> None:
+    """Raise BadInput where a tokenizer gives tokens that the model beside it has no vector for, or too many."""
+    table: Any = model.get_input_embeddings()
+    places = getattr(model.config, "max_position_embeddings", None)
+    for part in parts:
+        largest = max(max(row, default=0) for row in part.token_ids)
+        if largest >= table.num_embeddings:
+            raise BadInput(f"The tokenizer in {folder} gives token {largest}; its model has {table.num_embeddings}.")
+        longest = max(map(len, part.token_ids))
+        if isinstance(places, int) and 0 < places < longest:
+            raise BadInput(f"The model in {folder} reads {places} tokens at most, and the recipe gives it {longest}.")
+
+
+def _path_of(base: nn.Module) -> str:
+    """The name of the encoder's list of layers; empty where there is no single one."""
+    found = list(_outer_lists(base))
+    return found[0] if len(found) == 1 else ""
+
+
+def _outer_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
+    """The lists of modules that are in no other, by name."""
+    lists = {path: module for path, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    return {p: m for p, m in lists.items() if not any(p != other and p.startswith(f"{other}.") for other in lists)}
+
+
+def _layers_beyond(names: Iterable[str], path: str, depth: int) -> int:
+    """How many layers the names of tensors speak of where that is more than `depth`, else 0."""
+    pattern = re.compile(rf"(?:^|\.){re.escape(path)}\.(\d+)\.")
+    numbers = [int(found[1]) for found in map(pattern.search, names) if found]
+    return max(numbers, default=-1) + 1 if max(numbers, default=-1) >= depth else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +132,7 @@ def find_stack(model: PreTrainedModel) -> Stack:
         raise BadInput(f"{name} cannot be cut: its config does not say how many layers it has (num_hidden_layers).")
     if getattr(config, "is_encoder_decoder", False):
         raise BadInput(f"{name} cannot be cut: it is an encoder with a decoder, and only encoders are cut here.")
-    lists = {path: module for path, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    outer = {p: m for p, m in lists.items() if not any(p != other and p.startswith(f"{other}.") for other in lists)}
+    outer = _outer_lists(model)
     found = [m for m in outer.values() if len(m) == depth and _equal_layers(m)]
     if len(found) == 1:
         return Stack(found[0], depth, False, _kinds(found[0]))
@@ -153,33 +199,30 @@ def _kinds(layers: nn.ModuleList) -> tuple[int, ...]:
 def describe(folder: Path) -> dict[str, Any]:
     """What a folder says of its model: the fields of a catalog row; raises BadInput where it cannot be used.
 
-    The weights are not opened; their bytes go into the revision.
+    Everything in it is opened once, so that what is wrong is said before a run waits for it. The revision is of the
+    bytes of config and weights.
     """
-    if not (folder / "config.json").is_file():
-        raise BadInput(f"{folder} has no config.json, so it is no model that transformers could open.")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise BadInput(f"{folder} has no safetensors weights; weights in other formats are not opened here.")
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise BadInput(f"{folder} has no tokenizer: none of {', '.join(TOKENIZER_FILES)} is in it.")
+    folders.check_files(folder)
+    found = describe_config(folder)
+    if found["parameters"] > (there := folders.weight_bytes(folder)):
+        raise BadInput(
+            f"The config in {folder} describes {found['parameters']:,} parameters; its weights have {there:,} bytes."
+        )
+    load_encoder(folder)
+    load_tokenizer(folder)
     digest = hashlib.sha256()
-    for path in [folder / "config.json", *weights]:
+    for path in [folder / folders.CONFIG, *sorted(folder.glob(folders.WEIGHTS))]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return describe_config(folder) | {"revision": digest.hexdigest()[:16]}
+    return found | {"revision": digest.hexdigest()[:16]}
 
 
 def describe_config(folder: Path) -> dict[str, Any]:
     """What the folder's config alone says; raises BadInput where the architecture cannot be used."""
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        with torch.device("meta"):
-            model: PreTrainedModel = AutoModel.from_config(config)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise BadInput(f"{folder} cannot be opened: {' '.join(str(error).split())[:300]}") from error
+    model = folders.empty_model(folder)
     stack = find_stack(model)
     return {
-        "architecture": config.model_type,
+        "architecture": model.config.model_type,
         "num_hidden_layers": stack.depth,
         "parameters": num_parameters(model),
         "kinds": stack.kinds if len(set(stack.kinds)) > 1 else (),

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from pmb.catalog.tasks import MOST_CLASSES, MOST_MEGABYTES, MOST_ROWS, TABLE_SUFFIXES, Table
+from pmb.bounds import MOST_CELL_CHARACTERS, MOST_CLASSES, MOST_HEADER_CHARACTERS, MOST_MEGABYTES
+from pmb.catalog.tasks import TABLE_SUFFIXES, Table
 from pmb.engine.examples import Example, TaskData, in_hash_order
+from pmb.engine.parquet import check_shape, read_parquet
 from pmb.errors import BadInput
 from pmb.spec import ColumnPreview, Histogram, TablePreview
+from pmb.strict import parse, read_as
 
 LEAST_ROWS_A_CLASS = 4  # so that train and dev both have some
 DEV_SHARE = 5  # one in so many rows of each class is set aside
@@ -38,6 +44,8 @@ LABEL_NAMES = ("label", "labels", "class", "category", "target", "score", "ratin
 BINS = 20  # of a histogram
 FIRST_ROWS = 8
 MOST_CHARACTERS = 400  # of a cell that is shown
+WHOLE_FLOAT = 1e15  # up to here a float tells whole numbers apart, and a histogram can be made
+CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +108,17 @@ def _column(name: str, cells: pd.Series) -> ColumnPreview:
         name=name,
         distinct=len(counts),
         classes={str(label): int(count) for label, count in counts.head(MOST_CLASSES).items()},
-        numbers=_histogram(numbers) if numbers.notna().all() and np.isfinite(numbers).all() else None,
+        numbers=_histogram(numbers) if _can_be_binned(numbers) else None,
         words=_histogram(words),
     )
+
+
+def _can_be_binned(numbers: pd.Series) -> bool:
+    """Whether all are numbers, and neither too large nor too near each other for bins."""
+    if numbers.isna().any() or numbers.abs().max() > WHOLE_FLOAT:
+        return False
+    spread, largest = float(numbers.max() - numbers.min()), float(numbers.abs().max())
+    return spread == 0 or spread > 2 * BINS * float(np.spacing(largest))
 
 
 def _histogram(values: pd.Series) -> Histogram:
@@ -131,24 +147,35 @@ def read_frame(path: Path) -> pd.DataFrame:
         raise BadInput(f"{path.name} is not UTF-8: byte {error.start} cannot be read.") from error
     except pd.errors.EmptyDataError as error:
         raise BadInput(f"{path.name} is empty.") from error
-    except (pd.errors.ParserError, ValueError, OSError) as error:  # pandas and pyarrow say which line
+    except BadInput:
+        raise
+    except (ValueError, LookupError, OverflowError, OSError, pa.ArrowException) as error:  # they say which line
         reason = " ".join(str(error).replace("Error tokenizing data. C error: ", "").split()).rstrip(".")
         raise BadInput(f"{path.name} cannot be read: {reason}.") from error
     if frame.empty:
         raise BadInput(f"{path.name} has no rows.")
-    if len(frame) > MOST_ROWS:
-        raise BadInput(f"{path.name} has {len(frame):,} rows; at most {MOST_ROWS:,} are allowed.")
+    check_shape(path, *frame.shape)
+    if doubled := [name for name, count in Counter(frame.columns).items() if count > 1]:
+        raise BadInput(f"{path.name} has two columns named {doubled[0]!r}.")
+    for name in frame:
+        lengths = frame[name].str.len()
+        if (longest := int(lengths.max())) > MOST_CELL_CHARACTERS:
+            raise BadInput(
+                f"{path.name} row {_row(lengths, longest)} has {longest:,} characters in column {name!r}; at most "
+                f"{MOST_CELL_CHARACTERS:,} are allowed."
+            )
     return frame
 
 
 def _read(path: Path) -> pd.DataFrame:
     match path.suffix.lower():
         case ".parquet":
-            frame = pd.read_parquet(path)
+            return _frame(read_parquet(path))
         case ".jsonl":
-            frame = pd.read_json(path, lines=True, dtype=False, encoding="utf-8")
+            return _frame(_read_json_lines(path))
         case suffix:
             separator = "\t" if suffix == ".tsv" else ","
+            _check_text(path, separator)
             header = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig", header=None, nrows=1)
             if doubled := [name for name, count in Counter(header.iloc[0]).items() if count > 1]:
                 raise ValueError(f"it has two columns named {str(doubled[0])!r}")
@@ -159,8 +186,48 @@ def _read(path: Path) -> pd.DataFrame:
     return frame.map(_as_text)
 
 
+def _frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    return pd.DataFrame({name: [_as_text(cell) for cell in cells] for name, cells in columns.items()}, dtype=str)
+
+
+def _check_text(path: Path, separator: str) -> None:
+    """Raise BadInput where a file of cells is no text, or would have too many of them; holds none of it in memory."""
+    lines, place = 0, 0
+    with path.open("rb") as file:
+        header = file.readline(MOST_HEADER_CHARACTERS).split(b"\r")[0].decode("utf-8-sig", errors="replace")
+        file.seek(0)
+        while chunk := file.read(CHUNK):
+            if (found := chunk.find(b"\0")) >= 0:
+                raise BadInput(f"{path.name} is no text: byte {place + found} is NUL.")
+            lines, place = lines + max(chunk.count(b"\n"), chunk.count(b"\r")), place + len(chunk)
+    if len(header) >= MOST_HEADER_CHARACTERS:
+        raise BadInput(f"{path.name} has a first line of more than {MOST_HEADER_CHARACTERS:,} characters.")
+    columns = next(csv.reader([header], delimiter=separator), [])
+    check_shape(path, max(0, lines - 1), len(columns))
+
+
+def _read_json_lines(path: Path) -> dict[str, list[Any]]:
+    """The columns of a file with an object a line; a name that a line lacks is None there."""
+    columns: dict[str, list[Any]] = {}
+    rows = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if not line.strip():
+                continue
+            what = f"{path.name} line {number}"
+            for name, cell in read_as(dict[str, Any], parse(line, what), what).items():
+                columns.setdefault(name, [None] * rows).append(cell)
+            rows += 1
+            for cells in columns.values():
+                if len(cells) < rows:
+                    cells.append(None)
+            check_shape(path, rows, len(columns))
+    return columns
+
+
 def _as_text(cell: Any) -> str:
-    return "" if cell is None or (isinstance(cell, float) and pd.isna(cell)) else str(cell)
+    return "" if cell is None or cell is pd.NaT or (isinstance(cell, float) and pd.isna(cell)) else str(cell)
 
 
 def _with_columns(table: Table, frame: pd.DataFrame) -> Table:
@@ -200,10 +267,14 @@ def _labels(path: Path, written: pd.Series) -> tuple[str, ...]:
         raise BadInput(f"{path.name} row {_row(written, '')} has no label.")
     if len(classes) == 1:
         raise BadInput(f"{path.name} has one label only, {next(iter(classes))!r}; at least two are needed.")
-    numeric = pd.to_numeric(written, errors="coerce").notna().all()
+    numbers = pd.to_numeric(written, errors="coerce").astype(float).map(math.isfinite)
+    numeric = numbers.all()
     whole = all(re.fullmatch(r"[+-]?\d+", name) for name in classes)
     if numeric and (not whole or len(classes) > MOST_CLASSES):
         return ()
+    if len(classes) > MOST_CLASSES and 2 * numbers.sum() > len(numbers):
+        row = int((~numbers).to_numpy().argmax()) + 1
+        raise BadInput(f"{path.name} row {row}: label {written.iloc[row - 1]!r} is no finite number, as most are.")
     if len(classes) > MOST_CLASSES:
         raise BadInput(f"{path.name} has {len(classes)} different labels; at most {MOST_CLASSES} are allowed.")
     rare, count = min(classes.items(), key=lambda item: item[1])
@@ -215,7 +286,7 @@ def _labels(path: Path, written: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(classes, key=lambda name: (float(name), name) if whole else (0.0, name)))
 
 
-def _row(values: pd.Series, wanted: str) -> int:
+def _row(values: pd.Series, wanted: object) -> int:
     """The first row with that value, counted from 1 without the header."""
     return int((values == wanted).to_numpy().argmax()) + 1
 
@@ -234,6 +305,8 @@ def _examples(path: Path, frame: pd.DataFrame, table: Table, labels: tuple[str, 
             label = index[written] if labels else float(written)
         except ValueError:
             raise BadInput(f"{path.name} row {number}: label {written!r} is not a number.") from None
+        if not math.isfinite(label):
+            raise BadInput(f"{path.name} row {number}: label {written!r} is no finite number.")
         examples.append(Example(tuple(texts), label))
     return tuple(examples)
 

@@ -41,7 +41,7 @@ def seconds_left(
 ) -> float | None:
     """About how long the runs that wait and go on will take; None where something is not known.
 
-    `parameters`: of whole models, by name.
+    `live`: runs, or several that are alike in one row with their `count`. `parameters`: of whole models, by name.
     """
     known = all(parameters.get(run["model"]) and run["recipe_values"]["train_sentences"] for run in live)
     if rate is None or not known:
@@ -49,6 +49,7 @@ def seconds_left(
     return rate * sum(
         work(run["recipe_values"], parameters[run["model"]] or 0, run["num_hidden_layers"], len(run["kept_layers"]))
         * (1 - share_done(run["progress"]))
+        * run.get("count", 1)
         for run in live
     )
 

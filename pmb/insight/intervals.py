@@ -43,7 +43,7 @@ def run_interval(run: Mapping[Any, Any]) -> Interval:
 def seed_interval(values: Sequence[float]) -> Interval:
     """Student's t-interval of the mean over seeds; needs at least 2 values."""
     mean, variance = _moments(values)
-    half = _student(len(values) - 1) * math.sqrt(variance / len(values))
+    half = student(len(values) - 1) * math.sqrt(variance / len(values))
     return Interval(mean, mean - half, mean + half)
 
 
@@ -58,11 +58,11 @@ def difference_interval(values: Sequence[float], others: Sequence[float], covera
     if squared_error == 0:
         return Interval(mean - other_mean, math.nan, math.nan)
     freedom = squared_error**2 / (share**2 / (len(values) - 1) + other_share**2 / (len(others) - 1))
-    half = _student(freedom, coverage) * math.sqrt(squared_error)
+    half = student(freedom, coverage) * math.sqrt(squared_error)
     return Interval(mean - other_mean, mean - other_mean - half, mean - other_mean + half)
 
 
-def _student(freedom: float, coverage: float = COVERAGE) -> float:
+def student(freedom: float, coverage: float = COVERAGE) -> float:
     """How many standard errors a Student's t-interval reaches to each side."""
     from scipy.special import stdtrit
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pmb.insight.intervals import Interval, difference_interval, run_interval, seed_interval
 from pmb.insight.metrics import metric_of
-from pmb.strategies import STRATEGIES, drop_counts, kept_layers
+from pmb.strategies import SCORED, STRATEGIES, Scores, drop_counts, kept_layers
 
 Row = Mapping[str, Any]
 
@@ -66,18 +66,25 @@ def configurations(runs: Sequence[Row]) -> pd.DataFrame:
     return table.sort_values(["drop_count", "kept_layers"]).reset_index(drop=True)
 
 
-def curves(table: pd.DataFrame, num_hidden_layers: int, scores: Sequence[float] | None) -> pd.DataFrame:
+def curves(
+    table: pd.DataFrame,
+    num_hidden_layers: int,
+    scores: Scores | None,
+    more: Mapping[str, Scores] | None = None,
+) -> pd.DataFrame:
     """The configurations as points of the strategies that lead to them: columns `strategy`, then as the table.
 
-    A configuration that two strategies share stands once for each.
+    A configuration that two strategies share stands once for each. `scores`: of contribution; `more`: of further
+    strategies that are wanted beside the paper's.
     """
+    known = {"contribution": scores, **(more or {})}
     by_kept = {row["kept_layers"]: row for row in table.to_dict("records")}
     points = []
-    for strategy in STRATEGIES:
-        if strategy == "contribution" and scores is None:
+    for strategy in (*STRATEGIES, *(more or {})):
+        if strategy in SCORED and known[strategy] is None:
             continue
         for drop_count in drop_counts(strategy, num_hidden_layers):
-            kept = kept_layers(strategy, num_hidden_layers, drop_count, scores)
+            kept = kept_layers(strategy, num_hidden_layers, drop_count, known.get(strategy))
             if kept in by_kept:
                 points.append({"strategy": strategy} | by_kept[kept])
     return pd.DataFrame(points, columns=["strategy", *CONFIGURATION_COLUMNS])
@@ -89,7 +96,8 @@ def speed_by_depth(latencies: Sequence[Row], num_hidden_layers: int, batch: int,
     The device with the most depths measured; of equals the one measured last. The whole model has 1 by definition.
     """
     names = ["depth", "speedup", "speedup_low", "speedup_high", "speed_device"]
-    shaped = [row for row in latencies if (row["batch"], row["length"]) == (batch, length)]
+    cuts = (row for row in latencies if row["depth"] < num_hidden_layers)
+    shaped = [row for row in cuts if (row["batch"], row["length"]) == (batch, length)]
     if not shaped:
         return pd.DataFrame(columns=names)
     frame = pd.DataFrame(shaped)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from pmb.errors import BadInput
 from pmb.insight.intervals import run_interval
 from pmb.lab.plan import scores_identity
 from pmb.lab.queue import spec_of_row
-from pmb.lab.store import Row, Store, get_layer_scores, get_run, list_latencies
+from pmb.lab.store import Row, Store, get_block_scores, get_layer_scores, get_run, list_latencies
 from pmb.spec import PROCEDURES, RunSpec
 from pmb.strategies import strategies_of
 
@@ -16,11 +17,16 @@ HEADLINE_SHAPE = (32, 32)  # (batch, tokens) of the speed-up that is shown
 
 
 def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
-    """Everything `run --json` promises, for a run in any state; what is not measured is None."""
+    """Everything `run --json` promises, for a run in any state; what is not measured is None.
+
+    Raises BadInput where the run's row is damaged.
+    """
     row = get_run(store, key)
-    assert row is not None, key
+    if row is None:
+        raise BadInput(f"The row of run {key[:12]} in the store is damaged; ask for the run again.")
     spec = spec_of_row(row)
-    scores = get_layer_scores(store, scores_identity(spec))
+    identity, depth = scores_identity(spec), spec.num_hidden_layers
+    scores, more = get_layer_scores(store, identity, depth), get_block_scores(store, identity, depth)
     interval = run_interval(row) if row["state"] == "done" else None
     return {
         "run": key[:12],
@@ -28,7 +34,7 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
         "model": spec.model,
         "task": spec.task,
         "recipe": spec.recipe.name,
-        "strategy": list(strategies_of(spec.kept_layers, spec.num_hidden_layers, scores)),
+        "strategy": list(strategies_of(spec.kept_layers, spec.num_hidden_layers, scores, more)),
         "kept_layers": list(spec.kept_layers),
         "dropped_layers": list(spec.dropped_layers),
         "seed": spec.seed,

@@ -1,8 +1,8 @@
 """The process in which torch lives: reads one job from stdin, writes JSON lines to stdout, ends with its parent.
 
-Started by pmb.lab.executors as `python -m pmb.lab.child`. It imports torch first, says what it computes on and then
-waits, so that a child started ahead of time answers at once. A first job "warm up" (with "model", "task", "assets") is
-not answered.
+Started by pmb.lab.executors as `python -m pmb.lab.child [--waited-for]`. It imports torch first, says what it computes
+on and then waits, so that a child started ahead of time answers at once. A first job "warm up" (with "model", "task",
+"assets") is not answered.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.spec import Progress, Recipe, RunSpec
 
-NICENESS = 15  # the page stays quick while a fine-tune runs
+NICENESS = 10  # the page stays quick while a fine-tune runs
 AUTOGROUP = Path("/proc/self/autogroup")
+WAITED_FOR = "--waited-for"  # an argument: somebody waits for the answer, so that this process gives way to none
 REPORT_SECONDS = 0.25  # between two progress messages
 
 Send = Callable[[dict[str, Any]], None]
@@ -45,7 +46,8 @@ def give_way() -> None:
 
 def main() -> None:
     """Do one job and end."""
-    give_way()
+    if WAITED_FOR not in sys.argv:
+        give_way()
     send = _sender(_private_stdout())
     from pmb.engine import device, shortage
     from pmb.engine import run as engine  # torch: seconds
@@ -87,9 +89,11 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
 
     Kinds: "run" with "spec", "threads", "alone", "timed_devices" and, to go on from a saved epoch, "checkpoints" (a
     folder) and "checkpoint_seconds"; where it times its depth too, the result is sent before that, with "timing".
-    "latency" with "depths"; "similarity" with "sentences"; "probe" with "spec", "threads" and "sentences" (0:
-    contribution is known); all of these with the rows "model" and "task". "inspect model" and "inspect task" with a
-    "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "preview table" with "path".
+    "latency" with "depths"; "similarity" and "blocks" with "sentences"; "probe" with "spec", "threads" and "sentences"
+    (0: contribution is known); "preview" with "strategies", more cuts "also", "scores", "known" cuts, "threads",
+    "sentences", "train_sentences" and "dev_sentences"; all of these with the rows "model" and "task". "inspect model"
+    and "inspect task" with a "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted;
+    "preview table" with "path".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
@@ -108,6 +112,10 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     if job["kind"] == "latency":
         latencies = engine.measure_latency(model, task, job["depths"], assets_folder)
         return {"latencies": [asdict(latency) for latency in latencies]}
+    if job["kind"] == "preview":
+        return _preview(job, engine, model, task, report, send)
+    if job["kind"] == "blocks":
+        return {"scores": engine.measure_blocks(model, task, job["sentences"], assets_folder, report)}
     if job["kind"] == "similarity":
         return {"scores": engine.measure_similarity(model, task, job["sentences"], assets_folder, report)}
     spec = RunSpec.from_dict(job["spec"])
@@ -129,6 +137,32 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         except (PmbError, RuntimeError, MemoryError):  # no reason to lose the result
             traceback.print_exc()
     return answer
+
+
+def _preview(
+    job: dict[str, Any], engine: Any, model: BaseModel, task: Task, report: Callable[[Progress], None], send: Send
+) -> dict[str, Any]:
+    """Send what is measured bit by bit: "scores" of contribution where they were not known, and each cut."""
+    assets_folder, strategies, scores = Path(job["assets"]), job["strategies"], job["scores"]
+    known = {tuple(kept) for kept in job["known"]}
+    engine.use_threads(job["threads"])
+    device = engine.device_name(engine.pick_device())
+
+    def tell(kept: tuple[int, ...], score: float) -> None:
+        known.add(kept)
+        send({"kept": kept, "score": score, "computed_on": device})
+
+    def preview(names: list[str], also: list[tuple[int, ...]]) -> None:
+        sizes = job["train_sentences"], job["dev_sentences"]
+        engine.preview_cuts(model, task, names, also, scores, known, *sizes, assets_folder, report, tell)
+
+    if "contribution" in strategies and scores is None and not model.shared:
+        if strategies[0] != "contribution":
+            preview(strategies[:1], [])
+        scores = engine.measure_similarity(model, task, job["sentences"], assets_folder, report)
+        send({"scores": scores})
+    preview(strategies, [tuple(kept) for kept in job["also"]])
+    return {}
 
 
 def _rows(job: dict[str, Any]) -> tuple[BaseModel, Task]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from pmb.lab.rows import read_json
 
 BUSY_SECONDS = 20  # many writers at a time wait for each other without an order
 PATIENCE = {"connect_timeout": 5, "application_name": "pmb"}  # of PostgreSQL's client; seconds
@@ -25,6 +28,7 @@ def make_engine(given: str | URL, read_only: bool = False) -> Engine:
         engine = create_engine(
             url,
             json_serializer=_json,
+            json_deserializer=read_json,
             pool_pre_ping=True,  # a server that was started again costs nobody an error
             connect_args={name: value for name, value in PATIENCE.items() if name not in url.query},
         )
@@ -33,7 +37,7 @@ def make_engine(given: str | URL, read_only: bool = False) -> Engine:
         raise ArgumentError(f"it begins with {url.drivername!r}, and only postgresql:// and sqlite:/// are known")
     if read_only:
         url = _read_only_file(url)
-    engine = create_engine(url, json_serializer=_json)
+    engine = create_engine(url, json_serializer=_json, json_deserializer=read_json)
     event.listen(engine, "connect", _prepare_reader if read_only else _prepare_sqlite)
     return engine
 
@@ -66,7 +70,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+# A text that is no UTF-8 would end the reading of all rows; so it is read with marks of lost characters.
+_READ_TEXT = partial(str, encoding="utf-8", errors="replace")
+
+
 def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.text_factory = _READ_TEXT
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
     cursor.execute("PRAGMA journal_mode = WAL")
@@ -75,6 +84,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _prepare_reader(connection: Any, _record: object) -> None:
+    connection.text_factory = _READ_TEXT
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
     cursor.execute("PRAGMA query_only = ON")

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from pmb.catalog.tasks import Task
 from pmb.lab.executors import ask
+from pmb.lab.rows import are_answers
 from pmb.lab.schema import dev_labels as table
 from pmb.lab.sources import find_task
 from pmb.lab.store import Store
@@ -39,16 +40,14 @@ def dev_labels(store: Store, settings: Settings, task: Task, report: Report = la
 def save_dev_labels(store: Store, task: Task, labels: Sequence[int | float]) -> None:
     """Remember labels; what is there already stays."""
     row = {"task": task.id, "task_revision": task.revision, "labels": list(labels), "measured_at": time.time()}
-    with store.connect() as connection:
-        connection.execute(store.insert_new(table), row)
+    store.remember(table, [row])
 
 
 def known_dev_labels(store: Store, task: Task) -> Labels | None:
     """The labels where they have been read already."""
-    query = select(table.c.labels).where(table.c.task == task.id, table.c.task_revision == task.revision)
-    with store.connect() as connection:
-        labels = connection.execute(query).scalar()
-    return tuple(labels) if labels else None
+    query = select(table).where(table.c.task == task.id, table.c.task_revision == task.revision)
+    found = store.read(table, query, are_answers("labels", len(task.labels), None))
+    return tuple(found[0]["labels"]) if found else None
 
 
 def dev_texts(

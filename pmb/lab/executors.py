@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from pmb.errors import RunFailed
+from pmb.lab.child import WAITED_FOR
 from pmb.settings import REPOSITORY, cores
 from pmb.spec import Progress, Report
 
@@ -289,5 +290,5 @@ class Spares:
 
 
 def ask(job: Message, report: Report = lambda _: None) -> Message:
-    """Do one job in a new child and wait for its answer; raises RunFailed with the child's sentence."""
-    return Child().ask(job, report)
+    """Do one job, that somebody waits for, in a new child; raises RunFailed with the child's sentence."""
+    return Child([*CHILD_COMMAND, WAITED_FOR]).ask(job, report)

@@ -11,11 +11,15 @@ from typing import Any, TextIO
 
 from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 
+from pmb.bounds import MOST_DIGITS
 from pmb.insight.intervals import run_interval
+from pmb.lab.rows import read_json, row_fault
 from pmb.lab.schema import runs
-from pmb.lab.store import Row, Store, runs_by_key
+from pmb.lab.store import LIST_COLUMNS, Row, Store, plain_rows, runs_by_key
 
-DEPTH = func.json_array_length(runs.c.kept_layers)  # SQLite and PostgreSQL call it the same
+# Of what is no list of layers some number: the functions of SQLite and PostgreSQL for JSON end in an error there.
+_LISTED = cast(runs.c.kept_layers, Text)
+DEPTH = 1 + func.length(_LISTED) - func.length(func.replace(_LISTED, ",", ""))
 ORDERS: dict[str, ColumnElement[Any]] = {
     "newest": runs.c.queued_at.desc(),
     "slowest": (runs.c.finished_at - runs.c.started_at).desc().nulls_last(),
@@ -25,6 +29,7 @@ SEARCHED = (runs.c.model, runs.c.task, runs.c.recipe, runs.c.error, runs.c.devic
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
 TIMES = ("queued_at", "started_at", "finished_at")
 EXPORT_ROWS = 1000  # read at once
+LIVE = ("running", "queued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,56 @@ class Filter:
     # whole numbers alone are the layers kept, such as 0,1,2, or one of them a seed
 
 
+def live_runs(store: Store, most_waiting: int) -> list[Row]:
+    """Runs that go on, then the first of those that wait, in the order of the queue; without predictions and logs.
+
+    A query a state: the index `runs_by_state` has each in its order, so that no more is read than is given. Asked for
+    both at once, SQLite reads and sorts them all.
+    """
+    ordered = select(*LIST_COLUMNS).order_by(runs.c.queued_at, runs.c.key)
+    limits = (None, most_waiting)
+    return [
+        row
+        for state, limit in zip(LIVE, limits, strict=True)
+        for row in store.read(runs, ordered.where(runs.c.state == state).limit(limit))
+    ]
+
+
+def count_live(store: Store) -> tuple[int, int]:
+    """How many runs go on, and how many wait."""
+    counts = [select(func.count()).select_from(runs).where(runs.c.state == state) for state in LIVE]
+    with store.connect() as connection:
+        running, waiting = (connection.execute(count).scalar_one() for count in counts)
+    return running, waiting
+
+
+def live_runs_of(store: Store, model: str, task: str, kept_layers: Sequence[Sequence[int]]) -> list[Row]:
+    """Runs of these cuts that wait or go on, in the order of the queue; without predictions and logs."""
+    of_cuts = or_(*map(_keeps, kept_layers))
+    mine = (runs.c.model == model, runs.c.task == task, runs.c.state.in_(LIVE), of_cuts)
+    found = store.read(runs, select(*LIST_COLUMNS).where(*mine))
+    return sorted(found, key=lambda row: (row["queued_at"], row["key"]))  # few, which a database need not sort
+
+
+def waiting_by_work(store: Store) -> list[Row]:
+    """How many runs wait (`count`) that cost the same: of a model, its layers kept and a recipe."""
+    as_text = [cast(runs.c[name], Text) for name in ("kept_layers", "recipe_values")]  # PostgreSQL groups no JSON
+    kind = (runs.c.model, runs.c.num_hidden_layers, *as_text)
+    query = select(*kind, func.count()).where(runs.c.state == "queued").group_by(*kind)
+    names = ("model", "num_hidden_layers", "kept_layers", "recipe_values", "count")
+    with store.connect() as connection:
+        found = [dict(zip(names, row, strict=True)) for row in connection.execute(query)]
+    rows = [row | {name: read_json(row[name]) for name in names[2:4]} | {"progress": None} for row in found]
+    return [row for row in rows if not row_fault(runs, row)]
+
+
+def waiting_since(store: Store) -> list[float]:
+    """When each run that waits was queued, in the order of the queue."""
+    query = select(runs.c.queued_at).where(runs.c.state == "queued").order_by(runs.c.queued_at)
+    with store.connect() as connection:
+        return [since for since in connection.execute(query).scalars() if isinstance(since, float)]
+
+
 def count_states(store: Store) -> list[tuple[str, int, float | None]]:
     """By state how many runs there are and when the last of them ended; another value whenever a run changes state."""
     query = select(runs.c.state, func.count(), func.max(runs.c.finished_at)).group_by(runs.c.state)
@@ -49,11 +104,14 @@ def count_states(store: Store) -> list[tuple[str, int, float | None]]:
 
 
 def count_by_kind(store: Store) -> list[Row]:
-    """How many runs there are of each `state`, `model`, `task`, `recipe`, `source` and `depth` (layers kept)."""
+    """How many runs there are of each `state`, `model`, `task`, `recipe`, `source` and `depth` (layers kept).
+
+    Without those of a damaged kind.
+    """
     kind = (runs.c.state, runs.c.model, runs.c.task, runs.c.recipe, runs.c.source, DEPTH.label("depth"))
     with store.connect() as connection:
-        counted = connection.execute(select(*kind, func.count().label("count")).group_by(*kind))
-        return [dict(row) for row in counted.mappings()]
+        counted = plain_rows(connection.execute(select(*kind, func.count().label("count")).group_by(*kind)))
+    return [row for row in counted if not row_fault(runs, row)]
 
 
 def count_runs(store: Store, chosen: Filter) -> int:
@@ -145,13 +203,18 @@ def _conditions(chosen: Filter) -> list[ColumnElement[bool]]:
     return [column.in_(values) for column, values in parts if values] + _with_words(chosen.words)
 
 
+def _keeps(layers: Sequence[int]) -> ColumnElement[bool]:
+    """JSON as the store writes it."""
+    return cast(runs.c.kept_layers, Text) == json.dumps(list(layers))
+
+
 def _with_words(words: str) -> list[ColumnElement[bool]]:
     parts = words.replace(",", " ").split()
     if not parts:
         return []
-    if all(part.isdecimal() and len(part) < 10 for part in parts):
+    if all(part.isdecimal() and len(part) <= MOST_DIGITS for part in parts):
         numbers = [int(part) for part in parts]
-        same_layers = cast(runs.c.kept_layers, Text) == json.dumps(numbers)
+        same_layers = _keeps(numbers)
         if len(parts) > 1:
             return [same_layers]
         return [or_(same_layers, runs.c.seed == numbers[0], runs.c.key.startswith(parts[0]))]

@@ -21,6 +21,7 @@ RENEW_SECONDS = 0.5  # how often progress goes to the store and cancellation is 
 # Where many runs and workers share a store, they come less often, so that it has about so much to do in a second.
 RENEWALS_A_SECOND, MOST_RENEW_SECONDS = 50, 5.0  # a third of the lease
 POLLS_A_SECOND, MOST_POLL_SECONDS = 100, 2.0
+BEATS_A_SECOND, MOST_BEAT_SECONDS = 100, 5.0  # half of what it takes to be thought dead
 STORE_PATIENCE_SECONDS = 60.0  # how long a worker waits for a store that does not answer
 FULL_DISK_PATIENCE_SECONDS = 600.0  # and for somebody to free some space: computing again takes longer
 
@@ -35,6 +36,11 @@ def poll_seconds(workers: int) -> float:
     return min(MOST_POLL_SECONDS, max(POLL_SECONDS, workers / POLLS_A_SECOND))
 
 
+def beat_seconds(workers: int) -> float:
+    """How often each of so many workers says that it is alive."""
+    return min(MOST_BEAT_SECONDS, max(BEAT_SECONDS, workers / BEATS_A_SECOND))
+
+
 class Heart:
     """Says that the worker is alive, looks for runs whose worker is not, and sees how many share the store."""
 
@@ -43,14 +49,16 @@ class Heart:
         self._store, self._worker = store, worker
         self._last = float("-inf")
         self.renew_seconds, self.poll_seconds = RENEW_SECONDS, POLL_SECONDS
+        self._beat_seconds = BEAT_SECONDS
 
     def beat(self) -> None:
         """Beat when it is time."""
-        if time.monotonic() - self._last >= BEAT_SECONDS:
+        if time.monotonic() - self._last >= self._beat_seconds:
             patiently(lambda: queue.beat(self._store, self._worker))
             patiently(lambda: queue.release_lost(self._store, living=self._worker))
             running, alive = patiently(lambda: queue.crowd(self._store))
             self.renew_seconds, self.poll_seconds = renew_seconds(running), poll_seconds(alive)
+            self._beat_seconds = beat_seconds(alive)
             self._last = time.monotonic()
 
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pmb.catalog.models import BASELINES, BaseModel, check_places
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput
 from pmb.lab.sources import find_model, find_task
-from pmb.lab.store import Row, Store, get_layer_scores, runs_by_key, save_layer_scores
+from pmb.lab.store import (
+    Row,
+    Store,
+    get_block_scores,
+    get_layer_scores,
+    runs_by_key,
+    save_block_scores,
+    save_layer_scores,
+)
 from pmb.settings import Settings
 from pmb.spec import PROCEDURES, Progress, Report, RunSpec
 from pmb.strategies import (
+    SCORED,
+    Scores,
     check_drop_count,
     check_kept_layers,
     drop_counts,
@@ -60,9 +71,7 @@ def plan_strategy(
     """The cut that a strategy makes; measures contribution scores where they are needed and not known yet."""
     depth = model.num_hidden_layers
     check_drop_count(strategy, depth, drop_count)
-    scores = None
-    if strategy == "contribution":
-        scores = layer_scores(store, settings, model, task, report)
+    scores = strategy_scores(store, settings, model, task, strategy, report) if strategy in SCORED else None
     return plan_kept(model, kept_layers(strategy, depth, drop_count, scores))
 
 
@@ -131,15 +140,16 @@ def plan_sweep(
     for drop_count in wanted:
         for strategy in strategies:
             if drop_count in drop_counts(strategy, depth) and (
-                plan := _possible(store, settings, model, task, strategy, drop_count)
+                plan := possible_plan(store, settings, model, task, strategy, drop_count)
             ):
                 plans.setdefault(plan.kept_layers, plan)
     return list(plans.values())
 
 
-def _possible(
+def possible_plan(
     store: Store, settings: Settings, model: BaseModel, task: Task, strategy: str, drop_count: int
 ) -> Plan | None:
+    """The cut that a strategy makes; None where the architecture does not allow it. Raises BadInput."""
     try:
         return plan_strategy(store, settings, model, task, strategy, drop_count)
     except BadInput:
@@ -161,37 +171,65 @@ def with_data(
     return specs
 
 
+def strategy_scores(
+    store: Store, settings: Settings, model: BaseModel, task: Task, strategy: str, report: Report = lambda _: None
+) -> Scores:
+    """What a strategy of SCORED chooses by, from the store, else measured now in a child process and remembered."""
+    if strategy == "contribution":
+        return layer_scores(store, settings, model, task, report)
+    known = known_block_scores(store, model, task)
+    if strategy not in known:
+        store.check_may_write()
+        report(Progress("starting"))
+        if task.unfetched:
+            task = find_task(store, settings, task.id, pinned=True, report=report)
+        known = _asked(settings, model, task, "blocks", report)
+        save_block_scores(store, identity_of_scores(model, task), known)
+    scores: Scores = known[strategy]
+    return scores
+
+
 def layer_scores(
     store: Store, settings: Settings, model: BaseModel, task: Task, report: Report = lambda _: None
 ) -> tuple[float, ...]:
     """Contribution scores from the store, else measured now in a child process (seconds) and remembered."""
-    from pmb.lab.executors import ask  # time to import that a cached answer needs not take
-
-    identity = _identity(model, task)
-    scores = get_layer_scores(store, identity)
+    identity = identity_of_scores(model, task)
+    scores = get_layer_scores(store, identity, model.num_hidden_layers)
     if scores is None:
         store.check_may_write()
         report(Progress("starting"))
     if scores is None and task.unfetched:
         task = find_task(store, settings, task.id, pinned=True, report=report)
-        identity = _identity(model, task)
-        scores = get_layer_scores(store, identity)
+        identity = identity_of_scores(model, task)
+        scores = get_layer_scores(store, identity, model.num_hidden_layers)
     if scores is None:
-        job = {"kind": "similarity", "model": asdict(model), "task": asdict(task), "assets": str(settings.assets)}
-        scores = tuple(ask(job | {"sentences": SCORE_SENTENCES}, report)["scores"])
+        scores = tuple(_asked(settings, model, task, "similarity", report))
         save_layer_scores(store, identity, scores)
     return scores
 
 
+def _asked(settings: Settings, model: BaseModel, task: Task, kind: str, report: Report) -> Any:
+    from pmb.lab.executors import ask  # time to import that a cached answer needs not take
+
+    job = {"kind": kind, "model": asdict(model), "task": asdict(task), "assets": str(settings.assets)}
+    return ask(job | {"sentences": SCORE_SENTENCES}, report)["scores"]
+
+
 def known_layer_scores(store: Store, model: BaseModel, task: Task) -> tuple[float, ...] | None:
     """Contribution scores where they have been measured already."""
-    return get_layer_scores(store, _identity(model, task))
+    return get_layer_scores(store, identity_of_scores(model, task), model.num_hidden_layers)
+
+
+def known_block_scores(store: Store, model: BaseModel, task: Task) -> dict[str, Scores]:
+    """What the strategies beside the paper's six choose by, by strategy, where it has been measured already."""
+    return get_block_scores(store, identity_of_scores(model, task), model.num_hidden_layers)
 
 
 def strategies_of_plan(store: Store, plan: Plan, task: Task) -> tuple[str, ...]:
     """The names of the strategies that lead to this cut, as far as is known."""
     scores = known_layer_scores(store, plan.model, task)
-    return strategies_of(plan.kept_layers, plan.model.num_hidden_layers, scores)
+    more = known_block_scores(store, plan.model, task)
+    return strategies_of(plan.kept_layers, plan.model.num_hidden_layers, scores, more)
 
 
 def scores_identity(spec: RunSpec) -> Row:
@@ -200,5 +238,6 @@ def scores_identity(spec: RunSpec) -> Row:
     return {name: getattr(spec, name) for name in names} | {"sentences": SCORE_SENTENCES}
 
 
-def _identity(model: BaseModel, task: Task) -> Row:
+def identity_of_scores(model: BaseModel, task: Task) -> Row:
+    """Under what the contribution scores of a model on a task are remembered."""
     return scores_identity(spec_of(plan_whole(model), task, next(iter(RECIPES)), 0))

@@ -17,9 +17,10 @@ from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
 from pmb.lab.plan import plan_whole, spec_of
 from pmb.lab.queue import LEASE_SECONDS
+from pmb.lab.rows import row_fault
 from pmb.lab.schema import layer_probes as table
 from pmb.lab.sources import find_model, find_task
-from pmb.lab.store import Row, Store
+from pmb.lab.store import Row, Store, plain_rows
 from pmb.settings import Settings
 from pmb.spec import LayerProbe, Progress, Recipe, Report, RunSpec, progress_count
 
@@ -63,23 +64,17 @@ def probes_of(store: Store, model: BaseModel, task: Task, recipe: str) -> list[R
         table.c.task_revision == task.revision,
     )
     values = asdict(find_recipe(recipe))
-    with store.connect() as connection:
-        rows = [dict(row) for row in connection.execute(query.order_by(table.c.seed)).mappings()]
-    return [row for row in rows if row["recipe_values"] == values]
+    return [row for row in store.read(table, query.order_by(table.c.seed)) if row["recipe_values"] == values]
 
 
 def probes_by_key(store: Store, keys: Sequence[str]) -> list[Row]:
     """Those measurements, in any state, by seed."""
-    query = select(table).where(table.c.key.in_(keys)).order_by(table.c.seed)
-    with store.connect() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    return store.read(table, select(table).where(table.c.key.in_(keys)).order_by(table.c.seed))
 
 
 def asked_probes(store: Store) -> list[Row]:
     """What waits to be measured or is being measured, in the order in which it was asked for."""
-    query = select(table).where(table.c.state == "asked").order_by(table.c.asked_at, table.c.key)
-    with store.connect() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    return store.read(table, select(table).where(table.c.state == "asked").order_by(table.c.asked_at, table.c.key))
 
 
 def cancel(store: Store, keys: Sequence[str]) -> None:
@@ -117,12 +112,15 @@ def take(store: Store) -> RunSpec | None:
         silent = or_(table.c.renewed_at.is_(None), table.c.renewed_at < now - LEASE_SECONDS)
         free = and_(table.c.state == "asked", silent)
         oldest = select(table).where(free).order_by(table.c.asked_at, table.c.key).limit(1)
-        row = connection.execute(oldest).mappings().first()
-        if row is None:
+        found = plain_rows(connection.execute(oldest))
+        if not found:
             return None
-        mine = table.update().where(table.c.key == row["key"], free)
+        mine = table.update().where(table.c.key == found[0]["key"], free)
+        if why := row_fault(table, found[0]):
+            connection.execute(mine.values(state="failed", error=f"What was asked for is damaged in the store: {why}."))
+            return None
         taken = connection.execute(mine.values(renewed_at=now, progress=asdict(Progress("starting")))).rowcount
-    return _spec_of_row(dict(row)) if taken else None
+    return _spec_of_row(found[0]) if taken else None
 
 
 def renew(store: Store, key: str, progress: Progress) -> bool:

@@ -10,10 +10,11 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select,
 
 from pmb.errors import BadInput, NotAllowed, QueueFull
 from pmb.lab.database import begin_writing
+from pmb.lab.rows import row_fault
 from pmb.lab.schema import runs, workers
-from pmb.lab.store import Store
+from pmb.lab.store import Store, plain_rows
 from pmb.settings import MOST_JOBS
-from pmb.spec import Progress, Recipe, RunResult, RunSpec
+from pmb.spec import Progress, RunResult, RunSpec
 
 LEASE_SECONDS = 15.0
 ALIVE_SECONDS = 10.0  # a worker that was silent for longer is taken for dead
@@ -50,11 +51,11 @@ def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
     """Queue each run unless it is there; one that failed or was cancelled is queued again. Raises PmbError.
 
     The key is the primary key: however many ask for a run, it is one row. Of those that would make too many wait none
-    is queued. Who may not write is given what is there already.
+    is queued. A row that is damaged gives way to a new one. Who may not write is given what is there already.
     """
     keys = [spec.key for spec in specs]
     if store.refusal:
-        states = _states(store, keys)
+        states = states_of(store, keys)
         if any(states.get(key) != "done" for key in keys):
             raise NotAllowed(store.refusal)
         return [Submission(key, "done") for key in keys]
@@ -64,6 +65,9 @@ def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
         # Microseconds keep the order of a sweep.
         rows = [_new_row(spec, store.user) | {"queued_at": now + i * 1e-6} for i, spec in enumerate(specs)]
         before = connection.execute(_WAITING).scalar_one()
+        there = plain_rows(connection.execute(select(runs).where(runs.c.key.in_(keys))))
+        if damaged := [row["key"] for row in there if row_fault(runs, row)]:
+            connection.execute(runs.delete().where(runs.c.key.in_(damaged)))
         if rows:
             # In the order of the keys, as whoever locks several rows here does it: nobody waits in a circle.
             connection.execute(store.insert_new(runs), sorted(rows, key=lambda row: str(row["key"])))
@@ -76,12 +80,31 @@ def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
                 f"{before:,} runs wait already and {waiting - before:,} more were asked for; at most "
                 f"{store.most_waiting:,} may wait (PMB_QUEUE_LIMIT). Ask again when some have run, or cancel some."
             )
-    states = _states(store, keys)
+    states = states_of(store, keys)
     return [Submission(key, states[key]) for key in keys]
 
 
+def states_of(store: Store, keys: Sequence[str]) -> dict[str, str]:
+    """The states of those runs that are in the store, by key."""
+    with store.connect() as connection:
+        found = connection.execute(select(runs.c.key, runs.c.state).where(runs.c.key.in_(keys)))
+        return {row.key: row.state for row in found}
+
+
 def claim(store: Store, worker: str) -> Claim | None:
-    """Take the longest-waiting run that is due; None when nothing is."""
+    """Take the longest-waiting run that is due; None when nothing is.
+
+    One whose row is damaged has failed: nobody can do it, and it must not hold up the others.
+    """
+    while row := _taken(store, worker):
+        if not (why := row_fault(runs, row)):
+            return Claim(row["key"], spec_of_row(row), row["attempts"])
+        fail(store, row["key"], worker, f"The row of this run in the store is damaged: {why}.", "")
+    return None
+
+
+def _taken(store: Store, worker: str) -> dict[str, Any] | None:
+    """The row of the longest-waiting run that is due, now this worker's."""
     with store.connect() as connection:
         if connection.execute(_ANY_WAITS).first() is None:
             return None  # it does not take the place of a writer
@@ -102,8 +125,7 @@ def claim(store: Store, worker: str) -> Claim | None:
             )
             .returning(*runs.c)
         )
-        row = connection.execute(taken).mappings().first()
-    return Claim(row["key"], spec_of_row(dict(row)), row["attempts"]) if row else None
+        return next(iter(plain_rows(connection.execute(taken))), None)
 
 
 def count_waiting(store: Store, later: bool = False, at_most: int = MOST_COUNTED) -> int:
@@ -127,8 +149,10 @@ def live_keys(store: Store) -> set[str]:
 def list_waiting(store: Store) -> list[RunSpec]:
     """The runs that could be claimed now, the longest-waiting first."""
     with store.connect() as connection:
-        query = select(*runs.c).where(_due(store.now(connection))).order_by(runs.c.queued_at, runs.c.key)
-        return [spec_of_row(dict(row)) for row in connection.execute(query).mappings()]
+        due = _due(store.now(connection))
+    return [
+        spec_of_row(row) for row in store.read(runs, select(runs).where(due).order_by(runs.c.queued_at, runs.c.key))
+    ]
 
 
 def renew(store: Store, key: str, worker: str, progress: Progress) -> str:
@@ -282,7 +306,7 @@ def list_workers(store: Store) -> list[str]:
     """Names of the workers that have been heard of within ALIVE_SECONDS."""
     with store.connect() as connection:
         alive = workers.c.heartbeat_at > store.now(connection) - ALIVE_SECONDS
-        return list(connection.execute(select(workers.c.name).where(alive).order_by(workers.c.name)).scalars())
+    return [row["name"] for row in store.read(workers, select(workers).where(alive).order_by(workers.c.name))]
 
 
 def crowd(store: Store) -> tuple[int, int]:
@@ -295,10 +319,18 @@ def crowd(store: Store) -> tuple[int, int]:
 
 
 def spec_of_row(row: dict[str, Any]) -> RunSpec:
-    """The spec that a row of the runs table holds."""
-    names = ("model", "model_revision", "task", "task_revision", "num_hidden_layers", "seed", "procedure")
-    recipe = Recipe(**row["recipe_values"])
-    return RunSpec(**{name: row[name] for name in names}, kept_layers=tuple(row["kept_layers"]), recipe=recipe)
+    """The spec that a row of the runs table holds; raises BadInput."""
+    names = (
+        "model",
+        "model_revision",
+        "task",
+        "task_revision",
+        "num_hidden_layers",
+        "kept_layers",
+        "seed",
+        "procedure",
+    )
+    return RunSpec.from_dict({name: row[name] for name in names} | {"recipe": row["recipe_values"]})
 
 
 def _due(now: float) -> ColumnElement[bool]:
@@ -310,12 +342,6 @@ _UNHELD: dict[str, Any] = {"worker": None, "lease_until": None, "progress": None
 
 _ANY_WAITS = select(runs.c.key).where(runs.c.state == "queued").limit(1)
 _WAITING = select(func.count()).select_from(runs).where(runs.c.state == "queued")
-
-
-def _states(store: Store, keys: Sequence[str]) -> dict[str, str]:
-    with store.connect() as connection:
-        found = connection.execute(select(runs.c.key, runs.c.state).where(runs.c.key.in_(keys)))
-        return {row.key: row.state for row in found}
 
 
 def _locked(connection: Connection, which: ColumnElement[bool], skip: bool = False) -> list[str]:

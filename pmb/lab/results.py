@@ -11,6 +11,7 @@ from sqlalchemy import select
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
+from pmb.lab.rows import are_answers
 from pmb.lab.schema import memories, runs
 from pmb.lab.store import LIST_COLUMNS, Row, Store
 from pmb.spec import PROCEDURES
@@ -28,9 +29,10 @@ def finished_runs(
         runs.c.model_revision == model.revision,
         runs.c.task == task.id,
         runs.c.task_revision == task.revision,
+        runs.c.num_hidden_layers == model.num_hidden_layers,
     )
-    with store.connect() as connection:
-        found = [dict(row) for row in connection.execute(query.order_by(runs.c.queued_at, runs.c.key)).mappings()]
+    # Not by the database: for the order, SQLite would take an index that has it and read the runs of every task.
+    found = sorted(store.read(runs, query), key=lambda row: (row["queued_at"], row["key"]))
     values, whole = asdict(RECIPES[recipe]), list(range(model.num_hidden_layers))
     return [
         run
@@ -43,17 +45,16 @@ def memories_of(store: Store, found: Sequence[Row]) -> list[Row]:
     """The peak memory of finished runs of one task, wherever it was measured, each with the run's `kept_layers`."""
     kept = {run["key"]: run["kept_layers"] for run in found}
     of_task = select(runs.c.key).where(runs.c.task.in_({run["task"] for run in found}))
-    query = select(memories).where(memories.c.key.in_(of_task)).order_by(memories.c.measured_at)
-    with store.connect() as connection:
-        rows = [dict(row) for row in connection.execute(query).mappings()]
+    rows = store.read(memories, select(memories).where(memories.c.key.in_(of_task)).order_by(memories.c.measured_at))
     return [row | {"kept_layers": kept[row["key"]]} for row in rows if row["key"] in kept]
 
 
-def predictions_of(store: Store, keys: Sequence[str]) -> dict[str, list[int | float]]:
-    """What those runs answered on dev, by run, in the order of the task's dev labels."""
-    query = select(runs.c.key, runs.c.predictions).where(runs.c.key.in_(keys))
-    with store.connect() as connection:
-        return {row.key: row.predictions for row in connection.execute(query)}
+def predictions_of(store: Store, keys: Sequence[str], task: Task, dev: int) -> dict[str, list[int | float]]:
+    """What those runs answered on so many dev examples, by run, in their order; damaged answers are left out."""
+    names = (runs.c.key, runs.c.state, runs.c.num_dev, runs.c.predictions)
+    query = select(*names).where(runs.c.key.in_(keys), runs.c.state == "done")
+    found = store.read(runs, query, are_answers("predictions", len(task.labels), dev))
+    return {row["key"]: row["predictions"] for row in found}
 
 
 def configuration_name(model: str, recipe: str, kept_layers: Sequence[int], procedure: str = PROCEDURES[0]) -> str:
@@ -68,15 +69,14 @@ def measured_configurations(store: Store, task: Task) -> dict[str, dict[str, Any
     Each with `model`, `model_revision`, `num_hidden_layers`, `kept_layers`, `recipe`, `procedure`, `sources` and `keys`
     by seed. Runs of a recipe as it was before it changed are left out.
     """
-    names = ("key", "seed", "source", "recipe_values", *FACTS)
+    names = ("key", "state", "seed", "source", "recipe_values", "finished_at", *FACTS)
     query = select(*(runs.c[name] for name in names)).where(
         runs.c.state == "done", runs.c.task == task.id, runs.c.task_revision == task.revision
     )
     recipes = {name: asdict(recipe) for name, recipe in RECIPES.items()}
     found: dict[str, dict[str, Any]] = {}
-    with store.connect() as connection:
-        rows = connection.execute(query.order_by(runs.c.finished_at, runs.c.key)).mappings().all()
-    for row in rows:
+    rows = store.read(runs, query)
+    for row in sorted(rows, key=lambda row: (row["finished_at"], row["key"])):  # see `finished_runs`
         if recipes.get(row["recipe"]) != row["recipe_values"]:
             continue
         name = configuration_name(row["model"], row["recipe"], row["kept_layers"], row["procedure"])
@@ -89,22 +89,18 @@ def measured_configurations(store: Store, task: Task) -> dict[str, dict[str, Any
     return found
 
 
-def losses_of(store: Store, keys: Sequence[str]) -> dict[str, list[float]]:
-    """The mean training losses of those runs, a value an epoch, by run."""
-    query = select(runs.c.key, runs.c.losses).where(runs.c.key.in_(keys))
-    with store.connect() as connection:
-        return {row.key: row.losses for row in connection.execute(query)}
+def losses_of(store: Store, keys: Sequence[str]) -> dict[str, list[float | None]]:
+    """The mean training losses of those runs, a value an epoch, by run; None where one was not a number."""
+    query = select(runs.c.key, runs.c.state, runs.c.losses).where(runs.c.key.in_(keys), runs.c.state == "done")
+    return {row["key"]: row["losses"] for row in store.read(runs, query)}
 
 
 def recent_runs(store: Store, limit: int) -> list[Row]:
     """The finished runs by which the time of others is judged: the newest of this machine, else the shipped ones."""
-    names = ("model", "task", "num_hidden_layers", "kept_layers", "recipe_values", "whole_model_parameters")
-    names += ("machine", "total_seconds")
+    names = ("key", "state", "model", "task", "num_hidden_layers", "kept_layers", "recipe_values")
+    names += ("whole_model_parameters", "machine", "total_seconds")
     query = select(*(runs.c[name] for name in names), runs.c.started_at, runs.c.finished_at)
-    query = query.where(runs.c.state == "done").order_by(runs.c.finished_at.desc()).limit(limit)
-    with store.connect() as connection:
-        for source in ("measured", "shipped"):
-            found = connection.execute(query.where(runs.c.source == source)).mappings().all()
-            if found:
-                break
-    return [dict(row) for row in found]
+    query = query.where(runs.c.state == "done", runs.c.started_at.is_not(None))
+    query = query.order_by(runs.c.finished_at.desc()).limit(limit)
+    measured = store.read(runs, query.where(runs.c.source == "measured"))
+    return measured or store.read(runs, query.where(runs.c.source == "shipped"))

@@ -34,8 +34,11 @@ class Text(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        """The text with the replacement character for what cannot be stored; the same when it is searched for."""
-        return value if value is None else UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+        """The text with the replacement character for what cannot be stored; the same when it is searched for.
+
+        Bytes that somebody put into the place of a text are searched for as they are.
+        """
+        return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
 
 
 class Key(Text):
@@ -96,7 +99,7 @@ runs = Table(
     Index("runs_by_state", "state", "queued_at"),  # the queue
     Index("runs_by_end", "state", "finished_at"),  # what has ended since a page was drawn
     Index("runs_by_age", "queued_at", "key"),  # the newest runs of ten thousand
-    Index("runs_by_subject", "model", "task", "state"),  # what a page shows, of a million
+    Index("runs_by_task", "task", "state", "model"),  # what a page shows, of a million
 )
 
 # Contribution scores, cached by model, data and size.
@@ -108,6 +111,20 @@ layer_scores = Table(
     Column("task", Text, primary_key=True),
     Column("task_revision", Text, primary_key=True),
     Column("sentences", Integer, primary_key=True),
+    Column("scores", JSON, nullable=False),
+    Column("measured_at", Float, nullable=False),
+)
+
+# What other strategies choose layers by, likewise.
+block_scores = Table(
+    "block_scores",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("model_revision", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("task_revision", Text, primary_key=True),
+    Column("sentences", Integer, primary_key=True),
+    Column("strategy", Text, primary_key=True),
     Column("scores", JSON, nullable=False),
     Column("measured_at", Float, nullable=False),
 )
@@ -143,6 +160,25 @@ layer_probes = Table(
     Column("machine", Text),
     Column("versions", JSON),
     Column("measured_at", Float),
+)
+
+# What a classifier reads off the frozen features of a cut, cached by model, data, sizes and how it is computed.
+previews = Table(
+    "previews",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("model_revision", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("task_revision", Text, primary_key=True),
+    Column("train_sentences", Integer, primary_key=True),  # at most so many
+    Column("dev_sentences", Integer, primary_key=True),
+    Column("schema", Integer, primary_key=True),
+    Column("kept", Text, primary_key=True),  # such as 0,1,4
+    Column("metric", Text, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("measured_at", Float, nullable=False),
 )
 
 # The true labels of a task's dev examples, in the order of a run's predictions.
@@ -206,7 +242,6 @@ searches = Table(
     Column("recipe_values", JSON, nullable=False),
     Column("goal", JSON, nullable=False),  # within | speedup | megabytes, and most_layers
     Column("candidates", JSON, nullable=False),  # kept layers
-    Column("predicted", JSON, nullable=False),  # kept layers, low, mean, high
     Column("budget", JSON, nullable=False),  # runs | minutes
     Column("state", Text, nullable=False),  # open | stopped | done
     Column("steps", Integer, nullable=False),

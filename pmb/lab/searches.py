@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import fmean
 
 from sqlalchemy import select
 
@@ -19,7 +21,7 @@ from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput, PmbError
-from pmb.insight import estimate
+from pmb.insight import estimate, predict
 from pmb.insight.evidence import Cut
 from pmb.insight.search import Band, Budget, Goal, Question, Run, Step, decide, rungs
 from pmb.insight.search_words import sentence_of
@@ -27,6 +29,7 @@ from pmb.lab import queue
 from pmb.lab.answer import HEADLINE_SHAPE
 from pmb.lab.dev import dev_labels
 from pmb.lab.plan import plan_sweep
+from pmb.lab.previews import frozen_scores
 from pmb.lab.results import recent_runs
 from pmb.lab.schema import dev_labels as dev_table
 from pmb.lab.schema import runs
@@ -82,7 +85,6 @@ def start(
     recipe: str,
     aim: Aim,
     limit: Limit,
-    predicted: Mapping[Cut, Band] | None = None,
     report: Report = lambda _: None,
 ) -> str:
     """Start a search, or go on with the same one, and return its key; raises PmbError.
@@ -119,7 +121,6 @@ def start(
         "recipe_values": asdict(chosen),
         "goal": goal | {"most_layers": most_layers},
         "candidates": [list(plan.kept_layers) for plan in plans if plan.kept_layers != whole],
-        "predicted": [[list(cut), band.low, band.mean, band.high] for cut, band in (predicted or {}).items()],
         "budget": budget,
         "state": OPEN,
         "started_by": store.user or None,
@@ -159,16 +160,14 @@ def _most_layers(store: Store, model: BaseModel, aim: Aim) -> int:
 def _sizes(store: Store, model: BaseModel) -> dict[int, float]:
     """Megabytes by depth: from any finished cut, else about as an encoder of so many parameters has them."""
     total = model.num_hidden_layers
-    query = select(runs.c.kept_layers, runs.c.megabytes, runs.c.whole_model_megabytes).where(
+    query = select(runs.c.key, runs.c.kept_layers, runs.c.megabytes, runs.c.whole_model_megabytes).where(
         runs.c.model == model.id, runs.c.model_revision == model.revision, runs.c.state == "done"
     )
-    with store.connect() as connection:
-        rows = connection.execute(query).all()
     whole, layer = None, None
-    for row in rows:
-        if len(row.kept_layers) < total:
-            whole = row.whole_model_megabytes
-            layer = (whole - row.megabytes) / (total - len(row.kept_layers))
+    for row in store.read(runs, query):
+        if len(row["kept_layers"]) < total:
+            whole = row["whole_model_megabytes"]
+            layer = (whole - row["megabytes"]) / (total - len(row["kept_layers"]))
     if whole is None or layer is None:
         if not model.parameters:
             raise BadInput(f"How large cuts of {model.id} are is not known before one has been fine-tuned.")
@@ -178,10 +177,8 @@ def _sizes(store: Store, model: BaseModel) -> dict[int, float]:
 
 
 def get_search(store: Store, key: str) -> Row | None:
-    """A search, in any state."""
-    with store.connect() as connection:
-        row = connection.execute(select(table).where(table.c.key == key)).mappings().first()
-    return dict(row) if row else None
+    """A search, in any state; None where it is not there or its row is damaged."""
+    return next(iter(store.read(table, select(table).where(table.c.key == key))), None)
 
 
 def searches_of(store: Store, model: BaseModel, task: Task, recipe: str) -> list[Row]:
@@ -193,8 +190,7 @@ def searches_of(store: Store, model: BaseModel, task: Task, recipe: str) -> list
         table.c.task_revision == task.revision,
     )
     values = asdict(find_recipe(recipe))
-    with store.connect() as connection:
-        rows = [dict(row) for row in connection.execute(query.order_by(table.c.changed_at.desc())).mappings()]
+    rows = store.read(table, query.order_by(table.c.changed_at.desc()))
     return [row for row in rows if row["recipe_values"] == values]
 
 
@@ -220,9 +216,10 @@ def measuring(live: Sequence[Row]) -> str:
 
 
 def answer(store: Store, key: str) -> Row:
-    """A search as the plain values that `search --json` prints."""
+    """A search as the plain values that `search --json` prints; raises BadInput."""
     row = get_search(store, key)
-    assert row is not None, key
+    if row is None:
+        raise BadInput(f"Search {key[:12]} is not in this store, or its row is damaged.")
     names = ("model", "task", "recipe", "goal", "budget", "state", "error")
     nothing = {"verdict": "", "answer": None, "sentence": "", "runs": 0, "standings": []}
     return {"search": key[:12]} | {name: row[name] for name in names} | (row["found"] or nothing)
@@ -248,14 +245,14 @@ def go_on(store: Store, key: str) -> None:
 
 def step_open(store: Store, at_once: int) -> None:
     """Step every open search of which a run has ended; a glance at the store where there is none."""
+    rows = store.read(table, select(table.c.key, table.c.waits_for).where(table.c.state == OPEN))
+    waits_for = {key for row in rows for key in row["waits_for"]}
+    live_states = select(runs.c.key).where(runs.c.key.in_(waits_for), runs.c.state.in_(("queued", "running")))
     with store.connect() as connection:
-        rows = connection.execute(select(table.c.key, table.c.waits_for).where(table.c.state == OPEN)).all()
-        waits_for = {key for row in rows for key in row.waits_for}
-        live_states = select(runs.c.key).where(runs.c.key.in_(waits_for), runs.c.state.in_(("queued", "running")))
         live = set(connection.execute(live_states).scalars()) if waits_for else set()
     for row in rows:
-        if not row.waits_for or not live.issuperset(row.waits_for):
-            step(store, row.key, at_once)
+        if not row["waits_for"] or not live.issuperset(row["waits_for"]):
+            step(store, row["key"], at_once)
 
 
 def step(store: Store, key: str, at_once: int) -> None:
@@ -273,7 +270,7 @@ def step(store: Store, key: str, at_once: int) -> None:
         _write(store, row, {"state": STOPPED, "error": error, "waits_for": []})
         return
     try:
-        question = _question(store, row)
+        question = _question(store, row, known)
         found = _decide(store, row, question, known, min(at_once, MOST_AT_ONCE))
         specs = [_spec(row, run) for run in found.next_runs]
         queue.submit(replace(store, user=row["started_by"] or ""), specs)
@@ -318,7 +315,7 @@ def _spec(row: Row, run: Run) -> RunSpec:
 def _runs_of(store: Store, row: Row) -> list[Row]:
     """Every run, in any state, that tells something about a search's cuts."""
     query = select(
-        *(runs.c[name] for name in ("key", "state", "kept_layers", "seed", "recipe_values", "predictions", "metric")),
+        *(runs.c[name] for name in ("key", "state", "kept_layers", "seed", "recipe_values", "predictions", "score")),
         *(runs.c[name] for name in ("started_at", "finished_at", "cancel_requested")),
     ).where(
         runs.c.model == row["model"],
@@ -329,11 +326,9 @@ def _runs_of(store: Store, row: Row) -> list[Row]:
     )
     recipes = [_values(_recipe(row, epochs)) for epochs in rungs(row["recipe_values"]["epochs"])]
     cuts = [*row["candidates"], list(range(row["num_hidden_layers"]))]
-    with store.connect() as connection:
-        found = [dict(run) for run in connection.execute(query.order_by(runs.c.queued_at, runs.c.key)).mappings()]
     return [
         run
-        for run in found
+        for run in store.read(runs, query.order_by(runs.c.queued_at, runs.c.key))
         if run["kept_layers"] in cuts and {k: v for k, v in run["recipe_values"].items() if k != "name"} in recipes
     ]
 
@@ -346,11 +341,10 @@ def _run(run: Row) -> Run:
     return Run(tuple(run["kept_layers"]), run["seed"], run["recipe_values"]["epochs"])
 
 
-def _question(store: Store, row: Row) -> Question:
+def _question(store: Store, row: Row, known: Sequence[Row]) -> Question:
     about = (dev_table.c.task == row["task"], dev_table.c.task_revision == row["task_revision"])
-    with store.connect() as connection:
-        labels = connection.execute(select(dev_table.c.labels).where(*about)).scalar()
-    if not labels:
+    found = store.read(dev_table, select(dev_table).where(*about))
+    if not found:
         raise BadInput(f"The dev labels of {row['task']} are not in this store; start the search again.")
     goal = row["goal"]
     return Question(
@@ -358,10 +352,26 @@ def _question(store: Store, row: Row) -> Question:
         candidates=tuple(tuple(cut) for cut in row["candidates"]),
         num_hidden_layers=row["num_hidden_layers"],
         metric=row["metric"],
-        labels=tuple(labels),
+        labels=tuple(found[0]["labels"]),
         epochs=row["recipe_values"]["epochs"],
-        predicted={tuple(cut): Band(low, mean, high) for cut, low, mean, high in row["predicted"]},
+        predicted=_predicted(store, row, known),
     )
+
+
+def _predicted(store: Store, row: Row, known: Sequence[Row]) -> dict[Cut, Band]:
+    """What previews foretell of the cuts, by what has been measured by now; nothing before that is enough."""
+    frozen = frozen_scores(store, row)
+    scores: dict[Cut, list[float]] = defaultdict(list)
+    for run in known:
+        if run["state"] == "done" and run["recipe_values"]["epochs"] == row["recipe_values"]["epochs"]:
+            scores[tuple(run["kept_layers"])].append(run["score"])
+    measured = {cut: fmean(found) for cut, found in scores.items()}
+    if (calibration := predict.calibrate(frozen, measured)) is None:
+        return {}
+    foretold = predict.predictions(frozen, measured, calibration, row["num_hidden_layers"], row["metric"])
+    return {
+        one["kept_layers"]: Band(one["low"], one["predicted"], one["high"]) for one in foretold.to_dict("records")
+    }
 
 
 def _decide(store: Store, row: Row, question: Question, known: Sequence[Row], at_once: int) -> Step:

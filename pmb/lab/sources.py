@@ -10,13 +10,14 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, select
 
+from pmb.bounds import MOST_NAME_CHARACTERS
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task, parse_table
 from pmb.errors import BadInput, NotAllowed, RunFailed, unknown_name
@@ -39,18 +40,20 @@ def find_model(store: Store, settings: Settings, name: str, pinned: bool = False
     """
     if name in MODELS and not MODELS[name].hub:
         return MODELS[name]
-    folder = Path(name).expanduser()
-    if name in MODELS or (HUB_ID.fullmatch(name) and (settings.confined or not folder.is_dir())):
+    is_hub = name in MODELS or bool(HUB_ID.fullmatch(name))
+    if name in MODELS or (is_hub and settings.confined):
         return _hub_model(store, settings, name, pinned)
-    if not _known(store, "model", str(folder.resolve())):
-        _check_place(settings, folder.resolve())
-    if not folder.is_dir():
+    folder = _place("model", name)
+    there = _is_there(folder.is_dir)
+    if is_hub and not there:
+        return _hub_model(store, settings, name, pinned)
+    if not _known(store, "model", str(folder)):
+        _check_place(settings, folder)
+    if not there:
         raise unknown_name("model", name, (*MODELS, "a folder with a model", "owner/model of the Hub"))
-    folder = folder.resolve()
     identity = str(folder)
     row = BaseModel(identity, folder.name, "", 0, None, "its own", f"The folder {folder}.", folder=identity)
-    files = [path for path in folder.iterdir() if path.is_file()]
-    facts = _facts(store, settings, "model", identity, _fingerprint(files), asdict(row))
+    facts = _facts(store, settings, "model", identity, _fingerprint(_files(folder)), asdict(row))
     return BaseModel.from_dict(facts)
 
 
@@ -83,18 +86,18 @@ def find_task(
         if row.hub and (pinned or _known(store, "task", identity)):
             return Task.from_dict(_facts(store, settings, "task", identity, ON_THE_HUB, asdict(row), report))
         return row
-    files = [path for path in folder.iterdir() if path.is_file()]
     row = replace(row, folder=str(folder))
-    return Task.from_dict(_facts(store, settings, "task", f"{name} {folder}", _fingerprint(files), asdict(row)))
+    mark = _fingerprint(_files(folder))
+    return Task.from_dict(_facts(store, settings, "task", f"{name} {folder}", mark, asdict(row)))
 
 
 def _table_task(store: Store, settings: Settings, name: str) -> Task:
     table = parse_table(name)
-    paths = [Path(given).expanduser().resolve() for given in (table.path, table.dev) if given]
+    paths = [_place("task", given) for given in (table.path, table.dev) if given]
     if not _known(store, "task", name):
         for path in paths:
             _check_place(settings, path)
-    if missing := [path for path in paths if not path.is_file()]:
+    if missing := [path for path in paths if not _is_there(path.is_file)]:
         raise BadInput(f"{missing[0]} is not there.")
     table = replace(table, path=str(paths[0]), dev=str(paths[1]) if table.dev else "")
     about = f"The table {paths[0]}; it stays on this machine."
@@ -123,6 +126,33 @@ def known_tasks(store: Store) -> list[str]:
     return [*TASKS, *(name for name in _names(store, "task") if name.startswith(TABLE))]
 
 
+def _place(kind: str, name: str) -> Path:
+    """The path that a user means; raises BadInput where there can be none, such as with NUL or a stranger's home."""
+    if len(name) > MOST_NAME_CHARACTERS:
+        raise BadInput(f"The {kind} {name[:40]!r}… has {len(name):,} characters; {MOST_NAME_CHARACTERS:,} can be.")
+    try:
+        return Path(name).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+        raise BadInput(f"The {kind} {name!r} cannot be looked for: {reason.rstrip('.')}.") from error
+
+
+def _is_there(look: Callable[[], bool]) -> bool:
+    """Whether there is such a file or folder; what this user may not look at, or is too long a name, is not there."""
+    try:
+        return look()
+    except OSError:
+        return False
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a folder; raises BadInput where it cannot be read."""
+    try:
+        return [path for path in folder.iterdir() if path.is_file()]
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be read: {error.strerror or error}.") from error
+
+
 def _check_place(settings: Settings, path: Path) -> None:
     """Where others reach the page, none of them names files outside of the home, nor learns whether they are there."""
     if settings.confined and not path.is_relative_to(settings.home):
@@ -133,15 +163,14 @@ def _check_place(settings: Settings, path: Path) -> None:
 
 
 def _names(store: Store, kind: str) -> list[str]:
-    query = select(sources.c.name).where(sources.c.kind == kind).order_by(sources.c.name)
-    with store.connect() as connection:
-        return list(connection.execute(query).scalars())
+    query = select(sources.c.kind, sources.c.name).where(sources.c.kind == kind).order_by(sources.c.name)
+    return [row["name"] for row in store.read(sources, query)]
 
 
 def notes_on(store: Store, name: str) -> list[str]:
     """What was left out of a task's data or is odd about them, as far as they have been looked into."""
-    with store.connect() as connection:
-        rows = connection.execute(select(sources.c.name, sources.c.notes).where(sources.c.kind == "task")).all()
+    query = select(sources.c.kind, sources.c.name, sources.c.notes).where(sources.c.kind == "task")
+    rows = [(row["name"], row["notes"]) for row in store.read(sources, query)]
     return next((notes for found, notes in rows if found == name or found.startswith(f"{name} ")), [])
 
 
@@ -173,10 +202,9 @@ def _facts(
 
 
 def _known(store: Store, kind: str, name: str) -> Row | None:
-    query = select(sources.c.fingerprint, sources.c.facts).where(sources.c.kind == kind, sources.c.name == name)
-    with store.connect() as connection:
-        row = connection.execute(query).mappings().first()
-    return dict(row) if row else None
+    """What was found out, where it was; a damaged row is as none, so that it is found out anew."""
+    found = store.read(sources, select(sources).where(sources.c.kind == kind, sources.c.name == name))
+    return found[0] if found else None
 
 
 def _fingerprint(files: Iterable[Path]) -> str:

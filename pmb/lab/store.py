@@ -7,9 +7,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -20,6 +20,8 @@ from sqlalchemy import (
     Connection,
     Engine,
     Insert,
+    Result,
+    Select,
     Table,
     func,
     inspect,
@@ -30,33 +32,53 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from pmb.errors import DiskFull, NotAllowed, PmbError, StoreUnavailable
+from pmb.errors import BadInput, DiskFull, NotAllowed, PmbError, StoreUnavailable
 from pmb.files import write_whole
 from pmb.lab.database import is_full, is_refused, make_engine, one_at_a_time, sentence
-from pmb.lab.schema import REVISION, dev_labels, latencies, layer_probes, layer_scores, memories, runs, shipped_files
+from pmb.lab.rows import FORMS, Check, has_length, name_of, no_fault, of_layers, row_fault
+from pmb.lab.schema import (
+    REVISION,
+    block_scores,
+    dev_labels,
+    latencies,
+    layer_probes,
+    layer_scores,
+    memories,
+    metadata,
+    previews,
+    runs,
+    shipped_files,
+)
 from pmb.settings import MOST_WAITING, Settings
 from pmb.spec import Latency, RunResult, RunSpec
+from pmb.strict import parse, read_as
 
 READ_ONLY = "This lab only shows results (PMB_READ_ONLY is set): nothing can be run or changed."
 MIGRATIONS = Path(__file__).parent / "migrations"
 # What tables and charts need; predictions and logs are read for one run at a time.
 LIST_COLUMNS = [c for c in runs.c if c.name not in ("predictions", "log", "losses")]
+# Of runs, what files of an earlier version lack and what is never written into one.
+MISSING = {"procedure": "cut-tune", "cancel_requested": False, "attempts": 0, "deaths": 0}
 PACKED = ("predictions", "labels")  # long lists, of small numbers mostly
 
 Row = dict[str, Any]
+# What a row was read for, so that it can be read again, by the table's name and the row's primary key.
+Damaged = dict[tuple[str, ...], Check]
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
     """A database of the right schema, used on somebody's behalf.
 
-    Every use goes through `connect`, which turns its faults into sentences.
+    Every use goes through `connect`, which turns its faults into sentences; rows are read by `read`, which leaves
+    damaged ones out. The stores of one process that are the same database share what they know of those.
     """
 
     engine: Engine
     user: str = ""  # on whose behalf; kept with the runs that he starts
     refusal: str = ""  # why nothing may be written through this store; empty where it may
     most_waiting: int = MOST_WAITING  # runs
+    damaged: Damaged = field(default_factory=dict, compare=False, repr=False)  # rows that were left out
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -71,6 +93,31 @@ class Store:
             raise kind(sentence(self.engine, error)) from error
         except NoConnectionFree as error:
             raise StoreUnavailable("The store is asked for too much at a time; try again.") from error
+
+    def read(self, table: Table, query: Select[Any], further: Check = no_fault) -> list[Row]:
+        """The rows of a query over columns of one table, its primary key among them; damaged rows are left out.
+
+        `further` says what else is wrong with a row where it is read for this; what is left out is remembered.
+        """
+        with self.connect() as connection:
+            found = plain_rows(connection.execute(query))
+        whole = []
+        for row in found:
+            if row_fault(table, row) or further(row):
+                self.damaged[table.name, *(row[column.name] for column in table.primary_key)] = further
+            else:
+                whole.append(row)
+        return whole
+
+    def remember(self, table: Table, rows: Sequence[Row]) -> None:
+        """Insert what was measured; what is there already stays, unless it is damaged."""
+        names = [column.name for column in table.primary_key]
+        with self.connect() as connection:
+            for row in rows:
+                if (table.name, *(row[name] for name in names)) in self.damaged:
+                    connection.execute(table.delete().where(*(table.c[name] == row[name] for name in names)))
+            if rows:
+                connection.execute(self.insert_new(table), rows)
 
     def check_may_write(self) -> None:
         """Raise NotAllowed before work is done whose result the database would refuse."""
@@ -152,33 +199,54 @@ def _passing_store(settings: Settings) -> Store:
     return reader
 
 
+def plain_rows(result: Result[Any]) -> list[Row]:
+    """What a query gave, with names that are strings and nothing more, as SQLAlchemy's own are not."""
+    names = [str(name) for name in result.keys()]  # noqa: SIM118 (it is no dict)
+    return [dict(zip(names, row, strict=True)) for row in result]
+
+
 def list_runs(store: Store, *states: str) -> list[Row]:
     """Runs without their predictions and logs, oldest first; all of them where no state is named."""
     query = select(*LIST_COLUMNS).order_by(runs.c.queued_at, runs.c.key)
     if states:
         query = query.where(runs.c.state.in_(states))
-    with store.connect() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    return store.read(runs, query)
 
 
 def runs_by_key(store: Store, keys: Sequence[str]) -> list[Row]:
     """Those runs, without their predictions and logs, oldest first."""
-    query = select(*LIST_COLUMNS).where(runs.c.key.in_(keys)).order_by(runs.c.queued_at, runs.c.key)
-    with store.connect() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    return store.read(runs, select(*LIST_COLUMNS).where(runs.c.key.in_(keys)).order_by(runs.c.queued_at, runs.c.key))
 
 
 def get_run(store: Store, key: str) -> Row | None:
-    """All columns of one run."""
-    with store.connect() as connection:
-        row = connection.execute(select(runs).where(runs.c.key == key)).mappings().first()
-    return dict(row) if row else None
+    """All columns of one run; None where it is not there or its row is damaged."""
+    return next(iter(store.read(runs, select(runs).where(runs.c.key == key))), None)
+
+
+def damaged_rows(store: Store, everything: bool = False) -> list[str]:
+    """The damaged rows that were left out and still are, each with why; with `everything`, all that the store has."""
+    if everything:
+        for table in (table for table in metadata.sorted_tables if table.name in FORMS):
+            store.read(table, select(table))
+    told = []
+    known = list(store.damaged)  # others may add to it meanwhile
+    for name, *values in sorted(known, key=str):
+        further = store.damaged.get((name, *values), no_fault)
+        table = metadata.tables[name]
+        same = [column == value for column, value in zip(table.primary_key, values, strict=True)]
+        with store.connect() as connection:
+            found = plain_rows(connection.execute(select(table).where(*same)))
+        if found and (why := row_fault(table, found[0]) or further(found[0])):
+            told.append(f"{name_of(table, found[0])} ({why})")
+        else:
+            store.damaged.pop((name, *values), None)  # it was mended, or is gone
+    return told
 
 
 def change_mark(store: Store) -> tuple[Any, ...]:
     """A small value that differs whenever finished runs or anything else measured differs."""
     done = select(func.count(), func.max(runs.c.finished_at)).where(runs.c.state == "done")
-    others = (latencies, memories, layer_scores, layer_probes, dev_labels)
+    others = (latencies, memories, layer_scores, block_scores, layer_probes, previews, dev_labels)
     with store.connect() as connection:
         newest = [connection.execute(select(func.max(table.c.measured_at))).scalar() for table in others]
         return (*connection.execute(done).one(), *newest)
@@ -187,8 +255,7 @@ def change_mark(store: Store) -> tuple[Any, ...]:
 def list_latencies(store: Store, model: str, model_revision: str) -> list[Row]:
     """Every measured latency of a base model."""
     query = select(latencies).where(latencies.c.model == model, latencies.c.model_revision == model_revision)
-    with store.connect() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    return store.read(latencies, query)
 
 
 def save_latencies(store: Store, spec: RunSpec, measured: Iterable[Latency]) -> None:
@@ -198,9 +265,7 @@ def save_latencies(store: Store, spec: RunSpec, measured: Iterable[Latency]) -> 
         | {"model": spec.model, "model_revision": spec.model_revision, "source": "measured", "measured_at": time.time()}
         for latency in measured
     ]
-    if rows:
-        with store.connect() as connection:
-            connection.execute(store.insert_new(latencies), rows)
+    store.remember(latencies, rows)
 
 
 def save_memory(store: Store, key: str, result: RunResult) -> None:
@@ -209,23 +274,32 @@ def save_memory(store: Store, key: str, result: RunResult) -> None:
         return
     names = ("device", "machine", "peak_megabytes", "idle_megabytes", "versions")
     row = {"key": key, "source": "measured", "measured_at": time.time()}
-    with store.connect() as connection:
-        connection.execute(store.insert_new(memories), row | {name: getattr(result, name) for name in names})
+    store.remember(memories, [row | {name: getattr(result, name) for name in names}])
 
 
-def get_layer_scores(store: Store, identity: Row) -> tuple[float, ...] | None:
-    """The contribution scores for a model, a task, their revisions and a number of sentences."""
-    query = select(layer_scores.c.scores).where(*(layer_scores.c[name] == value for name, value in identity.items()))
-    with store.connect() as connection:
-        scores = connection.execute(query).scalar()
-    return tuple(scores) if scores else None
+def get_layer_scores(store: Store, identity: Row, depth: int) -> tuple[float, ...] | None:
+    """The contribution scores for a model of so many layers, a task, their revisions and a number of sentences."""
+    query = select(layer_scores).where(*(layer_scores.c[name] == value for name, value in identity.items()))
+    found = store.read(layer_scores, query, has_length("scores", depth))
+    return tuple(found[0]["scores"]) if found else None
 
 
 def save_layer_scores(store: Store, identity: Row, scores: Sequence[float]) -> None:
     """Remember contribution scores; what is there already stays."""
-    with store.connect() as connection:
-        row = identity | {"scores": list(scores), "measured_at": time.time()}
-        connection.execute(store.insert_new(layer_scores), row)
+    store.remember(layer_scores, [identity | {"scores": list(scores), "measured_at": time.time()}])
+
+
+def get_block_scores(store: Store, identity: Row, depth: int) -> dict[str, Any]:
+    """The scores of the strategies beside the paper's for the same, by strategy, as far as they are known."""
+    query = select(block_scores).where(*(block_scores.c[name] == value for name, value in identity.items()))
+    return {row["strategy"]: row["scores"] for row in store.read(block_scores, query, of_layers(depth))}
+
+
+def save_block_scores(store: Store, identity: Row, scores: Mapping[str, Any]) -> None:
+    """Remember them; what is there already stays."""
+    row = identity | {"measured_at": time.time()}
+    rows = [row | {"strategy": strategy, "scores": found} for strategy, found in scores.items()]
+    store.remember(block_scores, rows)
 
 
 def write_shipped(store: Store, folder: Path) -> dict[str, int]:
@@ -238,14 +312,15 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
             for table in (runs, layer_probes)
         ),
         (layer_scores, select(layer_scores)),
+        (block_scores, select(block_scores)),
         (dev_labels, select(dev_labels)),
         (latencies, select(latencies)),
         (memories, select(memories)),
+        (previews, select(previews)),
     )
     counts = {}
     for table, query in tables:
-        with store.connect() as connection:
-            rows = [dict(row) for row in connection.execute(query.order_by(*table.primary_key)).mappings()]
+        rows = store.read(table, query.order_by(*table.primary_key))
         for row in rows:
             row |= {"source": "shipped"} if "source" in row else {}
             row |= {name: _packed(row[name]) for name in PACKED if name in row}
@@ -260,7 +335,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
 
 def _read_shipped(store: Store, folder: Path) -> None:
     """Read in the shipped files that are new or changed; a run that was measured here wins over a shipped one."""
-    for table in (runs, layer_scores, layer_probes, dev_labels, latencies, memories):
+    for table in (runs, layer_scores, block_scores, layer_probes, dev_labels, latencies, memories, previews):
         path = folder / f"{table.name}.jsonl"
         if not path.is_file():
             continue
@@ -270,7 +345,7 @@ def _read_shipped(store: Store, folder: Path) -> None:
         with store.connect() as connection:
             if connection.execute(known).scalar() == digest:
                 continue
-        rows = [_shipped_row(line, path) for line in content.splitlines()]
+        rows = [_shipped_row(table, line, path) for line in content.splitlines()]
         with store.connect() as connection:
             one_at_a_time(connection)
             if connection.execute(known).scalar() == digest:
@@ -287,15 +362,20 @@ def _read_shipped(store: Store, folder: Path) -> None:
             connection.execute(shipped_files.insert(), {"name": table.name, "digest": digest})
 
 
-def _shipped_row(line: bytes, path: Path) -> Row:
+def _shipped_row(table: Table, line: bytes, path: Path) -> Row:
+    """A line as a row of the table: columns that it lacks have their default, names that are no column are left out.
+
+    Raises PmbError where a line is none that was written here.
+    """
     try:
-        row: Row = json.loads(line)
-    except ValueError as error:
-        raise PmbError(f"{path} is damaged; `git checkout {path}` brings it back.") from error
-    row |= {name: _unpacked(row[name]) for name in PACKED if name in row}
-    if "predictions" in row:
-        row["cancel_requested"] = False
-        row = {"procedure": "cut-tune", "scores": None, "fast": None} | row  # which files of schema 0001 do not have
+        given = read_as(dict[str, Any], parse(line, "A line"), "A line")
+        given |= {name: _unpacked(given[name]) for name in PACKED if name in given}
+        row = {name: given.get(name, MISSING.get(name)) for name in map(str, table.c.keys())}
+        required = [column.name for column in table.c if not column.nullable and row[column.name] is None]
+        if why := f"{required[0]} is missing" if required else row_fault(table, row):
+            raise BadInput(why)
+    except (BadInput, ValueError, TypeError) as error:
+        raise PmbError(f"{path} is damaged ({error}); `git checkout {path}` brings it back.") from error
     return row
 
 

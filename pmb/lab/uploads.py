@@ -6,7 +6,8 @@ import hashlib
 import re
 from pathlib import Path
 
-from pmb.catalog.tasks import MOST_MEGABYTES, TABLE_SUFFIXES
+from pmb.bounds import MOST_MEGABYTES
+from pmb.catalog.tasks import TABLE_SUFFIXES
 from pmb.errors import BadInput, PmbError, RunFailed
 from pmb.files import write_whole
 from pmb.lab.executors import ask

@@ -232,7 +232,7 @@ def _probe(store: Store, settings: Settings, spec: RunSpec, spares: Executor, st
         patiently(lambda: probes.fail(store, key, sentence))
         return
     identity = scores_identity(spec)
-    known = patiently(lambda: get_layer_scores(store, identity))
+    known = patiently(lambda: get_layer_scores(store, identity, spec.num_hidden_layers))
     job: dict[str, Any] = {"kind": "probe", "spec": spec.to_dict(), "model": asdict(model), "task": asdict(task)}
     job |= {"assets": str(settings.assets), "threads": spares.threads(1), "sentences": 0 if known else SCORE_SENTENCES}
     child = spares.take()
@@ -278,7 +278,7 @@ def timed_devices(store: Store, spec: RunSpec) -> dict[int, list[str]]:
     """The devices on which each depth of this run's base model has been timed."""
     devices: dict[int, list[str]] = {depth: [] for depth in range(1, spec.num_hidden_layers + 1)}
     for row in list_latencies(store, spec.model, spec.model_revision):
-        if row["device"] not in devices[row["depth"]]:
+        if row["device"] not in devices.get(row["depth"], [row["device"]]):  # a depth that the model has
             devices[row["depth"]].append(row["device"])
     return devices
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0012"
-down_revision = "0009"
+down_revision = "0011"
 
 
 def upgrade() -> None:
@@ -25,7 +25,6 @@ def upgrade() -> None:
         sa.Column("recipe_values", sa.JSON, nullable=False),
         sa.Column("goal", sa.JSON, nullable=False),
         sa.Column("candidates", sa.JSON, nullable=False),
-        sa.Column("predicted", sa.JSON, nullable=False),
         sa.Column("budget", sa.JSON, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("steps", sa.Integer, nullable=False),

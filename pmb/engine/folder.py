@@ -1,0 +1,149 @@
+"""The one place where a folder with a model is opened: checked by rules of our own before any library opens it.
+
+A folder is data and never code: files that its configs name as code (`auto_map`, attention kernels) are not run,
+nobody is asked whether they may be (transformers would read the answer from the child's pipe), and weights are
+safetensors alone, since the older formats run what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from pmb.bounds import LARGEST_SETTING, MOST_JSON_MEGABYTES, MOST_LAYERS, MOST_TOKENIZER_MEGABYTES
+from pmb.engine.shortage import shortage
+from pmb.errors import BadInput, PmbError
+from pmb.strict import parse, read_as
+
+BYTES_A_MEGABYTE = 1_000_000
+CONFIG, INDEX, WEIGHTS = "config.json", "model.safetensors.index.json", "*.safetensors"
+# transformers opens a folder without any of these too, with an empty vocabulary.
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
+BUILT = ("layer", "group", "block", "expert")  # in names of settings: of each of so many a library builds modules
+KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
+OURS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+MOST_WORDS = 300  # characters of what a library says
+
+
+def check_files(folder: Path) -> None:
+    """Raise BadInput unless the folder has a config, a tokenizer and whole files of weights."""
+    if not (folder / CONFIG).is_file():
+        raise BadInput(f"{folder} has no config.json, so it is no model that transformers could open.")
+    if not any(folder.glob(WEIGHTS)):
+        raise BadInput(f"{folder} has no safetensors weights; weights in other formats are not opened here.")
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise BadInput(f"{folder} has no tokenizer: none of {', '.join(TOKENIZER_FILES)} is in it.")
+    _check_weights(folder)
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """The config as transformers reads it, once its own words have been checked; raises BadInput."""
+    values = read_as(dict[str, Any], _json(folder / CONFIG), f"{folder / CONFIG}")
+    _check_settings(values, folder / CONFIG)
+    with _in_a_sentence(folder):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, **OURS)
+    return config
+
+
+def empty_model(folder: Path) -> PreTrainedModel:
+    """The encoder that the config describes, with shapes and without numbers; raises BadInput."""
+    config = read_config(folder)
+    with _in_a_sentence(folder), torch.device("meta"):
+        model: PreTrainedModel = AutoModel.from_config(config, trust_remote_code=False)
+    return model
+
+
+def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that lies beside the model; raises BadInput."""
+    for path in sorted(path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".model")):
+        if (megabytes := path.stat().st_size / BYTES_A_MEGABYTE) > MOST_TOKENIZER_MEGABYTES:
+            raise BadInput(f"{path} has {megabytes:.0f} MB; at most {MOST_TOKENIZER_MEGABYTES} are opened.")
+    with _in_a_sentence(folder):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **OURS)
+    return tokenizer
+
+
+def open_model(auto: Any, folder: Path, **settings: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A model by one of transformers' classes that begin with Auto, and what it says of its weights; raises BadInput.
+
+    Tensors of another shape than the config's are not taken, and named under "mismatched_keys".
+    """
+    read_config(folder)
+    _check_weights(folder)
+    with _in_a_sentence(folder):
+        model, told = auto.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **OURS, **settings
+        )
+    return model, told
+
+
+def weight_bytes(folder: Path) -> int:
+    """The bytes of all weights in the folder."""
+    return sum(path.stat().st_size for path in folder.glob(WEIGHTS))
+
+
+def _json(path: Path) -> Any:
+    if (megabytes := path.stat().st_size / BYTES_A_MEGABYTE) > MOST_JSON_MEGABYTES:
+        raise BadInput(f"{path} has {megabytes:.0f} MB; at most {MOST_JSON_MEGABYTES} are opened.")
+    return parse(path.read_bytes(), str(path))
+
+
+def _check_settings(values: dict[str, Any], path: Path) -> None:
+    """Refuse what would have a library build without end, before it builds, or fetch code."""
+    for name, value in values.items():
+        if name in KERNELS and "/" in str(value):
+            raise BadInput(f"{path} asks for code from elsewhere ({name} {str(value)[:80]!r}); none is fetched or run.")
+        if isinstance(value, dict):
+            _check_settings(value, path)
+        if not isinstance(value, int):
+            continue
+        most = MOST_LAYERS if any(word in name for word in BUILT) else LARGEST_SETTING
+        if abs(value) > most:
+            raise BadInput(f"{path} says {name} {str(value)[:30]}; from {-most:,} to {most:,} is allowed.")
+
+
+def _check_weights(folder: Path) -> None:
+    """Refuse an index that names a file elsewhere, and files that are no safetensors or not whole."""
+    if (folder / INDEX).is_file():
+        index = read_as(dict[str, Any], _json(folder / INDEX), f"{folder / INDEX}")
+        files = read_as(dict[str, str], index.get("weight_map"), f"weight_map of {folder / INDEX}")
+        for name in sorted(set(files.values())):
+            if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
+                raise BadInput(f"{folder / INDEX} names {name[:80]!r}, which is no safetensors file of this folder.")
+            if not (folder / name).is_file():
+                raise BadInput(f"{folder / INDEX} names {name[:80]!r}, which is not there.")
+    for path in sorted(folder.glob(WEIGHTS)):
+        with _in_a_sentence(path), safe_open(path, "pt"):  # reads the header alone, and holds it to the file's size
+            pass
+
+
+@contextmanager
+def _in_a_sentence(place: Path) -> Iterator[None]:
+    """Turn whatever a library raises over a user's file into a sentence: its parts raise all kinds of errors.
+
+    Those written in Rust end in a panic, which is no Exception. Want of memory is said elsewhere.
+    """
+    try:
+        yield
+    except PmbError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if shortage(error, None):
+            raise
+        words = " ".join(str(error).split())[:MOST_WORDS].rstrip(".") or type(error).__name__
+        raise BadInput(f"{place} cannot be opened: {words}.") from error

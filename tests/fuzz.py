@@ -1,0 +1,371 @@
+"""Files of others, spoilt at random: each must end in a result or one sentence, and no code in them is run.
+
+Run: python -m tests.fuzz --seconds 60 [--target store] [--seed 1]. A fault names the round, which `--first` repeats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+from sqlalchemy import text
+
+from pmb.catalog.models import MODELS
+from pmb.catalog.tasks import TABLE_SUFFIXES, TASKS, Table
+from pmb.engine import surgery
+from pmb.engine.glue import LAYOUTS, load_glue
+from pmb.engine.run import quieten
+from pmb.engine.tables import load_table, preview
+from pmb.errors import PmbError
+from pmb.lab import listing, probes, queue, results
+from pmb.lab.answer import answer
+from pmb.lab.dev import known_dev_labels, save_dev_labels
+from pmb.lab.plan import known_layer_scores, scores_identity
+from pmb.lab.schema import metadata, runs
+from pmb.lab.sources import known_models, known_tasks, notes_on
+from pmb.lab.store import (
+    damaged_rows,
+    get_run,
+    list_latencies,
+    list_runs,
+    open_store,
+    save_latencies,
+    save_layer_scores,
+)
+from pmb.settings import Settings
+from pmb.spec import Latency
+from tests.app import STANDARD, finish
+from tests.conftest import spec
+from tests.models import MARKER, PICKLED, code, make_folder
+
+ODD_BYTES = [
+    *(b"\0", b"\xff\xfe", b'"', b"'", b",", b"\t", b"\r", b"\n", b"\n\n", b"[" * 3000, b"{", b"}", b"\\", b"\\ud800"),
+    *(
+        b"NaN",
+        b"nan",
+        b"inf",
+        b"-1",
+        b"1e999",
+        b"9" * 400,
+        b"null",
+        b"true",
+        b"\xef\xbb\xbf",
+        "é✓".encode("utf-16"),
+        b"",
+    ),
+]
+ODD_VALUES: list[Any] = [
+    *(
+        None,
+        True,
+        -1,
+        0,
+        7,
+        2**31,
+        2**63 - 1,
+        0.5,
+        1e308,
+        float("inf"),
+        "",
+        "x",
+        "a" * 5000,
+        "\0",
+        b"\xff\xfe",
+        b"\0" * 9,
+    ),
+    *(
+        "[",
+        "[]",
+        "{}",
+        "null",
+        "[0, 1]",
+        "[9]",
+        '["a"]',
+        "[NaN]",
+        '{"name": 1}',
+        "[[" * 4000,
+        "../../etc/passwd",
+        "0,1",
+    ),
+]
+SAMPLE = 500  # bytes that a cut or a repetition moves at most
+
+
+LABELS = LAYOUTS["rte"].coding
+
+
+class Fault(AssertionError):
+    """Something else than a result or a sentence."""
+
+
+Reader = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Valid files, how they are spoilt, and everything that reads them."""
+
+    make: Callable[[Path], object]
+    spoil: Callable[[Path, random.Random], None]
+    use: Callable[[Path], Iterator[Reader]]
+
+
+def spoilt(content: bytes, rng: random.Random) -> bytes:
+    """Bytes with one to three changes: some overwritten, cut out, repeated, or something odd put in."""
+    for _ in range(rng.randint(1, 3)):
+        place, length = rng.randrange(len(content) + 1), rng.randint(1, SAMPLE)
+        before, there, after = content[:place], content[place : place + length], content[place + length :]
+        content = rng.choice(
+            [
+                before + rng.randbytes(min(length, 9)) + after,
+                before + rng.choice(ODD_BYTES) + there + after,
+                before + after,
+                before + there * rng.randint(2, 30) + after,
+                before,
+            ]
+        )
+    return content
+
+
+def spoil_bytes(folder: Path, rng: random.Random) -> None:
+    """Spoil one of the files."""
+    path = rng.choice(sorted(folder.iterdir()))
+    path.write_bytes(spoilt(path.read_bytes(), rng))
+
+
+def make_table(folder: Path) -> None:
+    """The same forty rows in each format."""
+    frame = pd.DataFrame(
+        {
+            "text": [f"film number {i}, {'good' if i % 2 else 'bad'}" for i in range(40)],
+            "score": [i / 7 for i in range(40)],
+            "label": ["yes" if i % 2 else "no" for i in range(40)],
+        }
+    )
+    frame.to_csv(folder / "t.csv", index=False)
+    frame.to_csv(folder / "t.tsv", index=False, sep="\t")
+    frame.to_json(folder / "t.jsonl", orient="records", lines=True)
+    frame.to_parquet(folder / "t.parquet")
+
+
+def use_table(folder: Path) -> Iterator[Reader]:
+    """Look at the tables and load them, once for classes and once for numbers."""
+    for path in (folder / f"t{suffix}" for suffix in TABLE_SUFFIXES):
+        yield partial(preview, path)
+        for label in ("", "score"):
+            yield partial(load_table, Table(str(path), label=label))
+
+
+def make_glue(folder: Path) -> None:
+    """RTE, CoLA and STS-B, each with train and dev side by side."""
+    lines = {
+        "rte": [
+            "index\tsentence1\tsentence2\tlabel",
+            *(f"{i}\ta {i}\tb\t{('not_' * (i % 2))}entailment" for i in range(9)),
+        ],
+        "cola": [f"s\t{i % 2}\t*\tit is {i}" for i in range(9)],
+        "stsb": ["index\tsentence1\tsentence2\tscore", *(f"{i}\ta {i}\tb\t{i / 2}" for i in range(9))],
+    }
+    for task, found in lines.items():
+        for file in ("train.tsv", "dev.tsv"):
+            (folder / f"{task}-{file}").write_text("\n".join(found) + "\n", encoding="utf-8")
+
+
+def use_glue(folder: Path) -> Iterator[Reader]:
+    """Load every task."""
+    for task in ("rte", "cola", "stsb"):
+        place = folder / task
+        place.mkdir()
+        for file in ("train.tsv", "dev.tsv"):
+            shutil.copy(folder / f"{task}-{file}", place / file)
+        yield partial(load_glue, task, place)
+
+
+def spoil_folder(folder: Path, rng: random.Random) -> None:
+    """Spoil a setting of a config, or bytes, or put code and pickles in."""
+    way = rng.randrange(5)
+    if way == 0:
+        code(**rng.choice([{}, {"model_type": "evil"}]))(folder)
+    elif way == 1:
+        name = rng.choice(
+            ["model.safetensors", "pytorch_model.bin", "vocab.txt", "tokenizer.json", "training_args.bin"]
+        )
+        (folder / name).write_bytes(PICKLED)
+    elif way in (2, 3):
+        path = folder / rng.choice(["config.json", "tokenizer_config.json"])
+        values = json.loads(path.read_text(encoding="utf-8"))
+        odd = [value for value in ODD_VALUES if not isinstance(value, bytes)] + [[], {}, [1], 10_000]
+        values[rng.choice([*values, "auto_map", "tokenizer_class", "quantization_config"])] = rng.choice(odd)
+        path.write_text(json.dumps(values), encoding="utf-8")
+    else:
+        spoil_bytes(folder, rng)
+
+
+def use_folder(folder: Path) -> Iterator[Reader]:
+    """Look into the folder and open all of it as a run does."""
+    yield partial(surgery.describe, folder)
+    yield partial(surgery.load_tokenizer, folder)
+    yield partial(surgery.load_classifier, folder, ("no", "yes"))
+
+
+def settings_of(folder: Path) -> Settings:
+    """A store in that folder and nothing else."""
+    return Settings(folder, "", "local", folder / "nothing-shipped", None)
+
+
+def make_store(folder: Path) -> None:
+    """A row in nearly every table: finished and waiting runs, speed, contributions, labels, a wish."""
+    store = open_store(settings_of(folder))
+    for kept in ((0, 1, 2, 3, 4, 5), (0, 1, 2)):
+        finish(store, spec(kept, 0, STANDARD), 0.8)
+    queue.submit(store, [spec((0,), 0, STANDARD), spec((1,), 0, STANDARD)])
+    save_latencies(store, spec(), [Latency(3, 32, 32, "cpu", 2.0, 1.9, 2.1, 9, 0.6, 0.3)])
+    save_layer_scores(store, scores_identity(spec()), [0.1] * 6)
+    save_dev_labels(store, TASKS["rotten-tomatoes"], [0, 1] * 1000)
+    probes.ask_for(store, settings_of(folder), MODELS["minilm-l6"], TASKS["rotten-tomatoes"], "standard", [0])
+    store.close()
+
+
+def spoil_store(folder: Path, rng: random.Random) -> None:
+    """Write odd values into columns; now and then odd bytes into the file."""
+    if rng.random() < 0.1:
+        path = folder / "lab.sqlite"
+        path.write_bytes(spoilt(path.read_bytes(), rng))
+        return
+    store = open_store(settings_of(folder))
+    for _ in range(rng.randint(1, 3)):
+        # Of the runs the most columns: they are what pages read.
+        table = runs if rng.random() < 0.6 else rng.choice(metadata.sorted_tables)
+        column = rng.choice(list(table.c))
+        change = f"UPDATE OR IGNORE {table.name} SET {column.name} = :value WHERE rowid % 3 = :part"  # noqa: S608
+        with contextlib.suppress(PmbError), store.connect() as connection:
+            connection.execute(text(change), {"value": rng.choice(ODD_VALUES), "part": rng.randrange(3)})
+    store.close()
+
+
+def use_store(folder: Path) -> Iterator[Reader]:
+    """Read all that pages, commands and workers read, and take the next run."""
+    model, task = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
+    store = open_store(settings_of(folder))
+    keys = [spec(kept, 0, STANDARD).key for kept in ((0, 1, 2, 3, 4, 5), (0, 1, 2), (0,), (1,))]
+    readers: list[Reader] = [
+        lambda: damaged_rows(store, everything=True),
+        lambda: list_runs(store),
+        lambda: [get_run(store, key) for key in keys],
+        lambda: [answer(store, key, cached=True) for key in keys],
+        lambda: results.finished_runs(store, model, task, "standard"),
+        lambda: results.measured_configurations(store, task),
+        lambda: results.recent_runs(store, 20),
+        lambda: results.predictions_of(store, keys, task, 2000),
+        lambda: results.losses_of(store, keys),
+        lambda: (listing.count_states(store), listing.count_by_kind(store), listing.count_live(store)),
+        lambda: (listing.live_runs(store, 5), listing.live_runs_of(store, model.id, task.id, [(0,), (1,)])),
+        lambda: (listing.waiting_by_work(store), [since + 1 for since in listing.waiting_since(store)]),
+        lambda: list(listing.exported_runs(store, listing.Filter(words="0"))),
+        lambda: listing.write_csv(listing.exported_runs(store, listing.Filter()), io.StringIO()),
+        lambda: list_latencies(store, model.id, model.revision),
+        lambda: (known_layer_scores(store, model, task), known_dev_labels(store, task)),
+        lambda: (known_models(store), known_tasks(store), notes_on(store, "sst2")),
+        lambda: (probes.probes_of(store, model, task, "standard"), probes.asked_probes(store), probes.take(store)),
+        lambda: (queue.list_waiting(store), queue.list_workers(store)),
+        lambda: queue.release_lost(store),
+        lambda: [queue.claim(store, "worker") for _ in range(3)],
+        lambda: queue.submit(store, [spec((0, 1, 2), 0, STANDARD)]),
+        lambda: damaged_rows(store),
+    ]
+    try:
+        yield from readers
+    finally:
+        store.close()
+
+
+TARGETS = {
+    "table": Target(make_table, spoil_bytes, use_table),
+    "glue": Target(make_glue, spoil_bytes, use_glue),
+    "folder": Target(make_folder, spoil_folder, use_folder),
+    "store": Target(make_store, spoil_store, use_store),
+}
+
+
+def fuzz(target: str, seed: int, first: int = 0, rounds: int | None = None, seconds: float = math.inf) -> Counter[str]:
+    """Spoil and read so many times or so long; returns how often what ended how, raises Fault."""
+    chosen, ended = TARGETS[target], Counter[str]()
+    end = time.monotonic() + seconds
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        whole, folder = Path(scratch, "whole"), Path(scratch, "spoilt")
+        whole.mkdir()
+        chosen.make(whole)
+        number = first
+        while time.monotonic() < end and (rounds is None or number < first + rounds):
+            shutil.copytree(whole, folder)
+            chosen.spoil(folder, random.Random(f"{target} {seed} {number}"))
+            try:
+                for ending in _endings(chosen.use(folder)):
+                    ended[ending] += 1
+                if Path(MARKER).exists() or (folder / MARKER).exists():
+                    raise ValueError("code in a file was run")
+            except Exception as error:
+                place = f"{target}, seed {seed}, round {number}"
+                raise Fault(f"{place}: {type(error).__name__}: {error}") from error
+            shutil.rmtree(folder)
+            number += 1
+    return ended
+
+
+def _endings(readers: Iterator[Reader]) -> Iterator[str]:
+    """How each reading ends; what is neither a result nor a sentence is raised."""
+    while True:
+        try:
+            read = next(readers)
+        except StopIteration:
+            return
+        except PmbError:  # nothing of it can be opened
+            yield "a sentence"
+            return
+        try:
+            read()
+        except PmbError as error:
+            if "\n" in str(error):
+                raise ValueError(f"more than a sentence: {error}") from error
+            yield "a sentence"
+        else:
+            yield "a result"
+
+
+@click.command()
+@click.option("--seconds", type=float, default=60.0, show_default=True, help="For all targets together.")
+@click.option("--target", type=click.Choice(list(TARGETS)), help="One of them alone.")
+@click.option("--seed", type=int, default=lambda: int.from_bytes(os.urandom(3)), help="By chance where none is given.")
+@click.option("--first", type=int, default=0, show_default=True, help="The first round.")
+def main(seconds: float, target: str | None, seed: int, first: int) -> None:
+    """Spoil files at random and read them; ends at the first fault."""
+    quieten()
+    names = [target] if target else list(TARGETS)
+    for name in names:
+        try:
+            ended = fuzz(name, seed, first, seconds=seconds / len(names))
+        except Fault:
+            traceback.print_exc()
+            sys.exit(1)
+        click.echo(f"{name}, seed {seed}: {', '.join(f'{count} times {ending}' for ending, count in ended.items())}")
+
+
+if __name__ == "__main__":
+    main()
