@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, settings, ui
+from pmb import controls, settings, take, ui
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import Task
 from pmb.charts import paired as charts
 from pmb.errors import PmbError
 from pmb.insight import paired
 from pmb.insight.metrics import metric_of, sentence_case, shown
+from pmb.lab.answer import command
 from pmb.lab.dev import dev_labels, dev_texts, known_dev_labels
 from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import losses_of, measured_configurations, predictions_of
@@ -212,6 +213,16 @@ def training_part(curves: dict[str, list[list[float | None]]]) -> None:
     st.dataframe(table, hide_index=True, column_config=three, placeholder="–", alt="The training losses of each run.")
 
 
+def commands_part(task: Task, sides: dict[str, dict[str, Any]]) -> None:
+    """The command that makes each again."""
+    for column, (side, one) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
+        dropped = [layer for layer in range(one["num_hidden_layers"]) if layer not in one["kept_layers"]]
+        facts = (one["kept_layers"], one["recipe"], min(one["keys"]), one["procedure"])
+        with column:
+            st.markdown(f"**{side}**")
+            take.command_lines(command(one["model"], task.id, *facts), dropped)
+
+
 def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any]) -> None:
     """The sentences on which the two part ways, read when asked for."""
     st.subheader("Sentences that flipped", anchor=False)
@@ -269,6 +280,7 @@ def comparison(
     answers_part(task, labels, sides)
     curves = {side: load_losses(tuple(of_side.values())) for side, of_side in keys.items()}
     training_part(curves)
+    commands_part(task, {"A": both[0], "B": both[1]})
     sentences_part(task, labels, sides)
     with st.expander("How this was measured", icon=":material/info:"):
         st.markdown(METHOD.format(dev=len(labels), seeds=paired.MOST_SEEDS, resamples=paired.RESAMPLES))

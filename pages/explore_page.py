@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, offers, settings, ui
+from pmb import controls, offers, settings, take, ui
 from pmb.catalog.models import BaseModel, cuts_by_strategy
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
@@ -19,7 +19,15 @@ from pmb.insight import predict, summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab import previews
 from pmb.lab.answer import HEADLINE_SHAPE
-from pmb.lab.plan import Plan, known_block_scores, known_layer_scores, plan_baselines, plan_strategy, plan_whole
+from pmb.lab.plan import (
+    Plan,
+    known_block_scores,
+    known_layer_scores,
+    plan_baselines,
+    plan_strategy,
+    plan_whole,
+    spec_of,
+)
 from pmb.lab.results import configuration_name, finished_runs
 from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
@@ -382,7 +390,9 @@ if chosen is None:
     st.markdown(f"##### This cut has not been measured with recipe {recipe} yet.{ui.by_right(' Press Run.')}")
 else:
     st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
-    ui.badges(chosen["sources"], len(chosen["seeds"]))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        ui.badges(chosen["sources"], len(chosen["seeds"]))
+        take.take_it(spec_of(plan, task, recipe, chosen["seeds"][0], procedure).key)
 
 by_token = more.get("block-influence")
 what = "every token" if by_token else "the sentence token"

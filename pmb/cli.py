@@ -1,6 +1,10 @@
 """The command line: python -m pmb VERB.
 
+<<<<<<< HEAD
 Verbs: plan run sweep preview search probe runs cancel retry worker dashboard doctor assets ship.
+=======
+Verbs: plan run sweep preview probe runs cancel retry export reproduce worker dashboard doctor assets ship.
+>>>>>>> main
 Errors go to stderr in one line and exit with 2; `--json` prints one object.
 """
 
@@ -15,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -28,7 +33,7 @@ from pmb.errors import BadInput, PmbError
 from pmb.insight.metrics import metric_of, shown
 from pmb.lab import queue
 from pmb.lab.answer import answer
-from pmb.lab.listing import exported, write_csv
+from pmb.lab.listing import Filter, exported_runs, write_csv
 from pmb.lab.plan import (
     Plan,
     known_layer_scores,
@@ -333,6 +338,9 @@ def search(
     )
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        if why := searches.look_ahead(store, found, model_row, task_row, show_fetching):
+            click.echo(f"No previews: {why}", err=True)
+        show_progress("")
         key = searches.start(store, found, model_row, task_row, recipe, aim, limit, report=show_fetching)
         told: list[str] = []
 
@@ -415,15 +423,17 @@ def runs(as_csv: bool, state: str | None, as_json: bool) -> None:
     """List the queue and the results."""
     with opened_store() as (store, _):
         queue.release_lost(store)  # where no worker is left to do it
-        rows = list_runs(store, *([state] if state else []))
+        states = (state,) if state else ()
+        if as_csv and not as_json:
+            write_csv(exported_runs(store, Filter(states=states)), sys.stdout)
+            return
+        rows = list_runs(store, *states)
     if as_json:
         click.echo(json.dumps({"runs": rows}))
-    elif as_csv:
-        write_csv(map(exported, rows), sys.stdout)
-    else:
-        for row in rows:
-            click.echo(run_line(row))
-        click.echo(f"{len(rows)} runs.", err=True)
+        return
+    for row in rows:
+        click.echo(run_line(row))
+    click.echo(f"{len(rows)} runs.", err=True)
 
 
 @cli.command()
@@ -438,6 +448,55 @@ def cancel(keys: tuple[str, ...]) -> None:
 def retry(keys: tuple[str, ...]) -> None:
     """Queue failed and cancelled runs again."""
     change_runs(keys, queue.retry)
+
+
+@cli.command()
+@click.argument("key", metavar="RUN")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--onnx", is_flag=True, help="An ONNX file too, whose logits are compared with PyTorch's.")
+@click.option("--int8", is_flag=True, help="And one with weights of 8 bits, with what it costs of the score.")
+@json_option
+def export(key: str, directory: Path, onnx: bool, int8: bool, as_json: bool) -> None:
+    """Write a run's model as a new folder DIR (or DIR.zip) that plain transformers opens; made again where need be."""
+    from pmb.lab import exports  # for this verb alone
+
+    with opened_store() as (store, found):
+        run_key = queue.find_key(store, key)
+        target = directory.expanduser().absolute()
+        taken = exports.export(store, found, run_key, target, exports.Forms(onnx, int8), show_fetching)
+    show_progress("")
+    if as_json:
+        click.echo(json.dumps(exports.plain(taken)))
+    else:
+        click.echo("\n".join(exports.lines(taken)))
+
+
+@cli.command()
+@click.argument("table", metavar="RESULTS.csv", type=click.Path(path_type=Path))
+@click.option("--most", type=click.IntRange(1), help="The first so many of its finished runs; all by default.")
+@json_option
+def reproduce(table: Path, most: int | None, as_json: bool) -> None:
+    """Make the finished runs of an exported table again and compare; exit 1 where a score leaves its interval.
+
+    The store is left as it is. Each run computes on as many threads as then. "same": all answers on dev are; "within
+    noise": the new score lies in the 95 % interval of the stored one; "differs": outside of it.
+    """
+    from pmb.lab import reproduce as again  # for this verb alone
+
+    rows = again.read_table(table)[:most]
+    outcomes = []
+    with opened_store() as (store, found):
+        store.check_may_write()
+        for stored in rows:
+            outcomes.append(again.make_again(store, found, stored, show_fetching))
+            show_progress("")
+            if not as_json:
+                click.echo(again.line(outcomes[-1]))
+    if as_json:
+        click.echo(json.dumps({"runs": [again.plain(outcome) for outcome in outcomes]}))
+    click.echo(again.summary(outcomes), err=True)
+    if any(outcome.verdict in ("differs", "failed") for outcome in outcomes):
+        sys.exit(1)
 
 
 @cli.command()

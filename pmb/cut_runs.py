@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,17 +9,18 @@ from dataclasses import asdict
 import pandas as pd
 import streamlit as st
 
-from pmb import offers, settings, ui
+from pmb import offers, settings, take, ui
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.insight import estimate, summary
 from pmb.lab import listing, queue
+from pmb.lab.answer import command_of
 from pmb.lab.plan import Plan, plan_baselines, plan_kept, plan_whole, spec_of, with_data
 from pmb.lab.sources import find_model
 from pmb.lab.store import Row
-from pmb.spec import PROCEDURES, RunSpec
+from pmb.spec import RunSpec
 
 MORE_SEEDS = 2
 ROW_PIXELS = 64  # of the buttons or the progress: nothing below jumps
@@ -61,19 +61,13 @@ def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
     with place.container(horizontal=True, vertical_alignment="center"):
         once = ui.action("Run", type="primary", icon=":material/play_arrow:", key="run")
         more = ui.action("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
-        seconds = offers.run_seconds(spec_of(plan, task, choice.recipe, 0, choice.procedure))
+        wanted = spec_of(plan, task, choice.recipe, seeds[0] if seeds else 0, choice.procedure)
+        seconds = offers.run_seconds(wanted)
         if seconds and ui.may_write():
             st.caption(f"about {estimate.duration(seconds)} a run here", width="content")
         if choice.pop("told_cached", False):
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
-        with st.popover("Command", icon=":material/terminal:", type="tertiary"):
-            kept = ",".join(map(str, plan.kept_layers))
-            st.code(
-                f"python -m pmb run --model {shlex.quote(plan.model.id)} --task {shlex.quote(choice.task)} "
-                f"--keep {kept} --recipe {choice.recipe}"
-                + (f" --procedure {choice.procedure}" if choice.procedure != PROCEDURES[0] else ""),
-                language="bash",
-            )
+        take.command_popover(command_of(wanted), wanted.dropped_layers)
     if once or more:
         with place.container():
             _ask_for(plan, free[:MORE_SEEDS] if more else [seeds[0] if seeds else 0], task)

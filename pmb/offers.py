@@ -16,6 +16,7 @@ from pmb.lab import queue
 from pmb.lab.listing import LIVE
 from pmb.lab.plan import Plan, spec_of, with_data
 from pmb.lab.results import recent_runs
+from pmb.lab.store import Row
 from pmb.spec import RunSpec
 
 SEEDS = (0, 1, 2)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from pmb import ui
+from pmb import take, ui
 from pmb.catalog.recipes import RECIPES
 from pmb.errors import BadInput
 from pmb.insight.failures import next_step
@@ -57,11 +57,13 @@ def _details(key: str) -> None:
     if run["state"] in ("queued", "running") and ui.action("Cancel", key="cancel_this", icon=":material/stop:"):
         queue.cancel(ui.the_store(), [key])
         st.rerun()
-    st.caption("The command that makes it again")
-    st.code(command_of(spec_of_row(run)), language="bash", wrap_lines=True)
+    take.command_lines(command_of(spec_of_row(run)), values["dropped_layers"])
     recipe = RECIPES.get(run["recipe"])
     if recipe is None or spec_of_row(run).recipe != recipe:
         st.caption("The recipe of this name has other values now: the command makes another run.")
+    if run["state"] == "done":
+        st.markdown("##### Take it")
+        take.offer(key)
     facts = {name: ui.plain(str(value)) for name, value in _facts(run, values).items()}
     st.table(facts, border="horizontal", alt="What is known of this run.")
 

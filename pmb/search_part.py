@@ -14,8 +14,11 @@ from pmb.errors import PmbError
 from pmb.insight import estimate
 from pmb.lab import searches
 from pmb.lab.plan import plan_whole, spec_of
+from pmb.lab.previews import missing_previews
 from pmb.lab.searches import Aim, Limit
 from pmb.lab.store import Row, runs_by_key
+from pmb.preview_row import open_previews
+from pmb.strategies import STRATEGIES
 
 AIMS = {
     "within 1 point": Aim(within=1.0),
@@ -36,7 +39,7 @@ SHOWN = 3  # searches
 PIXELS = 154
 HOW = """\
 It measures next what promises most: layers saved, times the chance that the cut keeps to the goal. What was measured \
-before costs it nothing. It is sure only where 95 % intervals over sentences and seeds say so, widened to the number \
+before costs it nothing, and previews leave out what they foretell to be clearly beyond. It is sure only where 95 % intervals over sentences and seeds say so, widened to the number \
 of times that it looks; else it says that the dev examples cannot tell, or that the budget is spent."""
 
 
@@ -76,10 +79,13 @@ def _about(model: BaseModel, task: Task, recipe: str, limit: Limit) -> str:
 
 
 def _start(model: BaseModel, task: Task, recipe: str, aim: Aim, limit: Limit) -> None:
-    """Start a search, or go on with the same one with this budget."""
+    """Start a search, or go on with the same one with this budget; what previews are missing are computed beside it."""
+    store, found = ui.the_store(), settings.from_environment()
     try:
         with ui.told("Looking up what the search needs") as report:
-            searches.start(ui.the_store(), settings.from_environment(), model, task, recipe, aim, limit, report=report)
+            searches.start(store, found, model, task, recipe, aim, limit, report=report)
+        if missing_previews(store, model, task, STRATEGIES):
+            open_previews().start(store, found, model, task, STRATEGIES)
     except PmbError as error:
         st.session_state["told_problem"] = str(error)
     st.rerun()

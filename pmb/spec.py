@@ -163,6 +163,63 @@ class LayerProbe:
 
 
 @dataclass(frozen=True)
+class Made:
+    """A run's fine-tuning made again, and what it then answered."""
+
+    score: float
+    predictions: tuple[int | float, ...]
+    device: str
+    machine: str
+    versions: dict[str, str]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` wrote; raises BadInput."""
+        return read_as(cls, values, "What is known of kept weights")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A model file beside PyTorch on the same CPU, timed in turn; ratios are PyTorch / file."""
+
+    batch: int
+    length: int  # tokens
+    ratio: float  # median of the pairs
+    low: float  # 10th percentile of the pairs
+    high: float  # 90th percentile of the pairs
+    torch_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX file of an export, and how it compares with PyTorch's float32 on the first dev examples."""
+
+    file: str  # its path in the folder
+    megabytes: float
+    sentences: int
+    logit_difference: float  # the largest over those sentences
+    score: float  # of the task's first metric on those sentences
+    torch_score: float
+    changed: int  # answers that are not PyTorch's
+    device: str
+    timings: tuple[Timing, ...]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What is in the folder of an export: a fine-tuning's weights, and ONNX files where they were asked for."""
+
+    made: Made
+    onnx: tuple[OnnxFile, ...]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` wrote; raises BadInput."""
+        return read_as(cls, values, "What an export tells")
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a run is; `step` of `steps` counts training steps."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -18,7 +20,12 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from docs.screenshots import ARGUMENTS, THEMES, WIDTHS, picture, settled
+from pmb.catalog.recipes import RECIPES
+from pmb.lab.store import Store
 from pmb.settings import REPOSITORY, Settings
+from pmb.spec import RunSpec
+from tests.app import finish
+from tests.conftest import spec
 
 pytestmark = [
     pytest.mark.slow,
@@ -142,6 +149,42 @@ def test_pick_run_progress_result_again_and_come_back(dashboard: str, browser: B
     page.goto(dashboard + QUICK)
     settled(page)
     expect(page.get_by_text(re.compile(r"Dropping 5 of 6 layers by bottom"))).to_be_visible()
+    assert complaints == []
+
+
+@pytest.fixture
+def one_run(home_with_assets: Settings, store: Store) -> RunSpec:
+    """A finished run of one layer whose result is made up, in the home of the dashboard."""
+    one = spec((5,), 0, RECIPES["quick"])
+    finish(store, one, 0.6)
+    return one
+
+
+def test_a_model_is_taken_away_as_a_zip(one_run: RunSpec, dashboard: str, browser: Browser, tmp_path: Path) -> None:
+    complaints: list[str] = []
+    page = opened(browser, dashboard + QUICK, complaints)
+    page.get_by_role("button", name="Take it").click()
+    expect(page.get_by_text("Weights are not kept when a run ends")).to_be_visible()
+    page.get_by_role("button", name="Make it").click()
+    expect(page.get_by_text(re.compile(r"training, step \d+ of \d+"))).to_be_visible(timeout=RUN_MILLISECONDS)
+
+    # Who leaves the page finds it made, in the details of the run too.
+    page.goto(f"{dashboard}/runs?run={one_run.key}")
+    settled(page)
+    download = page.get_by_role("button", name=re.compile(r"Download, \d+ MB"))
+    expect(download).to_be_visible(timeout=RUN_MILLISECONDS)
+    with page.expect_download() as fetched:
+        download.click()
+    fetched.value.save_as(tmp_path / "it.zip")
+    with zipfile.ZipFile(tmp_path / "it.zip") as archive:
+        assert archive.testzip() is None
+        inside = {Path(name).name: name for name in archive.namelist()}
+        assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= set(inside)
+        config = json.loads(archive.read(inside["config.json"]))
+        card = archive.read(inside["README.md"]).decode()
+    assert (config["num_hidden_layers"], config["label2id"]) == (1, {"rotten": 0, "fresh": 1})
+    assert re.search(r"Made again [\d,]+ of [\d,]+ answers on dev differ", card)
+    assert Path(fetched.value.suggested_filename).stem == Path(inside["README.md"]).parent.name
     assert complaints == []
 
 

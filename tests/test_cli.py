@@ -132,6 +132,8 @@ def test_every_verb_has_help(settings: Settings) -> None:
         "runs",
         "cancel",
         "retry",
+        "export",
+        "reproduce",
         "worker",
         "dashboard",
         "doctor",

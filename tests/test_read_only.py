@@ -27,7 +27,19 @@ from tests.conftest import spec
 from tests.layer_results import ask_for_probe
 from tests.test_cli import pmb
 
-CHANGE = ("run", "more_seeds", "cancel", "retry", "measure", "preview", "queue_", "your_table", "use_table")
+CHANGE = (
+    "run",
+    "more_seeds",
+    "cancel",
+    "retry",
+    "measure",
+    "preview",
+    "queue_",
+    "your_table",
+    "use_table",
+    "take_make",
+    "take_cancel",
+)
 SIGN = ("sign", *CHANGE)
 # What somebody is told to do who may run and change things.
 TELLS = re.compile(

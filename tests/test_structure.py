@@ -37,6 +37,7 @@ DRAWS = (
     "cut_runs.py",
     "search_part.py",
     "preview_row.py",
+    "take.py",
     "streamlit_app.py",
     "page_server.py",
     "visitors.py",
@@ -151,7 +152,7 @@ def test_nothing_deprecated_or_unsafe_is_used(pattern: str) -> None:
 
 
 def test_requirements_are_pinned_exactly() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt", "requirements-ray.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-onnx.txt", "requirements-ray.txt"):
         for line in (REPOSITORY / name).read_text().splitlines():
             assert not line or line.startswith(("#", "-r ")) or re.fullmatch(r"[a-z0-9-]+==[\w.]+", line), line
 

@@ -34,21 +34,15 @@ def measure_latency(folder: Path, labels: Sequence[str], depths: Sequence[int], 
 def _measure_shape(
     whole: PreTrainedModel, shallow: PreTrainedModel, depth: int, batch: int, length: int, device: torch.device
 ) -> Latency:
-    generator = torch.Generator().manual_seed(0)
-    vocabulary = whole.config.vocab_size
-    tokens = torch.randint(min(1000, vocabulary // 2), vocabulary, (batch, length), generator=generator).to(device)
+    tokens = random_tokens(whole.config.vocab_size, batch, length).to(device)
     mask = torch.ones_like(tokens)
 
-    def seconds(model: Callable[..., object]) -> float:
-        start = time.perf_counter()
+    def once(model: Callable[..., object]) -> None:
         model(input_ids=tokens, attention_mask=mask)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - start
 
-    for _ in range(WARM_UP):
-        seconds(whole), seconds(shallow)
-    pairs = [(seconds(whole), seconds(shallow)) for _ in range(PAIRS)]
+    pairs = in_turn(lambda: once(whole), lambda: once(shallow))
     ratios = [of_whole / of_shallow for of_whole, of_shallow in pairs]
     return Latency(
         depth=depth,
@@ -62,3 +56,22 @@ def _measure_shape(
         whole_seconds=statistics.median(pair[0] for pair in pairs),
         cut_seconds=statistics.median(pair[1] for pair in pairs),
     )
+
+
+def random_tokens(vocabulary: int, batch: int, length: int) -> torch.Tensor:
+    """Token ids (batch, length), the same each time; of a usual vocabulary no special ones."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(min(1000, vocabulary // 2), vocabulary, (batch, length), generator=generator)
+
+
+def in_turn(one: Callable[[], object], other: Callable[[], object]) -> list[tuple[float, float]]:
+    """The seconds of both, PAIRS times in turn after a warm-up."""
+
+    def seconds(call: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+
+    for _ in range(WARM_UP):
+        seconds(one), seconds(other)
+    return [(seconds(one), seconds(other)) for _ in range(PAIRS)]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from pmb import scoring
@@ -50,6 +51,18 @@ def run(
     The same spec gives the same result to the last digit on the same kind of CPU, also where it goes on from what an
     attempt before this one saved. It then computes on as many threads as that one did.
     """
+    return fine_tuned(spec, model_row, task, assets_folder, report, saving)[1]
+
+
+def fine_tuned(
+    spec: RunSpec,
+    model_row: BaseModel,
+    task: Task,
+    assets_folder: Path,
+    report: Report,
+    saving: Saving | None = None,
+) -> tuple[PreTrainedModel, RunResult]:
+    """The fine-tuned model of a run, and its result; raises PmbError."""
     start = time.perf_counter()
     report(Progress("loading"))
     folder = model_folder(model_row, assets_folder, report)
@@ -85,7 +98,7 @@ def run(
         found = scoring.score(task.metric, other.labels, finetune.predict(model, other, device))
         scores.append(replace(found, metric=f"{found.metric}, {name}"))
     parameters = surgery.num_parameters(model)
-    return RunResult(
+    return model, RunResult(
         metric=task.metric,
         score=scores[0].value,
         scores=tuple(scores),

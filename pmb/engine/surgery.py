@@ -55,6 +55,13 @@ def load_classifier(folder: Path, labels: Sequence[str]) -> PreTrainedModel:
     return model
 
 
+def open_classifier(folder: Path) -> PreTrainedModel:
+    """A fine-tuned model as it was saved, in evaluation mode."""
+    model, told = folders.open_model(AutoModelForSequenceClassification, folder)
+    check_weights(model, told, folder)
+    return model.eval()
+
+
 def check_weights(model: PreTrainedModel, told: Mapping[str, Any], folder: Path) -> None:
     """Raise BadInput unless the weights are those of the encoder that the config describes, and numbers.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from pmb.errors import BadInput
@@ -77,8 +78,13 @@ def _speedup(store: Store, row: Row) -> dict[str, Any] | None:
 
 def command_of(spec: RunSpec) -> str:
     """The command that asks for this run again; with a result in the store it is answered at once."""
-    parts = ["python -m pmb run", f"--model {shlex.quote(spec.model)}", f"--task {shlex.quote(spec.task)}"]
-    parts += [f"--keep {','.join(map(str, spec.kept_layers))}", f"--recipe {spec.recipe.name}", f"--seed {spec.seed}"]
-    if spec.procedure != PROCEDURES[0]:
-        parts.append(f"--procedure {spec.procedure}")
+    return command(spec.model, spec.task, spec.kept_layers, spec.recipe.name, spec.seed, spec.procedure)
+
+
+def command(model: str, task: str, kept_layers: Sequence[int], recipe: str, seed: int, procedure: str) -> str:
+    """The same of a configuration and a seed."""
+    parts = ["python -m pmb run", f"--model {shlex.quote(model)}", f"--task {shlex.quote(task)}"]
+    parts += [f"--keep {','.join(map(str, kept_layers))}", f"--recipe {recipe}", f"--seed {seed}"]
+    if procedure != PROCEDURES[0]:
+        parts.append(f"--procedure {procedure}")
     return " ".join(parts)

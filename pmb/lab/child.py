@@ -91,9 +91,9 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     folder) and "checkpoint_seconds"; where it times its depth too, the result is sent before that, with "timing".
     "latency" with "depths"; "similarity" and "blocks" with "sentences"; "probe" with "spec", "threads" and "sentences"
     (0: contribution is known); "preview" with "strategies", more cuts "also", "scores", "known" cuts, "threads",
-    "sentences", "train_sentences" and "dev_sentences"; all of these with the rows "model" and "task". "inspect model"
-    and "inspect task" with a "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted;
-    "preview table" with "path".
+    "sentences", "train_sentences" and "dev_sentences"; "export" with "spec", "threads", "weights" and "folder" (paths),
+    "onnx" and "int8"; all of these with the rows "model" and "task". "inspect model" and "inspect task" with a "row";
+    "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "preview table" with "path".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
@@ -124,6 +124,12 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         sentences = job["sentences"]
         scores = engine.measure_similarity(model, task, sentences, assets_folder, report) if sentences else None
         return {"probe": asdict(engine.probe_layers(spec, model, task, assets_folder, report)), "scores": scores}
+    if job["kind"] == "export":
+        from pmb.engine import export  # for this job alone
+
+        weights, folder, onnx, int8 = Path(job["weights"]), Path(job["folder"]), job["onnx"], job["int8"]
+        found = export.export(spec, model, task, assets_folder, weights, folder, onnx, int8, report)
+        return {"exported": asdict(found)}
     saving = engine.Saving(Path(job["checkpoints"]), job["checkpoint_seconds"]) if "checkpoints" in job else None
     result = engine.run(spec, model, task, assets_folder, report, saving)
     answer: dict[str, Any] = {"result": asdict(result), "latencies": []}

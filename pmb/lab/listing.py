@@ -12,7 +12,9 @@ from typing import Any, TextIO
 from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 
 from pmb.bounds import MOST_DIGITS
+from pmb.insight.again import digest
 from pmb.insight.intervals import run_interval
+from pmb.lab.results import stored_predictions
 from pmb.lab.rows import read_json, row_fault
 from pmb.lab.schema import runs
 from pmb.lab.store import LIST_COLUMNS, Row, Store, plain_rows, runs_by_key
@@ -142,7 +144,11 @@ def exported_runs(store: Store, chosen: Filter) -> Iterable[Row]:
     """The runs that are meant, oldest first, with all that a file of them holds."""
     keys = list_keys(store, chosen)[::-1]
     for start in range(0, len(keys), EXPORT_ROWS):
-        yield from map(exported, runs_in_order(store, keys[start : start + EXPORT_ROWS]))
+        some = keys[start : start + EXPORT_ROWS]
+        answers = stored_predictions(store, some)
+        for row in runs_in_order(store, some):
+            found = answers.get(row["key"])
+            yield exported(row) | {"predictions_digest": digest(found) if found else None}
 
 
 def exported(row: Row) -> Row:

@@ -232,6 +232,7 @@ def _identity(model: str, model_revision: str, task: str, task_revision: str) ->
 
 def save_preview(store: Store, model: BaseModel, task: Task, message: Row) -> None:
     """Remember what a child told of one cut; what is there already stays."""
-    row = _identity(model.id, model.revision, task.id, task.revision) | {"kept": ",".join(map(str, message["kept"])), "metric": task.metric}
+    row = _identity(model.id, model.revision, task.id, task.revision)
+    row |= {"kept": ",".join(map(str, message["kept"])), "metric": task.metric}
     row |= {"score": message["score"], "device": message["computed_on"]}
     store.remember(table, [row | {"source": "measured", "measured_at": time.time()}])

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
-from pmb.lab.rows import are_answers
+from pmb.lab.rows import Check, are_answers, no_fault
 from pmb.lab.schema import memories, runs
 from pmb.lab.store import LIST_COLUMNS, Row, Store
 from pmb.spec import PROCEDURES
@@ -51,10 +51,14 @@ def memories_of(store: Store, found: Sequence[Row]) -> list[Row]:
 
 def predictions_of(store: Store, keys: Sequence[str], task: Task, dev: int) -> dict[str, list[int | float]]:
     """What those runs answered on so many dev examples, by run, in their order; damaged answers are left out."""
+    return stored_predictions(store, keys, are_answers("predictions", len(task.labels), dev))
+
+
+def stored_predictions(store: Store, keys: Sequence[str], further: Check = no_fault) -> dict[str, list[int | float]]:
+    """The answers of those runs as they are stored, by run, whatever their tasks are; damaged ones are left out."""
     names = (runs.c.key, runs.c.state, runs.c.num_dev, runs.c.predictions)
     query = select(*names).where(runs.c.key.in_(keys), runs.c.state == "done")
-    found = store.read(runs, query, are_answers("predictions", len(task.labels), dev))
-    return {row["key"]: row["predictions"] for row in found}
+    return {row["key"]: row["predictions"] for row in store.read(runs, query, further)}
 
 
 def configuration_name(model: str, recipe: str, kept_layers: Sequence[int], procedure: str = PROCEDURES[0]) -> str:

@@ -2,7 +2,8 @@
 
 One row a model, task, recipe and goal. What a search knows is what the store has: every finished run of its cuts
 counts, whoever asked for it, and costs it nothing. Two workers that step the same search come to the same runs, and a
-run asked for twice is one.
+run asked for twice is one. What previews foretell of a cut is asked anew at each step: whoever starts a search has them
+computed beside it, and each further measured cut calibrates them better.
 """
 
 from __future__ import annotations
@@ -20,16 +21,15 @@ from sqlalchemy import select
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
-from pmb.errors import BadInput, PmbError
+from pmb.errors import BadInput, PmbError, RunFailed
 from pmb.insight import estimate, predict
 from pmb.insight.evidence import Cut
 from pmb.insight.search import Band, Budget, Goal, Question, Run, Step, decide, rungs
 from pmb.insight.search_words import sentence_of
-from pmb.lab import queue
+from pmb.lab import previews, queue
 from pmb.lab.answer import HEADLINE_SHAPE
 from pmb.lab.dev import dev_labels
 from pmb.lab.plan import plan_sweep
-from pmb.lab.previews import frozen_scores
 from pmb.lab.results import recent_runs
 from pmb.lab.schema import dev_labels as dev_table
 from pmb.lab.schema import runs
@@ -132,6 +132,15 @@ def start(
         again = values | {"waits_for": [], "changed_at": now, "error": None}
         connection.execute(table.update().where(table.c.key == key).values(again))
     return key
+
+
+def look_ahead(store: Store, settings: Settings, model: BaseModel, task: Task, report: Report = lambda _: None) -> str:
+    """Compute what previews of a search's cuts are missing; why there are none where that fails: it goes on without."""
+    try:
+        previews.preview(store, settings, model, task, STRATEGIES, report=report)
+    except RunFailed as error:
+        return str(error)
+    return ""
 
 
 def _most_layers(store: Store, model: BaseModel, aim: Aim) -> int:
@@ -360,7 +369,7 @@ def _question(store: Store, row: Row, known: Sequence[Row]) -> Question:
 
 def _predicted(store: Store, row: Row, known: Sequence[Row]) -> dict[Cut, Band]:
     """What previews foretell of the cuts, by what has been measured by now; nothing before that is enough."""
-    frozen = frozen_scores(store, row)
+    frozen = previews.frozen_scores(store, row)
     scores: dict[Cut, list[float]] = defaultdict(list)
     for run in known:
         if run["state"] == "done" and run["recipe_values"]["epochs"] == row["recipe_values"]["epochs"]:
@@ -369,9 +378,7 @@ def _predicted(store: Store, row: Row, known: Sequence[Row]) -> dict[Cut, Band]:
     if (calibration := predict.calibrate(frozen, measured)) is None:
         return {}
     foretold = predict.predictions(frozen, measured, calibration, row["num_hidden_layers"], row["metric"])
-    return {
-        one["kept_layers"]: Band(one["low"], one["predicted"], one["high"]) for one in foretold.to_dict("records")
-    }
+    return {one["kept_layers"]: Band(one["low"], one["predicted"], one["high"]) for one in foretold.to_dict("records")}
 
 
 def _decide(store: Store, row: Row, question: Question, known: Sequence[Row], at_once: int) -> Step:
