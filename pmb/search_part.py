@@ -39,8 +39,9 @@ SHOWN = 3  # searches
 PIXELS = 154
 HOW = """\
 It measures next what promises most: layers saved, times the chance that the cut keeps to the goal. What was measured \
-before costs it nothing, and previews leave out what they foretell to be clearly beyond. It is sure only where 95 % intervals over sentences and seeds say so, widened to the number \
-of times that it looks; else it says that the dev examples cannot tell, or that the budget is spent."""
+before costs it nothing, and a preview leaves out what it foretells to be clearly beyond. It is sure only where 95 % \
+intervals over sentences and seeds say so, widened to the number of times that it looks; else it says that the dev \
+examples cannot tell, or that the budget is spent."""
 
 
 def search_part(model: BaseModel, task: Task, recipe: str) -> None:

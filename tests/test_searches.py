@@ -8,18 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
-from pmb.catalog.models import MODELS
+from pmb.catalog.models import MODELS, cuts_by
+from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import TASKS
 from pmb.cli import cli
-from pmb.errors import BadInput, NotAllowed
-from pmb.insight.search import Band
-from pmb.lab import queue, searches
+from pmb.errors import BadInput, NotAllowed, RunFailed
+from pmb.lab import previews, queue, searches
 from pmb.lab.dev import save_dev_labels
+from pmb.lab.previews import Previews, save_preview
 from pmb.lab.searches import Aim, Limit
-from pmb.lab.store import Store, get_run, list_runs, save_latencies
+from pmb.lab.store import Store, damaged_rows, get_run, list_runs, save_latencies
 from pmb.settings import Settings
 from pmb.spec import Latency
+from pmb.strategies import STRATEGIES
 from tests.app import click, opened, rerun, words
 from tests.conftest import result, spec
 
@@ -180,13 +183,60 @@ def test_a_speed_or_a_size_becomes_a_number_of_layers(prepared: Store, settings:
     assert all(len(one["cut"]) <= 2 for one in found["standings"])
 
 
-def test_predictions_are_kept_with_the_search(prepared: Store, settings: Settings) -> None:
-    bands = {(0, 1): Band(0.5, 0.55, 0.6), (0,): Band(0.5, 0.55, 0.6)}
-    key = started(prepared, settings, predicted=bands)
+CUTS = cuts_by(MODEL, STRATEGIES, [0.2, 0.9, 0.8, 0.7, 0.6, 0.3])
+
+
+def foreseen(store: Store) -> None:
+    """Previews of all cuts, which follow what fine-tuning gives, but for a little."""
+    for kept in CUTS:
+        score = 0.7 * accuracy(list(kept)) + 0.002 * (sum(kept) % 3)
+        save_preview(store, MODEL, TASK, {"kept": kept, "score": score, "computed_on": "cpu"})
+
+
+def test_previews_leave_out_cuts_once_enough_is_measured_to_calibrate_them(prepared: Store, settings: Settings) -> None:
+    before = [WHOLE, [1, 2, 3, 4, 5], [0, 1, 2, 3, 4], [2, 3, 4, 5], [0, 1, 2, 3], [0, 1, 2], [3, 4, 5], [0, 1], [4, 5]]
+    standard = RECIPES["standard"]
+    queue.submit(prepared, [spec(tuple(kept), 0, standard) for kept in before])
+    while finish_next(prepared):
+        pass
+    key = started(prepared, settings)
+    searches.step(prepared, key, 2)
+    assert "left out by preview" not in searches.sentence(prepared, key)  # nothing was previewed yet
+    foreseen(prepared)
+    assert not previews.missing_previews(prepared, MODEL, TASK, STRATEGIES)
+    searches.stop(prepared, key)
+    searches.go_on(prepared, key)
     found = go(prepared, key)
-    measured = {tuple(run["kept_layers"]) for run in list_runs(prepared)}
-    assert not measured & set(bands)
-    assert "left out by preview alone" in found["sentence"]
+    assert (found["verdict"], len(found["answer"])) == ("sure", 3)
+    left_out = [tuple(one["cut"]) for one in found["standings"] if one["state"] == "foretold beyond"]
+    assert f"{len(left_out)} left out by preview alone" in found["sentence"]
+    assert len(left_out) >= 3
+    assert max(map(len, left_out)) < 3
+    assert not {tuple(run["kept_layers"]) for run in list_runs(prepared, "done")} & set(left_out)
+
+
+def test_a_damaged_search_is_left_out_told_and_may_begin_anew(prepared: Store, settings: Settings) -> None:
+    key = started(prepared, settings)
+    for column, value in (("goal", '{"within": -1}'), ("candidates", "[[9]]"), ("budget", "{}"), ("asked", "7")):
+        with prepared.connect() as connection:
+            connection.execute(text(f"UPDATE searches SET {column} = :value"), {"value": value})  # noqa: S608
+        searches.step_open(prepared, 2)
+        assert searches.get_search(prepared, key) is None
+        assert searches.searches_of(prepared, MODEL, TASK, "standard") == []
+        assert damaged_rows(prepared)[0].startswith(f"search {key[:12]} (")
+        assert started(prepared, settings) == key
+        assert damaged_rows(prepared) == []
+        assert searches.get_search(prepared, key) is not None
+
+
+def test_a_run_with_answers_to_other_examples_counts_as_none(prepared: Store, settings: Settings) -> None:
+    queue.submit(prepared, [spec(tuple(WHOLE), 0, RECIPES["standard"])])
+    claim = queue.claim(prepared, "worker")
+    assert claim is not None
+    queue.finish(prepared, claim.key, "worker", result())  # of 2,000 examples
+    key = started(prepared, settings)
+    searches.step(prepared, key, 2)
+    assert searches.answer(prepared, key)["answer"] is None
 
 
 @pytest.mark.parametrize(
@@ -220,9 +270,12 @@ def test_who_may_only_look_starts_and_stops_nothing(prepared: Store, settings: S
 
 
 @pytest.mark.usefixtures("content_streamlit")
-def test_explore_starts_shows_stops_and_goes_on(prepared: Store) -> None:
+def test_explore_starts_shows_stops_and_goes_on(prepared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(Previews, "start", lambda self, *given: asked.append(given[2:]))  # which would start a child
     app = opened(recipe="standard")
     click(app, "search")
+    assert [(model.id, task.id) for model, task, _ in asked] == [(MODEL.id, TASK.id)]  # what is missing is computed
     (row,) = searches.searches_of(prepared, MODEL, TASK, "standard")
     assert (row["state"], row["goal"]["within"], row["budget"]) == ("open", 1.0, {"runs": 12})
     searches.step_open(prepared, 2)
@@ -256,11 +309,21 @@ def test_by_command_it_says_what_it_knows_and_prints_one_object(
     key = started(prepared, settings, runs=4)
     go(prepared, key)
     command = ["search", "--recipe", "standard", "--within", "3", "--budget-runs", "4", "--json"]
+    asked: list[Any] = []
+    monkeypatch.setattr(previews, "preview", lambda *given, report: asked.append(given[2:]))  # without torch
     monkeypatch.setattr("pmb.lab.waiting.work", lambda store, *_: go(store, key))  # without torch
     cli.main(command, standalone_mode=False)
     printed = json.loads(capsys.readouterr().out)
     assert (printed["search"], printed["verdict"], printed["state"]) == (key[:12], "budget spent", "done")
+    assert asked == [(MODEL, TASK, STRATEGIES)]
+
+    def broken(*_: Any, report: Any) -> None:
+        raise RunFailed("The layers cannot be told apart.")
+
+    monkeypatch.setattr(previews, "preview", broken)
     cli.main([part for part in command if part != "--json"], standalone_mode=False)
-    assert "The budget is spent" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "The budget is spent" in said.out
+    assert said.err.startswith("No previews: The layers cannot be told apart.")
     with pytest.raises(BadInput, match="one goal"):
         cli.main(["search", "--within", "1", "--speedup", "2"], standalone_mode=False)

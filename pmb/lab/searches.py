@@ -23,7 +23,7 @@ from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput, PmbError, RunFailed
 from pmb.insight import estimate, predict
-from pmb.insight.evidence import Cut
+from pmb.insight.evidence import Answers, Cut
 from pmb.insight.search import Band, Budget, Goal, Question, Run, Step, decide, rungs
 from pmb.insight.search_words import sentence_of
 from pmb.lab import previews, queue
@@ -31,6 +31,7 @@ from pmb.lab.answer import HEADLINE_SHAPE
 from pmb.lab.dev import dev_labels
 from pmb.lab.plan import plan_sweep
 from pmb.lab.results import recent_runs
+from pmb.lab.rows import are_answers
 from pmb.lab.schema import dev_labels as dev_table
 from pmb.lab.schema import runs
 from pmb.lab.schema import searches as table
@@ -125,7 +126,10 @@ def start(
         "state": OPEN,
         "started_by": store.user or None,
     }
+    damaged = get_search(store, key) is None  # or not there
     with store.connect() as connection:
+        if damaged:
+            connection.execute(table.delete().where(table.c.key == key))
         now = store.now(connection)
         first = {"steps": 0, "asked": [], "waits_for": [], "started_at": now, "changed_at": now}
         connection.execute(store.insert_new(table), values | first)
@@ -272,14 +276,17 @@ def step(store: Store, key: str, at_once: int) -> None:
     row = get_search(store, key)
     if row is None or row["state"] != OPEN:
         return
-    known = _runs_of(store, row)
+    labels = _labels(store, row)
+    known = _runs_of(store, row, len(labels))
     live = [run["key"] for run in known if _is_live(run)]
     if cancelled := [run for run in known if run["state"] == "cancelled" and run["key"] in row["waits_for"]]:
         error = f"Run {cancelled[0]['key'][:12]} was cancelled; the search does not ask for it again by itself."
         _write(store, row, {"state": STOPPED, "error": error, "waits_for": []})
         return
     try:
-        question = _question(store, row, known)
+        if not labels:
+            raise BadInput(f"The dev labels of {row['task']} are not in this store; start the search again.")
+        question = _question(store, row, known, labels)
         found = _decide(store, row, question, known, min(at_once, MOST_AT_ONCE))
         specs = [_spec(row, run) for run in found.next_runs]
         queue.submit(replace(store, user=row["started_by"] or ""), specs)
@@ -321,8 +328,8 @@ def _spec(row: Row, run: Run) -> RunSpec:
     return RunSpec(**about, kept_layers=run.cut, recipe=_recipe(row, run.epochs), seed=run.seed)
 
 
-def _runs_of(store: Store, row: Row) -> list[Row]:
-    """Every run, in any state, that tells something about a search's cuts."""
+def _runs_of(store: Store, row: Row, num_dev: int) -> list[Row]:
+    """Every run, in any state, that tells something about a search's cuts; with answers to all dev examples or none."""
     query = select(
         *(runs.c[name] for name in ("key", "state", "kept_layers", "seed", "recipe_values", "predictions", "score")),
         *(runs.c[name] for name in ("started_at", "finished_at", "cancel_requested")),
@@ -337,7 +344,9 @@ def _runs_of(store: Store, row: Row) -> list[Row]:
     cuts = [*row["candidates"], list(range(row["num_hidden_layers"]))]
     return [
         run
-        for run in store.read(runs, query.order_by(runs.c.queued_at, runs.c.key))
+        for run in store.read(
+            runs, query.order_by(runs.c.queued_at, runs.c.key), are_answers("predictions", 0, num_dev)
+        )
         if run["kept_layers"] in cuts and {k: v for k, v in run["recipe_values"].items() if k != "name"} in recipes
     ]
 
@@ -350,18 +359,21 @@ def _run(run: Row) -> Run:
     return Run(tuple(run["kept_layers"]), run["seed"], run["recipe_values"]["epochs"])
 
 
-def _question(store: Store, row: Row, known: Sequence[Row]) -> Question:
+def _labels(store: Store, row: Row) -> Answers:
+    """The labels of the dev examples; empty where they are not known."""
     about = (dev_table.c.task == row["task"], dev_table.c.task_revision == row["task_revision"])
     found = store.read(dev_table, select(dev_table).where(*about))
-    if not found:
-        raise BadInput(f"The dev labels of {row['task']} are not in this store; start the search again.")
+    return tuple(found[0]["labels"]) if found else ()
+
+
+def _question(store: Store, row: Row, known: Sequence[Row], labels: Answers) -> Question:
     goal = row["goal"]
     return Question(
         goal=Goal(points=goal.get("within"), most_layers=goal["most_layers"]),
         candidates=tuple(tuple(cut) for cut in row["candidates"]),
         num_hidden_layers=row["num_hidden_layers"],
         metric=row["metric"],
-        labels=tuple(found[0]["labels"]),
+        labels=labels,
         epochs=row["recipe_values"]["epochs"],
         predicted=_predicted(store, row, known),
     )
