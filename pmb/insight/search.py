@@ -18,8 +18,9 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 
+from pmb.insight import predict
 from pmb.insight.evidence import Answers, Cut, Evidence, points_of
 from pmb.insight.intervals import TAIL
 from pmb.insight.promise import LOSS_POINTS, SPREAD_POINTS, Expected, expectations
@@ -62,6 +63,22 @@ class Band:
     low: float
     mean: float
     high: float
+
+
+def bands(
+    frozen: Mapping[Cut, float], scores: Mapping[Cut, Sequence[float]], num_hidden_layers: int, metric: str
+) -> dict[Cut, Band]:
+    """What previews foretell, calibrated by what has been measured; nothing before that is enough.
+
+    `frozen`: scores of the frozen features; `scores`: those of runs of the full recipe, a seed each.
+    """
+    measured = {cut: fmean(found) for cut, found in scores.items()}
+    calibration = predict.calibrate(frozen, measured)
+    if calibration is None:
+        return {}
+    table = predict.predictions(frozen, measured, calibration, num_hidden_layers, metric)
+    columns = (table[name] for name in ("kept_layers", "low", "predicted", "high"))
+    return {cut: Band(*ends) for cut, *ends in zip(*columns, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)

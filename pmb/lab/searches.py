@@ -14,7 +14,6 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from statistics import fmean
 
 from sqlalchemy import select
 
@@ -22,9 +21,9 @@ from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput, PmbError, RunFailed
-from pmb.insight import estimate, predict
+from pmb.insight import estimate
 from pmb.insight.evidence import Answers, Cut
-from pmb.insight.search import Band, Budget, Goal, Question, Run, Step, decide, rungs
+from pmb.insight.search import Band, Budget, Goal, Question, Run, Step, bands, decide, rungs
 from pmb.insight.search_words import sentence_of
 from pmb.lab import previews, queue
 from pmb.lab.answer import HEADLINE_SHAPE
@@ -380,17 +379,12 @@ def _question(store: Store, row: Row, known: Sequence[Row], labels: Answers) -> 
 
 
 def _predicted(store: Store, row: Row, known: Sequence[Row]) -> dict[Cut, Band]:
-    """What previews foretell of the cuts, by what has been measured by now; nothing before that is enough."""
-    frozen = previews.frozen_scores(store, row)
+    """What previews foretell of the cuts by now."""
     scores: dict[Cut, list[float]] = defaultdict(list)
     for run in known:
         if run["state"] == "done" and run["recipe_values"]["epochs"] == row["recipe_values"]["epochs"]:
             scores[tuple(run["kept_layers"])].append(run["score"])
-    measured = {cut: fmean(found) for cut, found in scores.items()}
-    if (calibration := predict.calibrate(frozen, measured)) is None:
-        return {}
-    foretold = predict.predictions(frozen, measured, calibration, row["num_hidden_layers"], row["metric"])
-    return {one["kept_layers"]: Band(one["low"], one["predicted"], one["high"]) for one in foretold.to_dict("records")}
+    return bands(previews.frozen_scores(store, row), scores, row["num_hidden_layers"], row["metric"])
 
 
 def _decide(store: Store, row: Row, question: Question, known: Sequence[Row], at_once: int) -> Step:
