@@ -156,7 +156,7 @@ def button_row(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
         else:
             label, icon, help = "Add two seeds", ":material/add:", "Narrows the intervals."
         pressed = ui.action(label, type="primary" if first else "secondary", key="measure", icon=icon, help=help)
-        with st.popover("Command", icon=":material/terminal:", type="tertiary"):
+        with st.popover("Command", icon=":material/terminal:"):
             st.code(
                 "\n".join(
                     f"python -m pmb probe --model {shlex.quote(one.model.id)} --task {shlex.quote(task.id)} "

@@ -74,7 +74,7 @@ def makings() -> dict[Path, Making]:
 
 def take_it(key: str) -> None:
     """A popover that offers the model of this finished run."""
-    with st.popover("Take it", icon=":material/archive:", type="tertiary"):
+    with st.popover("Take it", icon=":material/archive:"):
         offer(key)
 
 
@@ -86,7 +86,7 @@ def offer(key: str) -> None:
 
 def command_popover(command: str, dropped: Sequence[int]) -> None:
     """A popover with the command that makes a configuration again."""
-    with st.popover("Command", icon=":material/terminal:", type="tertiary"):
+    with st.popover("Command", icon=":material/terminal:"):
         command_lines(command, dropped)
 
 
