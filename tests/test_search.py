@@ -55,7 +55,7 @@ class World:
 
     def question(self, goal: Goal, **more: int | Mapping[Cut, Band]) -> Question:
         candidates = tuple(cut for cut in self.accuracy if cut != WHOLE)
-        values: dict[str, object] = {"epochs": 2, "most_seeds": 3} | more
+        values: dict[str, object] = {"epochs": 2, "most_seeds": 3, **more}
         return Question(goal, candidates, len(WHOLE), "accuracy", self.labels, **values)  # type: ignore[arg-type]
 
     def search(

@@ -166,7 +166,8 @@ def decide(
     known = _Known(question, measured, failed)
     if question.whole in failed:
         return Step((), FAILED, None, known.standings)
-    verdict, next_runs = known.verdict(), ()
+    verdict = known.verdict()
+    next_runs: tuple[Run, ...] = ()
     if not verdict:
         wanted = [run for run in known.wanted(budget) if run not in running]
         next_runs = _affordable(wanted, budget, max(0, at_once - len(running)))

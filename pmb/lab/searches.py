@@ -132,7 +132,7 @@ def start(
         now = store.now(connection)
         first = {"steps": 0, "asked": [], "waits_for": [], "started_at": now, "changed_at": now}
         connection.execute(store.insert_new(table), values | first)
-        again = values | {"waits_for": [], "changed_at": now, "error": None}
+        again: Row = values | {"waits_for": [], "changed_at": now, "error": None}
         connection.execute(table.update().where(table.c.key == key).values(again))
     return key
 
@@ -233,7 +233,7 @@ def answer(store: Store, key: str) -> Row:
     if row is None:
         raise BadInput(f"Search {key[:12]} is not in this store, or its row is damaged.")
     names = ("model", "task", "recipe", "goal", "budget", "state", "error")
-    nothing = {"verdict": "", "answer": None, "sentence": "", "runs": 0, "standings": []}
+    nothing: Row = {"verdict": "", "answer": None, "sentence": "", "runs": 0, "standings": []}
     return {"search": key[:12]} | {name: row[name] for name in names} | (row["found"] or nothing)
 
 
@@ -251,7 +251,7 @@ def go_on(store: Store, key: str) -> None:
     """Go on with a search that was stopped. Raises NotAllowed."""
     store.check_may_write()
     with store.connect() as connection:
-        again = {"state": OPEN, "waits_for": [], "error": None, "changed_at": store.now(connection)}
+        again: Row = {"state": OPEN, "waits_for": [], "error": None, "changed_at": store.now(connection)}
         connection.execute(table.update().where(table.c.key == key, table.c.state == STOPPED).values(again))
 
 
