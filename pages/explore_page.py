@@ -33,6 +33,7 @@ from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
 from pmb.links import Link, to_compare
 from pmb.preview_row import preview_row
+from pmb.search_part import search_part
 from pmb.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
 from pmb.strategies import EVERY_STRATEGY, MORE_STRATEGIES, SCORED, STRATEGIES, Scores, drop_counts
@@ -421,6 +422,7 @@ preview_row(model, task, strategy, also, missing)
 if chosen is None:
     st.markdown(predict.answer_sentence(preview, plan.kept_layers))
 hollow = predicted.hollow_points(preview.curves, strategy, set(scores_by_cut))
+search_part(model, task, recipe)
 offers.tell_problem()
 if points.empty:
     if len(hollow):

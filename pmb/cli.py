@@ -1,6 +1,10 @@
 """The command line: python -m pmb VERB.
 
+<<<<<<< HEAD
+Verbs: plan run sweep preview search probe runs cancel retry worker dashboard doctor assets ship.
+=======
 Verbs: plan run sweep preview probe runs cancel retry export reproduce worker dashboard doctor assets ship.
+>>>>>>> main
 Errors go to stderr in one line and exit with 2; `--json` prints one object.
 """
 
@@ -49,6 +53,7 @@ from pmb.strategies import EVERY_STRATEGY, SCORED, STRATEGIES, check_strategy, d
 
 DRAWS = 10  # of the layers at random
 DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_RECIPE = "minilm-l6", "rotten-tomatoes", "quick"
+SEARCH_RUNS = 12.0  # a fifth of six strategies at every drop count of six layers with three seeds
 
 
 class Numbers(click.ParamType[list[int]]):
@@ -300,6 +305,63 @@ def preview(model: str, task: str, strategy: str | None, keep: list[int] | None,
         ends = "" if row["low"] is None else f" ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
         click.echo(f"random, {row['drop_count']} dropped: mean of {row['cuts']} cuts {100 * row['value']:.1f}{ends}")
     click.echo(foretold.sentence)
+
+
+@cli.command()
+@model_option
+@task_option
+@recipe_option
+@click.option("--within", type=float, help="The smallest model that loses at most so many points; 1 by default.")
+@click.option("--speedup", type=float, help="Instead: the best model that answers so many times as fast.")
+@click.option("--megabytes", type=float, help="Instead: the best model whose weights take so many megabytes at most.")
+@click.option("--budget-runs", type=float, help=f"At most so many fine-tunings; {SEARCH_RUNS} by default.")
+@click.option("--budget-minutes", type=float, help="Instead: so many minutes of fine-tuning.")
+@json_option
+def search(
+    model: str,
+    task: str,
+    recipe: str,
+    within: float | None,
+    speedup: float | None,
+    megabytes: float | None,
+    budget_runs: float | None,
+    budget_minutes: float | None,
+    as_json: bool,
+) -> None:
+    """Find the smallest model that is good enough; Ctrl-C stops it, and the same command goes on."""
+    from pmb.lab import searches  # for this verb alone
+    from pmb.lab.waiting import wait_until_none
+
+    aim = searches.Aim(1.0 if (within, speedup, megabytes) == (None, None, None) else within, speedup, megabytes)
+    limit = searches.Limit(
+        SEARCH_RUNS if (budget_runs, budget_minutes) == (None, None) else budget_runs, budget_minutes
+    )
+    with opened_store() as (store, found):
+        model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        if why := searches.look_ahead(store, found, model_row, task_row, show_fetching):
+            click.echo(f"No previews: {why}", err=True)
+        show_progress("")
+        key = searches.start(store, found, model_row, task_row, recipe, aim, limit, report=show_fetching)
+        told: list[str] = []
+
+        def look() -> str | None:
+            if not as_json and (said := searches.sentence(store, key)) and told[-1:] != [said]:
+                show_progress("")
+                click.echo(said)
+                told.append(said)
+            return searches.waiting_line(store, key)
+
+        try:
+            wait_until_none(store, found, look, show_progress)
+        except KeyboardInterrupt:
+            searches.stop(store, key)
+            click.echo("Stopped; the same command goes on.", err=True)
+            sys.exit(130)
+        values = searches.answer(store, key)
+    if as_json:
+        click.echo(json.dumps(values))
+    if values["state"] != "done":
+        raise BadInput(f"The search stopped: {values['error'] or 'somebody stopped it'}")
 
 
 @cli.command()

@@ -9,12 +9,12 @@ from dataclasses import asdict
 import pandas as pd
 import streamlit as st
 
-from pmb import settings, take, ui
+from pmb import offers, settings, take, ui
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
-from pmb.insight import summary
+from pmb.insight import estimate, summary
 from pmb.lab import listing, queue
 from pmb.lab.answer import command_of
 from pmb.lab.plan import Plan, plan_baselines, plan_kept, plan_whole, spec_of, with_data
@@ -61,9 +61,12 @@ def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
     with place.container(horizontal=True, vertical_alignment="center"):
         once = ui.action("Run", type="primary", icon=":material/play_arrow:", key="run")
         more = ui.action("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
+        wanted = spec_of(plan, task, choice.recipe, seeds[0] if seeds else 0, choice.procedure)
+        seconds = offers.run_seconds(wanted)
+        if seconds and ui.may_write():
+            st.caption(f"about {estimate.duration(seconds)} a run here", width="content")
         if choice.pop("told_cached", False):
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
-        wanted = spec_of(plan, task, choice.recipe, seeds[0] if seeds else 0, choice.procedure)
         take.command_popover(command_of(wanted), wanted.dropped_layers)
     if once or more:
         with place.container():

@@ -35,6 +35,7 @@ DRAWS = (
     "your_table.py",
     "selection.py",
     "cut_runs.py",
+    "search_part.py",
     "preview_row.py",
     "take.py",
     "streamlit_app.py",
