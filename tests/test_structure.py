@@ -22,6 +22,7 @@ FORBIDDEN = {
     "pmb/engine": {"streamlit", "sqlalchemy", "pmb.lab", "pmb.insight", "pmb.charts", "pmb.ui"},
     "pmb/catalog": HEAVY | {"streamlit", "sqlalchemy", "pmb.lab", "pmb.engine", "pmb.insight"},
     "pmb/spec.py": {"pmb.lab", "pmb.engine", "pmb.insight", "pmb.catalog", "pandas"} | HEAVY,
+    "pmb/api.py": HEAVY | {"streamlit"},
     "pmb/cli.py": HEAVY | {"streamlit", "pandas"},
     "streamlit_app.py": HEAVY,
 }
