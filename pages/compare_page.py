@@ -20,7 +20,7 @@ from pmb.lab.dev import dev_labels, dev_texts, known_dev_labels
 from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import losses_of, measured_configurations, predictions_of
 from pmb.lab.sources import find_model
-from pmb.lab.store import change_mark
+from pmb.lab.store import change_mark, runs_by_key
 from pmb.links import Link, to_explore
 from pmb.report import Words
 from pmb.strategies import strategies_of
@@ -299,8 +299,8 @@ def comparison(
     commands_part(task, {"A": both[0], "B": both[1]})
     sentences_part(task, labels, sides)
     view.method(METHOD.format(dev=len(labels), seeds=paired.MOST_SEEDS, resamples=paired.RESAMPLES))
-    models, recipes = [one["model"] for one in both], [one["recipe"] for one in both]
-    view.made([command_for(one, task) for one in both], view.runs_of(models, [task.id], recipes))
+    store, behind = ui.the_store(), [key for of_side in keys.values() for key in of_side.values()]
+    view.made([command_for(one, task) for one in both], lambda: runs_by_key(store, behind))
 
 
 # =============================================================================

@@ -261,10 +261,8 @@ view.answer(claims.ledger_sentence(verdicts, ui.plain(model.title), recipe))
 learned = ", ".join(own.points) or "no task yet"
 sources = summary.source_words(own.points.values())
 view.note(
-    ui.plain(
-        f"Measured: {model.title} on {learned}{f' ({sources})' if sources else ''}. The task above is the one of the "
-        f"runs that {ui.by_right('a row offers', 'would tell')}."
-    )
+    ui.plain(f"Measured: {model.title} on {learned}{f' ({sources})' if sources else ''}."),
+    f" The task above is the one of the runs that {ui.by_right('a row offers', 'would tell')}.",
 )
 offers.tell_problem()
 ledger = ledger_rows(verdicts, evidence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -17,20 +17,22 @@ import altair as alt
 import pandas as pd
 
 from pmb import __version__
+from pmb.drawing import draw
+from pmb.letters import visible
 
-CHART_PIXELS = 640  # wide, axes and all
+WIDE_PIXELS, NARROW_PIXELS = 640, 340  # of a chart, axes and all; the narrow one for phones
 MOST_ROWS = 500  # of a table
 MISSING = "–"
-VEGA_LITE = "6.4"  # the version that altair writes; a test compares
 LIBRARIES = ("torch", "transformers", "tokenizers", "altair")
 JOINER = "\N{WORD JOINER}"  # parts what Streamlit would read in a user's words; nothing reads it here
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What the next parts are about, as Markdown."""
+    """What the next parts are about, as Markdown; a large one has others below it."""
 
     text: str
+    large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,11 @@ def file_name(view: View, now: datetime) -> str:
 
 def html(view: View, now: datetime | None = None) -> str:
     """The report of a view: what a user named is text in it, and a policy in it forbids scripts and requests."""
-    return _template().render(
+    charts = [part.build().to_dict(validate=False) for part in view.parts if isinstance(part, Chart)]
+    drawn = iter(draw(charts, (WIDE_PIXELS, NARROW_PIXELS)))
+    rendered = _template().render(
         view=view,
-        blocks=[_block(part) for part in view.parts],
+        blocks=[_block(part, drawn) for part in view.parts],
         answers=[_marked(text) for text in view.answers],
         method=[_marked(text) for text in view.method],
         link=view.link if view.link.startswith(("http://", "https://")) else "",
@@ -100,38 +104,26 @@ def html(view: View, now: datetime | None = None) -> str:
         made_by=made_by(),
         made=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
     )
+    return visible(rendered)
 
 
 def measured_on(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """On which machine, device and versions how many measurements were made, most first."""
+    """On which machines and devices and with which versions the measurements were made, the most frequent first."""
     counts = Counter(
         (
-            str(row["machine"] or "an unknown machine"),
-            str(row["device"] or "an unknown device"),
+            str(row["device"] or ""),
+            str(row["machine"] or ""),
             ", ".join(f"{name} {number}" for name, number in sorted((row["versions"] or {}).items())),
         )
         for row in rows
     )
-    return [
-        f"{count:,} fine-tuning{'s' * (count > 1)} on {device}; {machine}; {versions or 'versions unknown'}."
-        for (machine, device, versions), count in counts.most_common()
-    ]
+    return ["; ".join(filter(None, where)) for where, _ in counts.most_common()]
 
 
 def made_by() -> str:
     """The versions of the lab and its libraries where the report is made."""
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return f"Poor Man's BERT Lab {__version__}, Python {platform.python_version()}, {libraries}"
-
-
-def svg(chart: alt.TopLevelMixin) -> str:
-    """A chart as SVG, its width that of a report unless it has one of its own; nothing is fetched for it."""
-    import vl_convert  # with the first chart: it brings a JavaScript engine
-
-    specification = chart.to_dict(validate=False)
-    if "width" not in specification:
-        specification |= {"width": CHART_PIXELS, "autosize": {"type": "fit", "contains": "padding"}}
-    return vl_convert.vegalite_to_svg(specification, vl_version=VEGA_LITE, allowed_base_urls=[])
 
 
 def cell(value: Any, form: str = "") -> str:
@@ -145,15 +137,15 @@ def cell(value: Any, form: str = "") -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _block(part: Part) -> dict[str, Any]:
-    """A part as the template reads it."""
+def _block(part: Part, drawn: Iterator[list[str]]) -> dict[str, Any]:
+    """A part as the template reads it, the next of the drawings where it is a chart."""
     kind = type(part).__name__.lower()
     if isinstance(part, Number):
         return {"kind": kind, "label": part.label, "value": part.value, "beside": part.beside}
     if isinstance(part, Chart):
         # An image and not a part of the page: names in one drawing cannot meet another's, and no script runs.
-        data = base64.b64encode(svg(part.build()).encode()).decode()
-        return {"kind": kind, "source": f"data:image/svg+xml;base64,{data}", "alt": part.alt_text}
+        wide, *narrow = list(dict.fromkeys(map(_image, next(drawn)))) or [""]
+        return {"kind": kind, "wide": wide, "narrow": narrow, "alt": part.alt_text}
     if isinstance(part, Table):
         rows = part.rows.head(MOST_ROWS)
         names = [str(name) for name in rows.columns]
@@ -162,7 +154,13 @@ def _block(part: Part) -> dict[str, Any]:
         numeric = [pd.api.types.is_numeric_dtype(rows.iloc[:, i]) for i in range(len(names))]
         values, more = list(zip(*columns, strict=True)), len(part.rows) - len(rows)
         return {"kind": kind, "names": names, "rows": values, "numeric": numeric, "more": more}
-    return {"kind": kind, "text": _marked(part.text), "small": isinstance(part, Words) and part.small}
+    if isinstance(part, Heading):
+        return {"kind": kind, "text": _marked(part.text), "level": 2 if part.large else 3}
+    return {"kind": kind, "text": _marked(part.text), "small": part.small}
+
+
+def _image(drawing: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(drawing.encode()).decode()}"
 
 
 @cache

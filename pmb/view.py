@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import altair as alt
 import pandas as pd
@@ -67,7 +67,7 @@ def heading(markdown: str) -> None:
 def section(markdown: str) -> None:
     """What stands over a part of the page."""
     st.subheader(markdown, anchor=False)
-    keep(Heading(markdown))
+    keep(Heading(markdown, large=True))
 
 
 def words(markdown: str) -> None:
@@ -76,9 +76,9 @@ def words(markdown: str) -> None:
     keep(Words(markdown))
 
 
-def note(markdown: str) -> None:
-    """A small sentence that explains what stands beside it."""
-    st.caption(markdown)
+def note(markdown: str, hint: str = "") -> None:
+    """A small sentence that explains what stands beside it, and after it one on the page's controls."""
+    st.caption(markdown + hint)
     keep(Words(markdown, small=True))
 
 
@@ -91,15 +91,15 @@ def number(label: str, value: str, beside: str | None = None) -> None:
 def draw(
     build: Callable[[], alt.TopLevelMixin], alt_text: str, width: Literal["stretch", "content"] = "stretch"
 ) -> None:
-    """A chart; `build` is called again for the report, where no browser's theme is known and so in light colours."""
+    """A chart; `build` is called again for the report, whose colours are light."""
     ui.draw(build(), alt_text, width)
-    keep(Chart(build, alt_text))
+    keep(Chart(lambda: ui.on_paper(build), alt_text))
 
 
 def draw_once(build: Callable[[], alt.TopLevelMixin], alt_text: str, *of: Hashable) -> None:
     """A chart that is built when what it shows is new, see `ui.draw_once`; and again for the report."""
     ui.draw_once(build, alt_text, *of)
-    keep(Chart(build, alt_text))
+    keep(Chart(lambda: ui.on_paper(build), alt_text))
 
 
 def table(shown: pd.DataFrame, alt_text: str, config: Mapping[str, Any] | None = None, **options: Any) -> None:
@@ -131,7 +131,7 @@ def made(commands: Sequence[str], measured: Callable[[], Sequence[Mapping[str, A
     """
     if view := _view():
         query = {name: st.query_params.get_all(name) for name in st.query_params}
-        view.link = f"{st.context.url or ''}{'?' if query else ''}{urlencode(query, doseq=True)}"
+        view.link = urlunsplit(urlsplit(st.context.url or "")._replace(query=urlencode(query, doseq=True)))
         view.commands, view.measured = tuple(commands), measured
 
 
