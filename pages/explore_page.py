@@ -46,8 +46,8 @@ from pmb.your_table import your_table
 DEFAULT_DROP = 2
 WHOLE = "whole model"
 CHART_NOTE = """\
-Vertical lines and the band are 95 % intervals. Cuts of one depth stand beside each other. Ring: your cut; right, \
-connected: no other cut is both faster and more accurate."""
+Vertical lines and the band are 95 % intervals. Cuts of one depth stand beside each other. Ring: your cut; connected, \
+against speed-up: no other cut is both faster and more accurate."""
 HOLLOW_NOTES = {
     predicted.PREDICTED: "Hollow, right of its depth: predicted before training, with a 95 % band.",
     predicted.FROZEN: "Hollow, right of its depth: frozen features, which are no prediction.",

@@ -44,9 +44,9 @@ DROPPING = """\
 A layer that changes little, and above which a classifier gains nothing, is a candidate for dropping; what dropping it \
 costs, only the cut itself shows (Explore)."""
 METHOD = """\
-**Sentence token**: the first; of a model that is padded on the left (XLNet) the last. **Left**: 1 - cosine of each \
-layer's output and input, mean of {sentences:,} train sentences, pre-trained model. **Middle**: cosine of each \
-layer's output in the pre-trained and in the fine-tuned model, mean of the first 1,000 dev examples. **Right**: \
+**Sentence token**: the first; of a model that is padded on the left (XLNet) the last. **Changes**: 1 - cosine of each \
+layer's output and input, mean of {sentences:,} train sentences, pre-trained model. **Leaves**: cosine of each \
+layer's output in the pre-trained and in the fine-tuned model, mean of the first 1,000 dev examples. **Reads off**: \
 {metric} on {dev} dev examples of a linear classifier (logistic regression, or ridge regression for numbers; \
 standardised features, L2 with C = 0.01) fitted on {train} train examples; the whole model is first fine-tuned on them \
 with recipe {recipe} and then held fixed. This is not a model cut to that layer and fine-tuned. **Interval**: 95 %; \

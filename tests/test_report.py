@@ -145,7 +145,7 @@ PAGES = {
     "cost": ("Dropping 3 of 6 layers", 4, "--strategies top --recipe standard"),
     "layers": ("", 1, "python -m pmb probe --model minilm-l6"),
     "paper": ("Of the paper's 10 claims", 2, "python -m pmb sweep --model minilm-l6 --task"),
-    "compare": ("A is better than B by", 3, "--keep 0,1,2,3,4,5 --recipe standard --seed 0"),
+    "compare": ("B minus A", 3, "--keep 0,1,2,3,4,5 --recipe standard --seed 0"),
 }
 
 

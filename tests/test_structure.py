@@ -23,6 +23,7 @@ FORBIDDEN = {
     "pmb/catalog": HEAVY | {"streamlit", "sqlalchemy", "pmb.lab", "pmb.engine", "pmb.insight"},
     "pmb/spec.py": {"pmb.lab", "pmb.engine", "pmb.insight", "pmb.catalog", "pandas"} | HEAVY,
     "pmb/report.py": HEAVY | {"streamlit", "pmb.lab", "pmb.engine"},
+    "pmb/drawing.py": HEAVY | {"streamlit", "pmb.lab", "pmb.engine"},
     "pmb/api.py": HEAVY | {"streamlit"},
     "pmb/cli.py": HEAVY | {"streamlit", "pandas"},
     "streamlit_app.py": HEAVY,
