@@ -283,6 +283,13 @@ def test_a_selected_row_is_in_the_address_and_leads_to_the_other_pages(dashboard
     assert complaints == []
 
 
+def listen_to_all(page: Page, complaints: list[str], asked: list[str]) -> None:
+    """Every word in the console, and the address of everything that is fetched, or the beginning of a `data:` one."""
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url.partition(",")[0]))
+
+
 def test_a_report_opens_from_disk_without_network(dashboard: str, browser: Browser, tmp_path: Path) -> None:
     complaints: list[str] = []
     page = opened(browser, f"{dashboard}/?strategy=top&k=3", complaints, "dark")
@@ -293,10 +300,8 @@ def test_a_report_opens_from_disk_without_network(dashboard: str, browser: Brows
     assert re.fullmatch(r"pmb-explore-\d{4}-\d\d-\d\d\.html", file.name)
     for width in WIDTHS.values():
         context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
-        alone, asked = context.new_page(), []
-        alone.on("console", lambda message: complaints.append(message.text))
-        alone.on("pageerror", lambda error: complaints.append(str(error)))
-        alone.on("request", lambda request, asked=asked: asked.append(request.url.partition(",")[0]))
+        alone, asked = context.new_page(), list[str]()
+        listen_to_all(alone, complaints, asked)
         alone.goto(file.as_uri())
         expect(alone.get_by_role("heading", name="How many layers can I drop?")).to_be_visible()
         expect(alone.get_by_text("Dropping 3 of 6 layers by top keeps")).to_be_visible()
