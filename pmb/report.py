@@ -128,7 +128,7 @@ def made_by() -> str:
 
 def cell(value: Any, form: str = "") -> str:
     """A value of a table as people read it."""
-    if value is None or (isinstance(value, float) and value != value):
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
         return MISSING
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -104,8 +104,9 @@ def test_a_link_that_is_none_of_a_page_is_left_out(link: str) -> None:
 @pytest.mark.parametrize(
     ("value", "form", "shown"),
     [
-        *((None, "", "–"), (float("nan"), "%.1f", "–"), (True, "", "yes"), (False, "%.1f", "no"), (3, "", "3")),
-        *((0.25, "", "0.25"), (78.66, "%.1f", "78.7"), (2, "%.2f", "2.00"), ("0 1 2", "%.1f", "0 1 2")),
+        *((one, "%.1f", "–") for one in (None, float("nan"), pd.NA, pd.NaT)),
+        *((True, "", "yes"), (False, "%.1f", "no"), (3, "", "3"), (2, "%.2f", "2.00")),
+        *((0.25, "", "0.25"), (78.66, "%.1f", "78.7"), ("0 1 2", "%.1f", "0 1 2")),
     ],
 )
 def test_a_cell_is_what_the_page_shows(value: object, form: str, shown: str) -> None:
