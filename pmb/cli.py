@@ -1,10 +1,6 @@
 """The command line: python -m pmb VERB.
 
-<<<<<<< HEAD
-Verbs: plan run sweep preview search probe runs cancel retry worker dashboard doctor assets ship.
-=======
-Verbs: plan run sweep preview probe runs cancel retry export reproduce worker dashboard doctor assets ship.
->>>>>>> main
+Verbs: plan run sweep preview search probe runs cancel retry export reproduce worker dashboard doctor assets ship.
 Errors go to stderr in one line and exit with 2; `--json` prints one object.
 """
 
