@@ -23,7 +23,7 @@ from pmb.lab.store import Row
 from pmb.spec import RunSpec
 
 MORE_SEEDS = 2
-ROW_PIXELS = 64  # of the buttons or the progress: nothing below jumps
+ROW_PIXELS, SPACE_PIXELS = 64, 8  # of the progress, and what makes a line of buttons as high: nothing below jumps
 
 
 def run_buttons(plan: Plan, row: Row | None, task: Task) -> None:
@@ -34,15 +34,16 @@ def run_buttons(plan: Plan, row: Row | None, task: Task) -> None:
 
 
 def _live(plan: Plan, seeds: list[int], watched: list[str], task: Task) -> None:
-    """The row of buttons or of progress, in a place of constant height."""
+    """The row of buttons or of progress, of one height where the buttons stand in one line; a phone has two."""
     active = [run for run in _live_runs_of(plan) if run["key"] in watched]
     if watched and not active:
         st.rerun()  # the last one has ended: its point goes onto the charts
-    with st.container(height=ROW_PIXELS, border=False):
-        if active:
+    if active:
+        with st.container(height=ROW_PIXELS, border=False):
             _progress_row(active)
-        else:
-            _run_row(plan, seeds, task)
+    else:
+        _run_row(plan, seeds, task)
+        st.space(SPACE_PIXELS)
 
 
 def _live_runs_of(plan: Plan) -> list[Row]:
