@@ -8,7 +8,7 @@ from __future__ import annotations
 import streamlit as st
 from altair.utils import schemapi
 
-from pmb import controls, guide, ui
+from pmb import controls, guide, ui, view
 from pmb.sidebar import sidebar
 
 st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=":material/layers:", layout="wide")
@@ -27,6 +27,7 @@ pages = [
 ]
 page = st.navigation(pages, position="top")
 controls.carry_over(page.url_path)
+view.begin(page.url_path)
 # Altair checks each chart against its schema, which takes as long as all else that a click does; tests do it instead.
 with schemapi.debug_mode(False):
     if ui.guarded(sidebar):

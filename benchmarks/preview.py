@@ -11,15 +11,15 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from benchmarks.results import publish
-from pmb.catalog.models import cuts_by, find_model
-from pmb.catalog.tasks import find_task
+from pmb.catalog.models import BaseModel, cuts_by, find_model
+from pmb.catalog.tasks import Task, find_task
 from pmb.insight import predict, summary
 from pmb.lab import previews
 from pmb.lab.plan import known_layer_scores
@@ -33,6 +33,8 @@ from pmb.strategies import STRATEGIES
 MODEL, TASK, RECIPE = "minilm-l6", "rotten-tomatoes", "standard"
 CALIBRATED = (TASK, "sst2", "mrpc", "cola", "rte", "stsb")
 READY_SECONDS = 60.0
+
+Cut = tuple[int, ...]
 
 
 def preview_seconds(found: Settings, warm: bool) -> tuple[float, float]:
@@ -70,12 +72,16 @@ def calibrations(store: Store, found: Settings) -> Mapping[str, predict.Calibrat
         measured = dict(zip(table["kept_layers"], table["mean"], strict=True))
         if task.unfetched or len(measured) < predict.MIN_CONFIGURATIONS:
             continue
-        if known_layer_scores(store, model, task) is not None:
-            previews.preview(store, found, model, task, STRATEGIES, list(measured))
-        frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model, task).items()}
-        if calibration := predict.calibrate(frozen, measured):
+        if calibration := predict.calibrate(previewed(store, found, model, task, list(measured)), measured):
             calibrated[name] = calibration
     return calibrated
+
+
+def previewed(store: Store, found: Settings, model: BaseModel, task: Task, also: Sequence[Cut]) -> dict[Cut, float]:
+    """The scores of the frozen features of all strategies' cuts and more."""
+    if known_layer_scores(store, model, task) is not None:
+        previews.preview(store, found, model, task, STRATEGIES, also)
+    return {kept: row["score"] for kept, row in previews.known_previews(store, model, task).items()}
 
 
 def time_lines(times: int, found: Settings) -> list[str]:

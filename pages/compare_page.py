@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import beside, controls, settings, take, ui
+from pmb import beside, controls, settings, take, ui, view
 from pmb.catalog.tasks import Task
 from pmb.charts import paired as charts
 from pmb.errors import PmbError
@@ -19,8 +19,9 @@ from pmb.lab.dev import dev_labels, known_dev_labels
 from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import losses_of, predictions_of
 from pmb.lab.sources import find_model
-from pmb.lab.store import change_mark
-from pmb.links import Link, to_explore
+from pmb.lab.store import change_mark, runs_by_key
+from pmb.links import Link, to_explore, to_try
+from pmb.report import Words
 from pmb.strategies import strategies_of
 
 # =============================================================================
@@ -93,9 +94,9 @@ def cards(found: paired.Compared) -> None:
     a, b = (sum(scores) / count for scores in zip(*((p.score_a, p.score_b) for p in found.pairs), strict=True))
     name = sentence_case(metric_of(found.metric).label)
     with st.grid(3, min_column_width=150):
-        st.metric(f"A: {name}", shown(found.metric, a), border=True)
-        st.metric(f"B: {name}", shown(found.metric, b), border=True)
-        st.metric("B minus A, points", f"{found.difference:+.1f}", border=True)
+        view.number(f"A: {name}", shown(found.metric, a))
+        view.number(f"B: {name}", shown(found.metric, b))
+        view.number("B minus A, points", f"{found.difference:+.1f}")
 
 
 def pairs_table(found: paired.Compared) -> None:
@@ -115,7 +116,7 @@ def pairs_table(found: paired.Compared) -> None:
     one_decimal: dict[str, Any] = dict.fromkeys(
         (f"A, {label}", f"B, {label}"), st.column_config.NumberColumn(format="%.1f")
     )
-    st.dataframe(data, hide_index=True, column_config=one_decimal, placeholder="–", alt="Each pair of runs.")
+    view.table(data, "Each pair of runs.", one_decimal)
 
 
 def way_to_explore(configuration: dict[str, Any], task: Task) -> Link | None:
@@ -134,38 +135,47 @@ def way_to_explore(configuration: dict[str, Any], task: Task) -> Link | None:
     )
 
 
-def side_part(configuration: dict[str, Any], task: Task) -> None:
+def side_part(side: str, configuration: dict[str, Any], task: Task) -> None:
     """What a side is, in words, and the way to it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(ui.plain(beside.described(configuration)), width="content")
+        view.keep(Words(f"**{side}**: {ui.plain(beside.described(configuration))}"))
         if link := way_to_explore(configuration, task):
             st.page_link(link.file, label=link.label, icon=link.icon, query_params=link.query)
 
 
 def answers_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any]) -> None:
     """What each answers: the confusion of classes, or true numbers against answers."""
-    st.subheader("What each answers", anchor=False)
+    view.section("What each answers")
     for column, (side, answers) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
         with column:
-            st.markdown(f"**{side}**")
-            if task.labels:
-                cells = paired.confusion(labels, answers, len(task.labels))
-                alt = charts.confusion_alt_text(cells, task.labels, side)
-                ui.draw(charts.confusion_chart(cells, task.labels, ui.theme()), alt)
-                table = pd.DataFrame(cells, columns=[f"answered {label}" for label in task.labels])
-                table.insert(0, "true label", list(task.labels))
-                st.dataframe(table.round(1), hide_index=True, alt=alt)
-            else:
-                chart = charts.answers_chart(labels, paired.average(answers), ui.theme())
-                ui.draw(chart, f"True numbers against the mean answers of {side}.")
-                table = pd.DataFrame({"true number": labels, "mean answer": paired.average(answers)})
-                st.dataframe(table, hide_index=True, height=TABLE_PIXELS, alt=f"True numbers and answers of {side}.")
+            answers_of_side(task, labels, side, answers)
+
+
+def answers_of_side(task: Task, labels: tuple[int | float, ...], side: str, answers: dict[int, Any]) -> None:
+    """What one of the two answers."""
+    view.heading(side)
+    if task.labels:
+        names, cells = task.labels, paired.confusion(labels, answers, len(task.labels))
+        alt = charts.confusion_alt_text(cells, names, side)
+        view.draw(lambda: charts.confusion_chart(cells, names, ui.theme()), alt)
+        table = pd.DataFrame(cells, columns=[f"answered {label}" for label in names])
+        table.insert(0, "true label", list(names))
+        view.table(table.round(1), alt)
+    else:
+        means = paired.average(answers)
+        view.draw(
+            lambda: charts.answers_chart(labels, means, ui.theme()),
+            f"True numbers against the mean answers of {side}.",
+        )
+        table = pd.DataFrame({"true number": labels, "mean answer": means})
+        view.table(table, f"True numbers and answers of {side}.", height=TABLE_PIXELS)
 
 
 def training_part(curves: dict[str, list[list[float | None]]]) -> None:
     """The training losses of the runs of both sides by epoch."""
-    st.subheader("How each was trained", anchor=False)
-    ui.draw(charts.loss_chart(curves, ui.theme()), "Mean training loss by epoch of the runs of A and of B.")
+    view.section("How each was trained")
+    view.draw(lambda: charts.loss_chart(curves, ui.theme()), "Mean training loss by epoch of the runs of A and of B.")
     rows = [
         {"run": f"{side}, {number}"} | {f"loss in epoch {epoch}": loss for epoch, loss in enumerate(losses, 1)}
         for side, of_runs in curves.items()
@@ -173,25 +183,31 @@ def training_part(curves: dict[str, list[list[float | None]]]) -> None:
     ]
     table = pd.DataFrame(rows)
     three: dict[str, Any] = dict.fromkeys(table.columns[1:], st.column_config.NumberColumn(format="%.3f"))
-    st.dataframe(table, hide_index=True, column_config=three, placeholder="–", alt="The training losses of each run.")
+    view.table(table, "The training losses of each run.", three)
 
 
 def commands_part(task: Task, sides: dict[str, dict[str, Any]]) -> None:
     """The command that makes each again."""
     for column, (side, one) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
         dropped = [layer for layer in range(one["num_hidden_layers"]) if layer not in one["kept_layers"]]
-        facts = (one["kept_layers"], one["recipe"], min(one["keys"]), one["procedure"])
         with column:
             st.markdown(f"**{side}**")
-            take.command_lines(command(one["model"], task.id, *facts), dropped)
+            take.command_lines(command_for(one, task), dropped)
+
+
+def command_for(configuration: dict[str, Any], task: Task) -> str:
+    """The command of its first seed."""
+    one = configuration
+    facts = (one["kept_layers"], one["recipe"], min(one["keys"]), one["procedure"])
+    return command(one["model"], task.id, *facts)
 
 
 def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any]) -> None:
     """The sentences on which the two part ways, read when asked for."""
-    st.subheader("Sentences that flipped", anchor=False)
+    view.section("Sentences that flipped")
     lost, won = paired.flipped(labels, sides["A"], sides["B"], bool(task.labels))
     what = ("right", "wrong") if task.labels else ("nearer", "farther")
-    st.markdown(f"**{len(lost):,}** where A is {what[0]} and B {what[1]}, **{len(won):,}** the other way round.")
+    view.words(f"**{len(lost):,}** where A is {what[0]} and B {what[1]}, **{len(won):,}** the other way round.")
     if task.unfetched:
         st.caption("The sentences are not on this machine" + ui.by_right(f": {TO_FETCH} them.", "."))
         return
@@ -207,7 +223,7 @@ def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str,
     decide = paired.majority if task.labels else paired.average
     answers = {side: decide(of_seeds) for side, of_seeds in sides.items()}
     for heading, found in ((f"A {what[0]}, B {what[1]}", lost), (f"B {what[0]}, A {what[1]}", won)):
-        st.markdown(f"**{heading}**")
+        view.heading(heading)
         data = pd.DataFrame(
             {
                 "sentence": [" / ".join(texts[row]) for row in found[:MOST_SENTENCES]],
@@ -217,9 +233,9 @@ def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str,
             }
         )
         wide = {"sentence": st.column_config.TextColumn(width="large")}
-        st.dataframe(data, hide_index=True, column_config=wide, alt=f"Sentences: {heading}.")
+        view.table(data, f"Sentences: {heading}.", wide)
         if len(found) > MOST_SENTENCES:
-            st.caption(f"and {len(found) - MOST_SENTENCES:,} more")
+            view.note(f"and {len(found) - MOST_SENTENCES:,} more")
 
 
 def name_of(task: Task, label: float) -> str:
@@ -236,7 +252,7 @@ def comparison(
 ) -> None:
     """All that is told of two configurations: of "A" and "B" the runs' keys by seed, and what they answered."""
     found = load_comparison(task, labels, keys["A"], keys["B"])
-    st.markdown(f"##### {paired.compare_sentence(found)}")
+    view.answer(paired.compare_sentence(found))
     ui.badges({source for one in both for source in one["sources"]}, min(len(one["keys"]) for one in both))
     cards(found)
     pairs_table(found)
@@ -245,38 +261,41 @@ def comparison(
     training_part(curves)
     commands_part(task, {"A": both[0], "B": both[1]})
     sentences_part(task, labels, sides)
-    with st.expander("How this was measured", icon=":material/info:"):
-        st.markdown(METHOD.format(dev=len(labels), seeds=paired.MOST_SEEDS, resamples=paired.RESAMPLES))
+    view.method(METHOD.format(dev=len(labels), seeds=paired.MOST_SEEDS, resamples=paired.RESAMPLES))
+    store, behind = ui.the_store(), [key for of_side in keys.values() for key in of_side.values()]
+    view.made([command_for(one, task) for one in both], lambda: runs_by_key(store, behind))
 
 
 # =============================================================================
 # Page
 # =============================================================================
 
-st.title("What is the difference between these two?", anchor=False)
+view.question("What is the difference between these two?")
 
 task = controls.choose_task()
 configurations = beside.load_configurations(task, change_mark(ui.the_store()))
 labels = labels_of(task) if len(configurations) > 1 else None
 if len(configurations) < 2:
-    st.markdown("##### There are not two configurations to compare on this task yet.")
+    view.answer("There are not two configurations to compare on this task yet.")
     run_them = "Run the whole model and a cut on Explore; both appear here when they end."
     st.info(ui.by_right(run_them, "Choose another task above."))
 elif labels is None:
-    st.markdown("##### The true labels of this task are not on this machine.")
+    view.answer("The true labels of this task are not on this machine.")
     st.info(ui.by_right(f"To have them, {TO_FETCH} the data from the Hub.", "Choose another task above."))
 else:
     names, (first, second) = list(configurations), beside.defaults(configurations)
     left, right = st.columns(2, gap="large")
     with left:
         a = st.selectbox("A", names, index=first, key="a", bind="query-params")
-        side_part(configurations[a], task)
+        side_part("A", configurations[a], task)
     with right:
         b = st.selectbox("B", names, index=second, key="b", bind="query-params")
-        side_part(configurations[b], task)
+        side_part("B", configurations[b], task)
     keys = {side: first_keys(configurations[name]) for side, name in (("A", a), ("B", b))}
     sides = {side: load_answers(of_side, task, len(labels)) for side, of_side in keys.items()}
     if empty := [side for side, answers in sides.items() if not answers]:
-        st.markdown(f"##### What {' and '.join(empty)} answered cannot be used: choose another configuration.")
+        view.answer(f"What {' and '.join(empty)} answered cannot be used: choose another configuration.")
     else:
+        link = to_try("Try both on a sentence", task.id, a, b)
+        st.page_link(link.file, label=link.label, icon=link.icon, query_params=link.query)
         comparison(task, labels, keys, sides, (configurations[a], configurations[b]))

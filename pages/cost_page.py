@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Hashable, Sequence
-from functools import partial
 from statistics import median
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, ui
+from pmb import controls, ui, view
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.charts import cost as charts
 from pmb.insight import cost
 from pmb.insight.summary import SOURCES
+from pmb.lab.answer import sweep_command
 from pmb.lab.results import finished_runs, memories_of
 from pmb.lab.store import change_mark, list_latencies
 from pmb.links import to_explore
@@ -108,21 +107,29 @@ def panel(table: pd.DataFrame, name: str, total: int, of: tuple[Hashable, ...]) 
     """The chart of one quantity, as far as it is measured."""
     if name in SIZES:
         heading, title = SIZES[name]
-        st.markdown(f"**{heading}**")
+        view.heading(heading)
         if table[name].notna().any():
             outside = cost.outside_layers(table, name)
-            chart = partial(charts.size_chart, table, name, title, outside, total, ui.theme())
-            ui.draw_once(chart, charts.size_alt_text(table, name, title, outside), name, *of)
+            view.draw_once(
+                lambda: charts.size_chart(table, name, title, outside, total, ui.theme()),
+                charts.size_alt_text(table, name, title, outside),
+                name,
+                *of,
+            )
     else:
-        st.markdown(f"**{SPEEDUPS[name]}**")
-        chart = partial(charts.speedup_chart, table, name, total, ui.theme())
-        ui.draw_once(chart, charts.speedup_alt_text(table, name, total), name, *of)
+        view.heading(SPEEDUPS[name])
+        view.draw_once(
+            lambda: charts.speedup_chart(table, name, total, ui.theme()),
+            charts.speedup_alt_text(table, name, total),
+            name,
+            *of,
+        )
 
 
 def tell_of_memory(note: str, command: str) -> None:
     """On what memory was measured, or how to measure it."""
     if note:
-        st.caption(ui.plain(note))
+        view.note(ui.plain(note))
         return
     st.caption(NOT_MEASURED + ui.by_right(" A seed that has not run yet measures it:"))
     if ui.may_write():
@@ -165,7 +172,7 @@ def cost_table(table: pd.DataFrame, of: Selection) -> None:
 # Page
 # =============================================================================
 
-st.title("What do I save?", anchor=False)
+view.question("What do I save?")
 
 with controls.row():
     model, task = controls.choose_model(), controls.choose_task()
@@ -175,10 +182,10 @@ with controls.row():
 
 mark = change_mark(ui.the_store())
 table, sources, measured_on, note, next_seed = load_costs(model, task, recipe, mark)
-st.markdown(f"##### {cost.cost_sentence(table, drop_count, total)}")
+view.answer(cost.cost_sentence(table, drop_count, total))
 ui.badges(sources)
 if model.shared:
-    st.caption("All layers of this model are the same weights: dropping some saves time, but no parameters.")
+    view.note("All layers of this model are the same weights: dropping some saves time, but no parameters.")
 if table.empty:
     st.info(
         "Nothing has been measured for this choice yet. "
@@ -191,13 +198,15 @@ if table.empty:
 else:
     if outside := cost.outside_layers(table, "parameters"):
         share = 100 * outside / table["parameters"].max()
-        st.caption(f"{share:.0f} % of the whole model's parameters are outside its layers: no cut saves them.")
+        view.note(f"{share:.0f} % of the whole model's parameters are outside its layers: no cut saves them.")
     selected = selection(row_names(table))
-    st.caption("Dashed: in sizes and memory what no cut saves; in speed-ups what would be in proportion to depth.")
-    words = ["python -m pmb sweep --model", shlex.quote(model.id), "--task", shlex.quote(task.id)]
-    words += ["--strategies top --recipe", recipe, "--seeds", str(next_seed)]
+    view.note("Dashed: in sizes and memory what no cut saves; in speed-ups what would be in proportion to depth.")
+    command = f"{sweep_command(model.id, task.id, recipe, ['top'])} --seeds {next_seed}"
     of = (model.id, model.revision, task.id, task.revision, recipe, mark, selected.chosen)
-    panels(table.assign(opacity=selected.opacity(row_names(table))), total, note, " ".join(words), of)
+    panels(table.assign(opacity=selected.opacity(row_names(table))), total, note, command, of)
     cost_table(table, selected)
-    with st.expander("How this was measured", icon=":material/info:"):
-        st.markdown(METHOD.format(sources=ui.plain(measured_on)))
+    view.method(METHOD.format(sources=ui.plain(measured_on)))
+view.made(
+    [sweep_command(model.id, task.id, recipe, ["top"])],
+    view.runs_of([model.id], [task.id], [recipe]),
+)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, offers, settings, take, ui
+from pmb import controls, offers, settings, take, ui, view
 from pmb.catalog.models import BaseModel, cuts_by_strategy
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
@@ -18,7 +18,7 @@ from pmb.cut_runs import other_models, pinned, run_buttons
 from pmb.insight import predict, summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab import previews
-from pmb.lab.answer import HEADLINE_SHAPE
+from pmb.lab.answer import HEADLINE_SHAPE, command_of, sweep_command
 from pmb.lab.plan import (
     Plan,
     known_block_scores,
@@ -33,6 +33,7 @@ from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
 from pmb.links import Link, to_compare
 from pmb.preview_row import preview_row
+from pmb.search_part import search_part
 from pmb.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
 from pmb.strategies import EVERY_STRATEGY, MORE_STRATEGIES, SCORED, STRATEGIES, Scores, drop_counts
@@ -45,8 +46,8 @@ from pmb.your_table import your_table
 DEFAULT_DROP = 2
 WHOLE = "whole model"
 CHART_NOTE = """\
-Vertical lines and the band are 95 % intervals. Cuts of one depth stand beside each other. Ring: your cut; right, \
-connected: no other cut is both faster and more accurate."""
+Vertical lines and the band are 95 % intervals. Cuts of one depth stand beside each other. Ring: your cut; connected, \
+against speed-up: no other cut is both faster and more accurate."""
 HOLLOW_NOTES = {
     predicted.PREDICTED: "Hollow, right of its depth: predicted before training, with a 95 % band.",
     predicted.FROZEN: "Hollow, right of its depth: frozen features, which are no prediction.",
@@ -156,7 +157,7 @@ def cards(row: Row | None, plan: Plan, whole: Row | None, task: Task) -> None:
     with st.grid(4, min_column_width=150):
         if row is None:
             for label in (score, "Speed-up", "Parameters", "File size"):
-                card(label, "–", "not measured yet")
+                view.number(label, "–", "not measured yet")
             return
         timed = pd.notna(row["speedup"])
         beside = {
@@ -173,12 +174,7 @@ def cards(row: Row | None, plan: Plan, whole: Row | None, task: Task) -> None:
         }
         for label, value in values.items():
             compared = beside[label] or "whole model not measured yet"
-            card(label, value, compared if plan.dropped_layers else "whole model")
-
-
-def card(label: str, value: str, beside: str) -> None:
-    """One number; what stands below it compares with the whole model and is neither good nor bad by colour."""
-    st.metric(label, value, border=True, delta=beside, delta_color="off", delta_arrow="off")
+            view.number(label, value, compared if plan.dropped_layers else "whole model")
 
 
 def rows_of(points: pd.DataFrame) -> pd.DataFrame:
@@ -208,8 +204,8 @@ def charts(
     name = sentence_case(metric_of(points["metric"].iloc[0]).name)
     left, right = st.columns(2, gap="large")
     with left:
-        st.markdown(f"**{name} against layers kept**")
-        ui.draw_once(
+        view.heading(f"{name} against layers kept")
+        view.draw_once(
             lambda: accuracy.accuracy_by_depth(points, baselines, hollow, strategy, drop_count, ui.theme()),
             f"{accuracy.depth_alt_text(points, baselines)} {predicted.hollow_alt_text(hollow, task.metric)}".strip(),
             "depth",
@@ -219,12 +215,12 @@ def charts(
         )
     timed = points[points["speedup"].notna()].copy()
     with right:
-        st.markdown(f"**{name} against speed-up**")
+        view.heading(f"{name} against speed-up")
         if timed.empty:
             st.info("Speed is measured with the first run of each depth on this machine.")
             return
         timed["front"] = summary.pareto_front(timed)
-        ui.draw_once(
+        view.draw_once(
             lambda: accuracy.accuracy_by_speed(timed, strategy, drop_count, ui.theme()),
             accuracy.speed_alt_text(timed),
             "speed",
@@ -268,7 +264,7 @@ def configuration_table(rows: pd.DataFrame, of: Selection, links: list[Link]) ->
 def hollow_note(hollow: pd.DataFrame, sentence: str) -> None:
     """What hollow points are and what they are worth, where there are any."""
     if len(hollow):
-        st.caption(f"{HOLLOW_NOTES[hollow['kind'].iloc[0]]} {sentence}")
+        view.note(f"{HOLLOW_NOTES[hollow['kind'].iloc[0]]} {sentence}")
 
 
 def prediction_table(preview: predict.Preview, task: Task) -> None:
@@ -295,8 +291,9 @@ def prediction_table(preview: predict.Preview, task: Task) -> None:
     config["strategy"] = st.column_config.TextColumn(pinned=True)
     title = "Predicted before training" if preview.calibration else "Frozen features, not calibrated"
     with st.expander(title, icon=":material/visibility:"):
-        st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", alt="What is predicted.")
-        st.markdown(
+        view.heading(title)
+        view.table(shown, "What is predicted.", config)
+        view.words(
             PREDICTED.format(
                 metric=metric_of(task.metric).name, dev=previews.DEV_SENTENCES, train=previews.TRAIN_SENTENCES
             )
@@ -335,30 +332,28 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
     devices = ui.plain(", ".join(sorted(set(table["device"]))))
     dates = [datetime.fromtimestamp(seconds, UTC).date().isoformat() for seconds in table["finished_at"]]
     batch, length = HEADLINE_SHAPE
-    with st.expander("How this was measured", icon=":material/info:"):
-        st.markdown(
-            METHOD.format(
-                metric=metric_of(task.metric).name,
-                dev=f"{task.dev_examples:,}" if task.dev_examples else "the",
-                batch=batch,
-                length=length,
-                device=f" ({ui.plain(timed.iloc[0])})" if len(timed) else "",
-                recipe=f"{recipe} ({recipe_line(recipe)})",
-                sources=f"{summary.source_words([table])}, on {devices}, {min(dates)} to {max(dates)}"
-                if dates
-                else "none yet",
-            )
-        )
-        st.caption(f"**{ui.plain(model.title)}**: {ui.plain(model.about)} Licence {model.licence}.")
-        st.caption(f"**{ui.plain(task.title)}**: {ui.plain(task.about)} Licence {task.licence}.")
-        st.caption("The address bar holds the whole view: copy it to share it.")
+    view.method(
+        METHOD.format(
+            metric=metric_of(task.metric).name,
+            dev=f"{task.dev_examples:,}" if task.dev_examples else "the",
+            batch=batch,
+            length=length,
+            device=f" ({ui.plain(timed.iloc[0])})" if len(timed) else "",
+            recipe=f"{recipe} ({recipe_line(recipe)})",
+            sources=f"{summary.source_words([table])}, on {devices}, {min(dates)} to {max(dates)}"
+            if dates
+            else "none yet",
+        ),
+        f"**{ui.plain(model.title)}**: {ui.plain(model.about)} Licence {model.licence}.",
+        f"**{ui.plain(task.title)}**: {ui.plain(task.about)} Licence {task.licence}.",
+    )
 
 
 # =============================================================================
 # Page
 # =============================================================================
 
-st.title("How many layers can I drop?", anchor=False)
+view.question("How many layers can I drop?")
 
 store, found = ui.the_store(), settings.from_environment()
 with controls.row():
@@ -386,47 +381,48 @@ measured: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.re
 chosen, whole = measured.get(plan.kept_layers), measured.get(plan_whole(model).kept_layers)
 
 if chosen is None:
-    st.markdown(f"##### This cut has not been measured with recipe {recipe} yet.{ui.by_right(' Press Run.')}")
+    view.answer(f"This cut has not been measured with recipe {recipe} yet.", ui.by_right(" Press Run."))
 else:
-    st.markdown(f"##### {summary.answer_sentence(chosen, whole, strategy, chosen['speedup'])}")
+    view.answer(summary.answer_sentence(chosen, whole, strategy, chosen["speedup"]))
     with st.container(horizontal=True, vertical_alignment="center"):
         ui.badges(chosen["sources"], len(chosen["seeds"]))
         take.take_it(spec_of(plan, task, recipe, chosen["seeds"][0], procedure).key)
 
 by_token = more.get("block-influence")
 what = "every token" if by_token else "the sentence token"
-st.caption(
+view.note(
     f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. A darker layer changes {what} more."
 )
 shades = by_token or known_layer_scores(store, model, task)
-ui.draw(
-    strip.layer_strip(plan.kept_layers, model.num_hidden_layers, shades, ui.theme(), what),
+view.draw(
+    lambda: strip.layer_strip(plan.kept_layers, model.num_hidden_layers, shades, ui.theme(), what),
     strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
     width="content",
 )
 if model.shared:
-    st.caption("All layers of this model are the same weights: dropping some saves time, but no parameters.")
+    view.note("All layers of this model are the same weights: dropping some saves time, but no parameters.")
 if task.unfetched:
     away = f"The sentences of {ui.plain(task.title)} are not on this machine"
     st.caption(away + ui.by_right("; the first run fetches them from the Hub.", "."))
 if task.warning:
     st.warning(task.warning, icon=":material/warning:")
 for note in notes_on(store, task.id):
-    st.caption(ui.plain(note))
+    view.note(ui.plain(note))
 cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
 scores_by_cut = dict(zip(table["kept_layers"], table["mean"], strict=True))
 preview, also, missing = load_preview(model, task, recipe, procedure, scores_by_cut, more, mark)
 preview_row(model, task, strategy, also, missing)
 if chosen is None:
-    st.markdown(predict.answer_sentence(preview, plan.kept_layers))
+    view.words(predict.answer_sentence(preview, plan.kept_layers))
 hollow = predicted.hollow_points(preview.curves, strategy, set(scores_by_cut))
+search_part(model, task, recipe)
 offers.tell_problem()
 if points.empty:
     if len(hollow):
-        st.markdown(f"**{sentence_case(metric_of(task.metric).name)} against layers kept**")
-        ui.draw(
-            predicted.predicted_by_depth(hollow, strategy, model.num_hidden_layers, task.metric, ui.theme()),
+        view.heading(f"{sentence_case(metric_of(task.metric).name)} against layers kept")
+        view.draw(
+            lambda: predicted.predicted_by_depth(hollow, strategy, model.num_hidden_layers, task.metric, ui.theme()),
             predicted.hollow_alt_text(hollow, task.metric),
         )
         hollow_note(hollow, preview.sentence)
@@ -440,10 +436,18 @@ else:
     drawn = points.assign(selected=selected.has(row_names(points)))
     of = (model.id, model.revision, task.id, task.revision, recipe, procedure, mark, selected.chosen)
     charts(drawn, baselines, hollow, strategy, drop_count, of)
-    st.caption(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else ""))
+    view.note(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else ""))
     hollow_note(hollow, preview.sentence)
     other_models(baseline_plans, baselines, model, task)
     configuration_table(rows, selected, ways_on(rows, selected, task))
     method(table, model, task, recipe)
 if len(preview.curves):
     prediction_table(preview, task)
+names = tuple(dict.fromkeys((*STRATEGIES, strategy)))
+view.made(
+    [
+        command_of(spec_of(plan, task, recipe, chosen["seeds"][0] if chosen else 0, procedure)),
+        sweep_command(model.id, task.id, recipe, names if strategy not in STRATEGIES else (), (), procedure),
+    ],
+    view.runs_of([model.id], [task.id], [recipe]),
+)

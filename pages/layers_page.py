@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import altair as alt
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, offers, settings, ui
+from pmb import controls, offers, settings, ui, view
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.charts import layers as charts
 from pmb.charts.layers import Shown
+from pmb.charts.style import Theme
 from pmb.errors import PmbError
 from pmb.insight import layers
 from pmb.insight.metrics import metric_of
@@ -42,9 +44,9 @@ DROPPING = """\
 A layer that changes little, and above which a classifier gains nothing, is a candidate for dropping; what dropping it \
 costs, only the cut itself shows (Explore)."""
 METHOD = """\
-**Sentence token**: the first; of a model that is padded on the left (XLNet) the last. **Left**: 1 - cosine of each \
-layer's output and input, mean of {sentences:,} train sentences, pre-trained model. **Middle**: cosine of each \
-layer's output in the pre-trained and in the fine-tuned model, mean of the first 1,000 dev examples. **Right**: \
+**Sentence token**: the first; of a model that is padded on the left (XLNet) the last. **Changes**: 1 - cosine of each \
+layer's output and input, mean of {sentences:,} train sentences, pre-trained model. **Leaves**: cosine of each \
+layer's output in the pre-trained and in the fine-tuned model, mean of the first 1,000 dev examples. **Reads off**: \
 {metric} on {dev} dev examples of a linear classifier (logistic regression, or ridge regression for numbers; \
 standardised features, L2 with C = 0.01) fitted on {train} train examples; the whole model is first fine-tuned on them \
 with recipe {recipe} and then held fixed. This is not a model cut to that layer and fine-tuned. **Interval**: 95 %; \
@@ -158,11 +160,7 @@ def button_row(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
         pressed = ui.action(label, type="primary" if first else "secondary", key="measure", icon=icon, help=help)
         with st.popover("Command", icon=":material/terminal:"):
             st.code(
-                "\n".join(
-                    f"python -m pmb probe --model {shlex.quote(one.model.id)} --task {shlex.quote(task.id)} "
-                    f"--recipe {recipe}"
-                    for one in chosen
-                ),
+                "\n".join(probe_command(one.model, task, recipe) for one in chosen),
                 language="bash",
             )
     if pressed:
@@ -174,6 +172,11 @@ def button_row(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
                     free = [seed for seed in range(len(known) + wanted) if seed not in known]
                     ask_for(one.model, task, recipe, free[:wanted])
         st.rerun()
+
+
+def probe_command(model: BaseModel, task: Task, recipe: str) -> str:
+    """The command that measures the layers with three seeds."""
+    return f"python -m pmb probe --model {shlex.quote(model.id)} --task {shlex.quote(task.id)} --recipe {recipe}"
 
 
 def ask_for(model: BaseModel, task: Task, recipe: str, seeds: list[int]) -> None:
@@ -198,11 +201,18 @@ def panels(chosen: Sequence[Chosen]) -> None:
     )
     for column, (title, drawn, draw, which) in zip(st.columns(3, gap="medium"), parts, strict=True):
         with column:
-            st.markdown(f"**{title}**")
-            if drawn:
-                ui.draw(draw(drawn, ui.theme()), texts[which])
-            else:
-                st.info("Not measured yet." + ui.by_right(" Press Measure the layers."))
+            panel(title, drawn, draw, texts[which])
+
+
+def panel(
+    title: str, drawn: list[Shown], draw: Callable[[Sequence[Shown], Theme], alt.LayerChart], alt_text: str
+) -> None:
+    """One chart with its heading."""
+    view.heading(title)
+    if drawn:
+        view.draw(lambda: draw(drawn, ui.theme()), alt_text)
+    else:
+        st.info("Not measured yet." + ui.by_right(" Press Measure the layers."))
 
 
 def row_names(one: Chosen) -> list[str]:
@@ -249,24 +259,23 @@ def method(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
     sources = ", ".join(sorted({SOURCES[row["source"]] for row in rows}))
     devices = ui.plain(", ".join(sorted({row["device"] for row in rows})))
     dates = sorted({datetime.fromtimestamp(row["measured_at"], UTC).date().isoformat() for row in rows})
-    with st.expander("How this was measured", icon=":material/info:"):
-        st.markdown(
-            METHOD.format(
-                sentences=SCORE_SENTENCES,
-                metric=metric_of(task.metric).name,
-                dev=f"{rows[0]['num_dev']:,}" if rows else "the",
-                train=f"{rows[0]['num_train']:,}" if rows else f"at most {RECIPES[recipe].train_sentences:,}",
-                recipe=recipe,
-                sources=f"{sources}, on {devices}, {dates[0]} to {dates[-1]}" if rows else "none yet",
-            )
+    view.method(
+        METHOD.format(
+            sentences=SCORE_SENTENCES,
+            metric=metric_of(task.metric).name,
+            dev=f"{rows[0]['num_dev']:,}" if rows else "the",
+            train=f"{rows[0]['num_train']:,}" if rows else f"at most {RECIPES[recipe].train_sentences:,}",
+            recipe=recipe,
+            sources=f"{sources}, on {devices}, {dates[0]} to {dates[-1]}" if rows else "none yet",
         )
+    )
 
 
 # =============================================================================
 # Page
 # =============================================================================
 
-st.title("What do the layers do?", anchor=False)
+view.question("What do the layers do?")
 
 with controls.row():
     model, task, recipe = controls.choose_model(), controls.choose_task(), controls.choose_recipe()
@@ -275,10 +284,10 @@ with controls.row():
 chosen = load([model] if beside is None else [model, beside], task, recipe)
 for one in chosen:
     sentence = layers.answer_sentence(one.drawn.table)
-    st.markdown(f"##### {f'{ui.plain(one.drawn.title)}: ' if beside else ''}{sentence}")
+    view.answer(f"{f'{ui.plain(one.drawn.title)}: ' if beside else ''}{sentence}")
 probed = [row for one in chosen for row in one.probes]
 ui.badges({row["source"] for row in probed}, min((len(one.probes) for one in chosen if one.probes), default=None))
-st.caption(DROPPING)
+view.note(DROPPING)
 measuring(chosen, task, recipe)
 offers.tell_problem()
 for one in chosen:
@@ -287,6 +296,7 @@ for one in chosen:
             st.warning(ui.plain(f"Seed {row['seed']} of {one.drawn.title}: {row['error']}"), icon=":material/warning:")
 selected = selection([name for one in chosen for name in row_names(one)])
 panels([faded(one, selected) for one in chosen])
-st.caption(NUMBERING + (MATCHED if beside else ""))
+view.note(NUMBERING + (MATCHED if beside else ""))
 layer_table(chosen, selected)
 method(chosen, task, recipe)
+view.made([probe_command(one.model, task, recipe) for one in chosen], lambda: probed)

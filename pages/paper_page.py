@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, offers, settings, ui
+from pmb import controls, offers, settings, ui, view
 from pmb.catalog.models import BASELINES, MODELS, BaseModel
 from pmb.catalog.tasks import Task
 from pmb.charts.published import lost_alt_text, lost_by_strategy
 from pmb.insight import claims, estimate, published, summary
 from pmb.insight.chance import hardly_learned
 from pmb.insight.claims import CLAIMS, Claim, Measured, Verdict
-from pmb.lab.answer import HEADLINE_SHAPE
+from pmb.lab.answer import HEADLINE_SHAPE, sweep_command
 from pmb.lab.dev import known_dev_labels
 from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, plan_whole, spec_of
 from pmb.lab.probes import probes_of
@@ -175,7 +175,7 @@ def open_probes(claim: Claim, task: Task, recipe: str) -> None:
     )
 
 
-def ledger_table(verdicts: Sequence[Verdict], evidence: dict[int, str]) -> None:
+def ledger_rows(verdicts: Sequence[Verdict], evidence: dict[int, str]) -> pd.DataFrame:
     """The ledger, a row a claim."""
     rows = [
         {
@@ -186,9 +186,7 @@ def ledger_table(verdicts: Sequence[Verdict], evidence: dict[int, str]) -> None:
         }
         for claim, verdict in zip(CLAIMS, verdicts, strict=True)
     ]
-    st.dataframe(
-        pd.DataFrame(rows), hide_index=True, alt="The paper's claims, with the evidence and a verdict on each."
-    )
+    return pd.DataFrame(rows)
 
 
 def wants_table() -> bool:
@@ -207,7 +205,7 @@ def wants_table() -> bool:
 
 def side_by_side(measured: Measured, task: Task, *of: Hashable) -> None:
     """Points lost by strategy, published at the left, measured at the right; never in one chart."""
-    st.subheader("Published and measured, side by side", anchor=False)
+    view.section("Published and measured, side by side")
     name = st.segmented_control(
         "Published model",
         list(PUBLISHED_LAYERS),
@@ -220,10 +218,10 @@ def side_by_side(measured: Measured, task: Task, *of: Hashable) -> None:
     own = summary.points_lost(points) if points is not None else pd.DataFrame()
     left, right = st.columns(2, gap="large")
     with left:
-        st.markdown(f"**Published: {name}, mean of seven GLUE tasks**")
+        view.heading(f"Published: {name}, mean of seven GLUE tasks")
         losses_part(published.losses(name), PUBLISHED_LAYERS[name], f"Published, {name}", name)
     with right:
-        st.markdown(f"**Measured: {ui.plain(measured.title)}, {ui.plain(task.title)}**")
+        view.heading(f"Measured: {ui.plain(measured.title)}, {ui.plain(task.title)}")
         if own.empty:
             st.info("Nothing has been measured for this choice, or the whole model has not learned the task.")
         else:
@@ -234,21 +232,21 @@ def side_by_side(measured: Measured, task: Task, *of: Hashable) -> None:
 def losses_part(losses: pd.DataFrame, total: int, source: str, *of: Hashable) -> None:
     """Points lost of one source, as a chart and as a table with a column a drop count."""
     alt = lost_alt_text(losses, source)
-    ui.draw_once(lambda: lost_by_strategy(losses, total, ui.theme()), alt, source, *of)
+    view.draw_once(lambda: lost_by_strategy(losses, total, ui.theme()), alt, source, *of)
     wide = losses.pivot(index="strategy", columns="drop_count", values="lost")
     wide.columns = pd.Index([f"{count} dropped" for count in wide.columns])
     config: dict[str, Any] = dict.fromkeys(wide.columns, st.column_config.NumberColumn(format="%.1f"))
     config |= {"strategy": st.column_config.TextColumn(pinned=True)}
     wide = wide.reset_index()
     wide["strategy"] = wide["strategy"].str.replace("-", " ")
-    st.dataframe(wide, hide_index=True, column_config=config, placeholder="–", alt=alt)
+    view.table(wide, alt, config)
 
 
 # =============================================================================
 # Page
 # =============================================================================
 
-st.title("Does it hold?", anchor=False)
+view.question("Does it hold?")
 
 store, found = ui.the_store(), settings.from_environment()
 with controls.row():
@@ -259,29 +257,33 @@ every = tuple(find_task(store, found, name) for name in known_tasks(store))
 own, verdicts = load_verdicts(model, every, recipe, mark)
 evidence = published.evidence()
 
-st.markdown(f"##### {claims.ledger_sentence(verdicts, ui.plain(model.title), recipe)}")
+view.answer(claims.ledger_sentence(verdicts, ui.plain(model.title), recipe))
 learned = ", ".join(own.points) or "no task yet"
 sources = summary.source_words(own.points.values())
-st.caption(
-    ui.plain(
-        f"Measured: {model.title} on {learned}{f' ({sources})' if sources else ''}. The task above is the one of the "
-        f"runs that {ui.by_right('a row offers', 'would tell')}."
-    )
+view.note(
+    ui.plain(f"Measured: {model.title} on {learned}{f' ({sources})' if sources else ''}."),
+    f" The task above is the one of the runs that {ui.by_right('a row offers', 'would tell')}.",
 )
 offers.tell_problem()
+ledger = ledger_rows(verdicts, evidence)
 if wants_table():
-    ledger_table(verdicts, evidence)
+    view.table(ledger, "The paper's claims, with the evidence and a verdict on each.")
 else:
+    view.keep_table(ledger)
     for claim, verdict in zip(CLAIMS, verdicts, strict=True):
         ledger_row(claim, verdict, evidence[claim.number], model, task, recipe)
 side_by_side(own, task, model.id, model.revision, task.id, recipe, mark)
-with st.expander("How this was measured", icon=":material/info:"):
-    st.markdown(
-        METHOD.format(
-            source=published.SOURCE,
-            recipe=recipe,
-            near=claims.NEAR_POINTS,
-            hardly=claims.HARDLY_POINTS,
-            speedup=claims.LEAST_SPEEDUP,
-        )
+view.method(
+    METHOD.format(
+        source=published.SOURCE,
+        recipe=recipe,
+        near=claims.NEAR_POINTS,
+        hardly=claims.HARDLY_POINTS,
+        speedup=claims.LEAST_SPEEDUP,
     )
+)
+learned_on = [data.id for data in every if data.title in own.points]
+view.made(
+    [sweep_command(model.id, name, recipe) for name in learned_on],
+    view.runs_of([model.id], learned_on, [recipe]),
+)

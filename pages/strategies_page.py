@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, offers, settings, ui
+from pmb import controls, offers, settings, ui, view
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.charts.contest import contest_alt_text, contest_chart
@@ -18,6 +18,7 @@ from pmb.insight.chance import hardly_learned
 from pmb.insight.claims import Measured
 from pmb.insight.contest import contest, contest_sentence
 from pmb.insight.metrics import metric_of
+from pmb.lab.answer import sweep_command
 from pmb.lab.dev import known_dev_labels
 from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole
 from pmb.lab.results import configuration_name, finished_runs
@@ -150,9 +151,9 @@ def panel(
     table: pd.DataFrame, lines: dict[str, float], heading: str, axis: str, where: str, of: tuple[Hashable, ...]
 ) -> None:
     """One chart with its heading. `of`: where its numbers come from, and what of them is selected."""
-    st.markdown(f"**{ui.plain(heading)}**")
+    view.heading(ui.plain(heading))
     alt_text = contest_alt_text(table, where)
-    ui.draw_once(lambda: contest_chart(table, lines, axis, ui.theme()), alt_text, "contest", heading, *of)
+    view.draw_once(lambda: contest_chart(table, lines, axis, ui.theme()), alt_text, "contest", heading, *of)
 
 
 def row_names(table: pd.DataFrame, task: str) -> list[str]:
@@ -202,7 +203,7 @@ def ways_on(tables: dict[str, pd.DataFrame], of: Selection, drop_count: int) -> 
 # Page
 # =============================================================================
 
-st.title("Which layers should go?", anchor=False)
+view.question("Which layers should go?")
 
 store, found = ui.the_store(), settings.from_environment()
 with controls.row():
@@ -230,18 +231,18 @@ where = {task: f"on {titles[task]}" for task in shown} | {AVERAGE: f"on average 
 
 first = next(iter(tables), "")
 if not first:
-    st.markdown("##### No strategy has been measured at this drop count with this recipe yet.")
+    view.answer("No strategy has been measured at this drop count with this recipe yet.")
 else:
-    st.markdown(f"##### {ui.plain(contest_sentence(tables[first], drop_count, total, where[first]))}")
+    view.answer(ui.plain(contest_sentence(tables[first], drop_count, total, where[first])))
 if shown:
     here = [table[table["drop_count"] == drop_count] for table in shown.values()]
     ui.badges({name for table in here for names in table["sources"] for name in names}, fewest_seeds(tables))
 if impossible := [name.replace("-", " ") for name in STRATEGIES if name not in possible]:
-    st.caption(f"{', '.join(impossible).capitalize()} cannot drop {drop_count} of {total} layers.")
+    view.note(f"{', '.join(impossible).capitalize()} cannot drop {drop_count} of {total} layers.")
 if first == AVERAGE and (partly := [titles[task] for task in shown if task not in complete]):
-    st.caption(f"Not in the average, since not every strategy is measured there: {ui.plain(', '.join(partly))}.")
+    view.note(f"Not in the average, since not every strategy is measured there: {ui.plain(', '.join(partly))}.")
 if hardly := [titles[task] for task in shown if task in guessed]:
-    st.caption(
+    view.note(
         f"On {ui.plain(', '.join(hardly))} the whole model itself is not clearly better than one answer given to all: "
         "differences there say little."
     )
@@ -251,7 +252,7 @@ if tables:
     tables = {task: table.assign(opacity=selected.opacity(row_names(table, task))) for task, table in tables.items()}
     of = (model.id, model.revision, tuple(shown), recipe, drop_count, mark, selected.chosen)
     names = list(dict.fromkeys(name for found_lines in lines.values() for name in found_lines))
-    st.caption(
+    view.note(
         f"Shaded: not clearly different from the best. Dashed: {ui.plain(', '.join(names)) or 'none'}. "
         "Horizontal lines are 95 % intervals over seeds."
     )
@@ -273,6 +274,8 @@ if away := [titles[task] for task in chosen if task not in complete and every[ta
     not_here = f"The sentences of {ui.plain(', '.join(away))} are not on this machine"
     st.caption(not_here + ui.by_right(": a first run on Explore fetches them.", "."))
 if tables:
-    with st.expander("How this was measured", icon=":material/info:"):
-        sources = summary.source_words(shown.values())
-        st.markdown(METHOD.format(recipe=recipe, sources=sources))
+    view.method(METHOD.format(recipe=recipe, sources=summary.source_words(shown.values())))
+view.made(
+    [sweep_command(model.id, task, recipe, possible, [drop_count]) for task in chosen],
+    view.runs_of([model.id], chosen, [recipe]),
+)

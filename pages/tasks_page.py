@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, settings, ui
+from pmb import controls, settings, ui, view
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import PAPER_AVERAGE, Task
 from pmb.charts import losses as loss_charts
@@ -15,6 +15,7 @@ from pmb.charts import thresholds as threshold_charts
 from pmb.charts.style import FADED
 from pmb.insight import averages, summary, threshold
 from pmb.insight.chance import hardly_learned
+from pmb.lab.answer import sweep_command
 from pmb.lab.dev import dev_labels, known_dev_labels
 from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import finished_runs, predictions_of
@@ -162,7 +163,7 @@ def thresholds(
 
     `chosen`: the tasks of which something is selected above; the others fade.
     """
-    st.subheader("How many layers go at a loss of 1, 2 or 3 points?", anchor=False)
+    view.section("How many layers go at a loss of 1, 2 or 3 points?")
     store, found = ui.the_store(), settings.from_environment()
     for task in unread_tasks(tuple(tasks), mark) if ui.may_write() else ():
         with ui.told(f"Reading the dev labels of {ui.plain(task.title)}, once") as report:
@@ -174,12 +175,12 @@ def thresholds(
         return
     titles = {task.id: task.title for task in tasks}
     sentence = threshold.threshold_sentence(tables, plain_titles(titles), THRESHOLD_POINTS, model.num_hidden_layers)
-    st.markdown(sentence)
-    st.caption("Line: what another half of the dev sentences would have chosen.")
+    view.words(sentence)
+    view.note("Line: what another half of the dev sentences would have chosen.")
     drawn = {
         task: table.assign(opacity=FADED if chosen and task not in chosen else 1.0) for task, table in tables.items()
     }
-    ui.draw_once(
+    view.draw_once(
         lambda: threshold_charts.threshold_chart(drawn, titles, model.num_hidden_layers, ui.theme()),
         sentence,
         *("thresholds", model.id, model.revision, tuple(tables), strategy, recipe, mark, frozenset(chosen)),
@@ -209,14 +210,14 @@ def threshold_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> 
     config: dict[str, Any] = {names[name]: one_decimal for name in ("loss", "loss_low", "loss_high")}
     config |= {"task": st.column_config.TextColumn(pinned=True)}
     shown = data[list(names)].rename(columns=names)
-    st.dataframe(shown, hide_index=True, column_config=config, alt="How many layers go at each allowed loss.")
+    view.table(shown, "How many layers go at each allowed loss.", config)
 
 
 # =============================================================================
 # Page
 # =============================================================================
 
-st.title("Which tasks can bear it?", anchor=False)
+view.question("Which tasks can bear it?")
 
 store, found = ui.the_store(), settings.from_environment()
 with controls.row():
@@ -239,25 +240,23 @@ chosen = st.multiselect(
 )
 points = {task: measured[task] for task in chosen if task in measured}
 table = averages.losses(points)
-st.markdown(
-    f"##### {averages.loss_sentence(table, plain_titles(titles), strategy, drop_count, model.num_hidden_layers)}"
-)
+view.answer(f"{averages.loss_sentence(table, plain_titles(titles), strategy, drop_count, model.num_hidden_layers)}")
 if points:
     sources = {source for found in points.values() for names in found["sources"] for source in names}
     here = table[(table["drop_count"] == drop_count) & table["loss"].notna()]
     ui.badges(sources, int(here["seeds"].min()) if len(here) else None)
 paper = ", ".join(titles[task] for task in PAPER_AVERAGE)
 if set(chosen) == set(PAPER_AVERAGE) and len(points) == len(chosen):
-    st.caption("These are the seven tasks of the paper's GLUE average.")
+    view.note("These are the seven tasks of the paper's GLUE average.")
 elif missing := [titles[task] for task in PAPER_AVERAGE if task not in points]:
-    st.caption(f"The paper's GLUE average is over seven tasks; not among these here: {', '.join(missing)}.")
+    view.note(f"The paper's GLUE average is over seven tasks; not among these here: {', '.join(missing)}.")
 if unmeasured := [titles[task] for task in chosen if task not in measured]:
     st.info(
         f"Not measured with strategy {strategy} and recipe {recipe}: {ui.plain(', '.join(unmeasured))}."
         + ui.by_right(" Explore runs them one by one; `python -m pmb sweep --task …` runs every drop count.")
     )
 if guessed := [titles[task] for task in points if task in hardly]:
-    st.caption(
+    view.note(
         f"On {ui.plain(', '.join(guessed))} the whole model itself is not clearly better than one answer given to all: "
         "losses there say little."
     )
@@ -267,9 +266,9 @@ if drawn.empty:
 else:
     cuts = table[table["drop_count"] > 0].reset_index(drop=True)
     selected = selection(row_names(cuts))
-    st.markdown("**Points lost against the whole model**")
-    st.caption("Coloured and bold: the 95 % interval leaves out 0. Pale: no clear difference from the whole model.")
-    ui.draw_once(
+    view.heading("Points lost against the whole model")
+    view.note("Coloured and bold: the 95 % interval leaves out 0. Pale: no clear difference from the whole model.")
+    view.draw_once(
         lambda: loss_charts.loss_map(cuts.assign(opacity=selected.opacity(row_names(cuts))), titles, ui.theme()),
         loss_charts.loss_alt_text(cuts, titles),
         *("losses", model.id, model.revision, tuple(points), strategy, recipe, mark, selected.chosen),
@@ -277,13 +276,16 @@ else:
     loss_table(cuts, titles, selected)
     faded_but = {task for task, has in zip(cuts["task"], selected.has(row_names(cuts)), strict=True) if has}
     thresholds(model, [every[task] for task in points], strategy, recipe, mark, faded_but - {averages.AVERAGE})
-    with st.expander("How this was measured", icon=":material/info:"):
-        st.markdown(
-            METHOD.format(
-                recipe=recipe,
-                paper=paper,
-                splits=threshold.SPLITS,
-                seeds=THRESHOLD_SEEDS,
-                sources=summary.source_words(points.values()),
-            )
+    view.method(
+        METHOD.format(
+            recipe=recipe,
+            paper=paper,
+            splits=threshold.SPLITS,
+            seeds=THRESHOLD_SEEDS,
+            sources=summary.source_words(points.values()),
         )
+    )
+view.made(
+    [sweep_command(model.id, name, recipe, [strategy]) for name in points],
+    view.runs_of([model.id], list(points), [recipe]),
+)

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from pmb import beside, controls, settings, take, ui
+from pmb import beside, controls, settings, take, ui, view
 from pmb.bounds import MOST_TRIED, MOST_TRIED_CHARACTERS
 from pmb.catalog.tasks import Task
 from pmb.charts import tried as charts
@@ -14,11 +14,14 @@ from pmb.errors import PmbError
 from pmb.insight import tried
 from pmb.insight.estimate import duration
 from pmb.lab import tries
+from pmb.lab.answer import command_of
 from pmb.lab.dev import known_dev_labels
 from pmb.lab.exports import kept_weights
+from pmb.lab.queue import spec_of_row
 from pmb.lab.results import predictions_of
 from pmb.lab.store import change_mark, runs_by_key
 from pmb.lab.tries import Texts, Tries
+from pmb.report import Words
 from pmb.spec import Tried
 
 # =============================================================================
@@ -70,6 +73,12 @@ def load_differing(keys: tuple[str, ...], task: Task, mark: tuple[Any, ...]) -> 
     return [row for row, answers in rows if len(set(answers)) > 1]
 
 
+def command_of_run(key: str) -> str:
+    """The command that makes the run again."""
+    (row,) = runs_by_key(ui.the_store(), [key])
+    return command_of(spec_of_row(row))
+
+
 # =============================================================================
 # Parts of the page
 # =============================================================================
@@ -86,6 +95,7 @@ def choose_sides(configurations: dict[str, dict[str, Any]]) -> dict[str, dict[st
             if name:
                 chosen[side] = configurations[name]
                 st.caption(ui.plain(beside.described(configurations[name])))
+                view.keep(Words(f"**{side}**: {ui.plain(beside.described(configurations[name]))}"))
     return chosen
 
 
@@ -96,10 +106,10 @@ def make_part(keys: dict[str, str]) -> None:
     path = kept_weights(found, next(iter(missing.values())))
     sides = " and ".join(missing)
     took = [row["total_seconds"] for row in runs_by_key(ui.the_store(), list(missing.values()))]
-    st.markdown(f"##### {sides} cannot answer yet: what {'they' if len(missing) > 1 else 'it'} learned is not kept.")
+    view.answer(f"{sides} cannot answer yet: what {'they' if len(missing) > 1 else 'it'} learned is not kept.")
     st.caption(
         "When a run ends its score is kept and its weights are not. Made again, with the same seed, it is the same "
-        f"model; then they took {' and '.join(map(duration, took))}."
+        f"model; that took {' and '.join(map(duration, took))} then."
         + ui.by_right("", " Who may run things can make it again.")
     )
 
@@ -162,15 +172,14 @@ def typed(task: Task, keys: dict[str, str], mark: tuple[Any, ...]) -> Texts | No
         return None
 
 
-def cards(sides: dict[str, Tried]) -> None:
+def cards(sides: dict[str, Tried], chosen: dict[str, dict[str, Any]]) -> None:
     """How long each took."""
-    slowest = next(iter(sides.values())).seconds
+    of_first = next(iter(sides.values())).seconds
     with st.grid(3, min_column_width=150):
         for number, (side, one) in enumerate(sides.items()):
-            times = None if not number else f"{slowest / one.seconds:.1f} times as fast as A"
-            st.metric(
-                f"{side}: time for the first", f"{1000 * one.seconds:.1f} ms", times, delta_color="off", border=True
-            )
+            kept = f"{len(chosen[side]['kept_layers'])} layers"
+            times = kept if not number else f"{kept}, {of_first / one.seconds:.1f} times as fast as A"
+            view.number(f"{side}: time for the first", f"{1000 * one.seconds:.1f} ms", times)
 
 
 def one_text(task: Task, sides: dict[str, Tried], texts: Texts, chosen: dict[str, dict[str, Any]]) -> None:
@@ -185,17 +194,19 @@ def one_text(task: Task, sides: dict[str, Tried], texts: Texts, chosen: dict[str
     left, right = st.columns(2, gap="large")
     if task.labels:
         with left:
-            st.markdown("**What each answers**")
+            view.heading("What each answers")
             found = tried.probabilities(sides, number, task.labels)
-            ui.draw(charts.probability_chart(found, ui.theme()), charts.probability_alt_text(found))
+            view.draw(lambda: charts.probability_chart(found, ui.theme()), charts.probability_alt_text(found))
     with right if task.labels else left:
-        st.markdown("**How the answer forms**")
-        chart = charts.forming_chart(forming, what.lower() if not task.labels else what, bool(task.labels), ui.theme())
-        ui.draw(chart, charts.forming_alt_text(forming, what))
+        view.heading("How the answer forms")
+        view.draw(
+            lambda: charts.forming_chart(forming, what, bool(task.labels), ui.theme()),
+            charts.forming_alt_text(forming, what),
+        )
     with st.expander("The same as a table", icon=":material/table:"):
         shown = forming.rename(columns={"side": "model", "step": "layers passed", "value": what.lower()})
         shown["layer"] = shown["layer"].replace("", "the model's own answer")
-        st.dataframe(shown, hide_index=True, alt="How the answer of each model forms.")
+        view.table(shown, "How the answer of each model forms.")
 
 
 def answers_part(task: Task, chosen: dict[str, dict[str, Any]], keys: dict[str, str], texts: Texts) -> None:
@@ -207,37 +218,37 @@ def answers_part(task: Task, chosen: dict[str, dict[str, Any]], keys: dict[str, 
         st.warning(ui.plain(str(error)), icon=":material/warning:")
         return
     sides = dict(zip(keys, found, strict=True))
-    st.markdown(f"##### {ui.plain(tried.answer_sentence(sides, task.labels))}")
+    view.answer(ui.plain(tried.answer_sentence(sides, task.labels)))
     if any(cut for one in found for cut in one.cut_off):
-        st.caption("A text is longer than the models read: its end was cut off, as in training.")
+        view.note("A text is longer than the models read: its end was cut off, as in training.")
     known = st.session_state.get("true_answers", {})
     table = tried.answers_table(sides, texts, task.labels, [known.get(parts) for parts in texts])
     if len(texts) > 1 or "true" in table:
-        wide = {"sentence": st.column_config.TextColumn(width="large", pinned=True)}
-        st.dataframe(table, hide_index=True, column_config=wide, placeholder="–", alt="What each model answers.")
+        wide = {"sentence": st.column_config.TextColumn(width="medium")}
+        view.table(table, "What each model answers.", wide)
     one_text(task, sides, texts, chosen)
-    cards(sides)
+    cards(sides, chosen)
 
 
 # =============================================================================
 # Page
 # =============================================================================
 
-st.title("What do they answer?", anchor=False)
+view.question("What do they answer?")
 
 found = settings.from_environment()
 task = controls.choose_task()
 mark = change_mark(ui.the_store())
 configurations = beside.load_configurations(task, mark)
 if len(configurations) < 2:
-    st.markdown("##### There are not two configurations to try on this task yet.")
+    view.answer("There are not two configurations to try on this task yet.")
     run_them = "Run the whole model and a cut on Explore; both appear here when they end."
     st.info(ui.by_right(run_them, "Choose another task above."))
 else:
     chosen = choose_sides(configurations)
     keys = {side: one["keys"][min(one["keys"])] for side, one in chosen.items()}
     if not keys:
-        st.markdown("##### Choose at least one configuration.")
+        view.answer("Choose at least one configuration.")
     elif not all(tries.is_kept(found, key) for key in keys.values()):
         make_part(keys)
     else:
@@ -245,8 +256,9 @@ else:
             open_tries().prepare()
         if texts := typed(task, keys, mark):
             answers_part(task, chosen, keys, texts)
-    with st.expander("How this was measured", icon=":material/info:"):
-        st.markdown(METHOD.format(timings=tries.TIMINGS))
-        for side, key in keys.items():
-            if tries.is_kept(found, key):
-                st.markdown(f"**{side}**: {ui.plain(tries.again_sentence(ui.the_store(), found, key))}")
+    kept = {side: key for side, key in keys.items() if tries.is_kept(found, key)}
+    view.method(
+        METHOD.format(timings=tries.TIMINGS),
+        *(f"{side}: {ui.plain(tries.again_sentence(ui.the_store(), found, key))}" for side, key in kept.items()),
+    )
+    view.made([command_of_run(key) for key in keys.values()], lambda: runs_by_key(ui.the_store(), list(keys.values())))

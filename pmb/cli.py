@@ -1,54 +1,49 @@
 """The command line: python -m pmb VERB.
 
-Verbs: plan run sweep preview probe runs cancel retry export reproduce worker dashboard doctor assets ship.
+Verbs: plan run sweep preview search probe runs cancel retry export try reproduce worker dashboard doctor assets ship.
 Errors go to stderr in one line and exit with 2; `--json` prints one object.
 """
 
 from __future__ import annotations
 
-import getpass
+import dataclasses
 import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pmb import settings
+from pmb import api, settings
+from pmb.api import DEFAULT_MODEL, DEFAULT_RECIPE, DEFAULT_TASK, Cut, opened_store
 from pmb.bounds import MOST_DIGITS
 from pmb.catalog.models import cuts_by_strategy
 from pmb.catalog.recipes import RECIPES, find_recipe
-from pmb.catalog.tasks import TASKS, Task
+from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError
 from pmb.insight.metrics import metric_of, shown
 from pmb.lab import queue
 from pmb.lab.answer import answer
 from pmb.lab.listing import Filter, exported_runs, write_csv
 from pmb.lab.plan import (
-    Plan,
     known_layer_scores,
     plan_kept,
-    plan_strategy,
     plan_sweep,
-    plan_threshold,
     possible_plan,
     spec_of,
-    strategies_of_plan,
     with_data,
 )
 from pmb.lab.sources import find_model, find_task
-from pmb.lab.store import Row, Store, list_runs, open_store, write_shipped
-from pmb.spec import PROCEDURES, Progress, progress_count
-from pmb.strategies import EVERY_STRATEGY, SCORED, STRATEGIES, check_strategy, drop_counts
+from pmb.lab.store import Row, Store, list_runs, write_shipped
+from pmb.spec import PROCEDURES, Progress
+from pmb.strategies import EVERY_STRATEGY, STRATEGIES, check_strategy, drop_counts
 
 DRAWS = 10  # of the layers at random
-DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_RECIPE = "minilm-l6", "rotten-tomatoes", "quick"
+SEARCH_RUNS = 12.0  # a fifth of six strategies at every drop count of six layers with three seeds
 
 
 class Numbers(click.ParamType[list[int]]):
@@ -110,18 +105,6 @@ cut_options = options(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The options of `cut_options`, as they were given."""
-
-    model: str
-    task: str
-    strategy: str | None
-    drop: int | None
-    threshold: float | None
-    keep: list[int] | None
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Poor Man's BERT Lab: how many layers of a pre-trained encoder can be thrown away?"""
@@ -132,24 +115,13 @@ def cli() -> None:
 @json_option
 def plan(as_json: bool, **cut: Any) -> None:
     """Print which layers stay and which go; trains nothing."""
-    with opened_store() as (store, found):
-        task = find_task(store, found, cut["task"])
-        needs_weights = cut["strategy"] in SCORED
-        chosen = chosen_plan(store, found, Cut(**cut), task, pinned=needs_weights)
-        names = strategies_of_plan(store, chosen, task)
-    values = {
-        "model": chosen.model.id,
-        "num_hidden_layers": chosen.model.num_hidden_layers,
-        "kept_layers": list(chosen.kept_layers),
-        "dropped_layers": list(chosen.dropped_layers),
-        "strategy": list(names),
-    }
+    values = api.plan(**cut)
     if as_json:
         click.echo(json.dumps(values))
         return
-    click.echo(f"kept     {numbers(chosen.kept_layers)}")
-    click.echo(f"dropped  {numbers(chosen.dropped_layers) or 'none'}")
-    click.echo(f"the same as  {', '.join(names) or 'no strategy'}")
+    click.echo(f"kept     {numbers(values['kept_layers'])}")
+    click.echo(f"dropped  {numbers(values['dropped_layers']) or 'none'}")
+    click.echo(f"the same as  {', '.join(values['strategy']) or 'no strategy'}")
 
 
 @cli.command()
@@ -160,25 +132,12 @@ def plan(as_json: bool, **cut: Any) -> None:
 @json_option
 def run(recipe: str, seed: int, procedure: str, as_json: bool, **cut: Any) -> None:
     """Queue one fine-tuning, wait for it and print its result; a cached result prints at once."""
-    find_recipe(recipe)
-    with opened_store() as (store, found):
-        task = find_task(store, found, cut["task"])
-        chosen = chosen_plan(store, found, Cut(**cut), task)
-        (spec,) = with_data(
-            store, found, task, lambda data: [spec_of(chosen, data, recipe, seed, procedure)], show_fetching
-        )
-        submission = queue.submit(store, [spec])[0]
-        if not submission.cached:
-            from pmb.lab.waiting import wait_for  # a cached answer needs no worker
-
-            wait_for(store, found, [spec.key], show_progress)
-        values = answer(store, spec.key, submission.cached)
+    values = api.ended(Cut(**cut), recipe, seed, procedure, show_progress)
     if as_json:
         click.echo(json.dumps(values))
     elif values["state"] == "done":
         print_answer(values)
-    if values["state"] != "done":
-        raise BadInput(f"Run {values['run']} {values['state']}: {values['error'] or 'it was cancelled'}")
+    api.check_done(values)
 
 
 @cli.command()
@@ -305,6 +264,63 @@ def preview(model: str, task: str, strategy: str | None, keep: list[int] | None,
 @cli.command()
 @model_option
 @task_option
+@recipe_option
+@click.option("--within", type=float, help="The smallest model that loses at most so many points; 1 by default.")
+@click.option("--speedup", type=float, help="Instead: the best model that answers so many times as fast.")
+@click.option("--megabytes", type=float, help="Instead: the best model whose weights take so many megabytes at most.")
+@click.option("--budget-runs", type=float, help=f"At most so many fine-tunings; {SEARCH_RUNS} by default.")
+@click.option("--budget-minutes", type=float, help="Instead: so many minutes of fine-tuning.")
+@json_option
+def search(
+    model: str,
+    task: str,
+    recipe: str,
+    within: float | None,
+    speedup: float | None,
+    megabytes: float | None,
+    budget_runs: float | None,
+    budget_minutes: float | None,
+    as_json: bool,
+) -> None:
+    """Find the smallest model that is good enough; Ctrl-C stops it, and the same command goes on."""
+    from pmb.lab import searches  # for this verb alone
+    from pmb.lab.waiting import wait_until_none
+
+    aim = searches.Aim(1.0 if (within, speedup, megabytes) == (None, None, None) else within, speedup, megabytes)
+    limit = searches.Limit(
+        SEARCH_RUNS if (budget_runs, budget_minutes) == (None, None) else budget_runs, budget_minutes
+    )
+    with opened_store() as (store, found):
+        model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        if why := searches.look_ahead(store, found, model_row, task_row, show_fetching):
+            click.echo(f"No previews: {why}", err=True)
+        show_progress("")
+        key = searches.start(store, found, model_row, task_row, recipe, aim, limit, report=show_fetching)
+        told: list[str] = []
+
+        def look() -> str | None:
+            if not as_json and (said := searches.sentence(store, key)) and told[-1:] != [said]:
+                show_progress("")
+                click.echo(said)
+                told.append(said)
+            return searches.waiting_line(store, key)
+
+        try:
+            wait_until_none(store, found, look, show_progress)
+        except KeyboardInterrupt:
+            searches.stop(store, key)
+            click.echo("Stopped; the same command goes on.", err=True)
+            sys.exit(130)
+        values = searches.answer(store, key)
+    if as_json:
+        click.echo(json.dumps(values))
+    if values["state"] != "done":
+        raise BadInput(f"The search stopped: {values['error'] or 'somebody stopped it'}")
+
+
+@cli.command()
+@model_option
+@task_option
 @click.option("--recipe", default="standard", show_default=True, help=f"{', '.join(RECIPES)}.")
 @click.option("--seeds", type=Numbers(), default="0,1,2", show_default=True)
 @click.option("--cancel", "to_cancel", is_flag=True, help="Take back what was asked for and is not measured yet.")
@@ -407,6 +423,45 @@ def export(key: str, directory: Path, onnx: bool, int8: bool, as_json: bool) -> 
         click.echo(json.dumps(exports.plain(taken)))
     else:
         click.echo("\n".join(exports.lines(taken)))
+
+
+@cli.command("try")
+@click.argument("keys", nargs=-1, required=True, metavar="RUN…")
+@click.option("--text", "first", multiple=True, required=True, help="A sentence; of pairs the first half. Repeatable.")
+@click.option("--second", multiple=True, help="Of pairs the second half, as often as --text.")
+@json_option
+def try_out(keys: tuple[str, ...], first: tuple[str, ...], second: tuple[str, ...], as_json: bool) -> None:
+    """What finished runs answer to a sentence; their weights are made again where they are not kept."""
+    from pmb.insight import tried  # for this verb alone
+    from pmb.lab import tries
+
+    held = tries.Tries()
+    with opened_store() as (store, found):
+        run_keys = [queue.find_key(store, key) for key in keys]
+        subjects = tries.subjects_of(store, found, run_keys)
+        task = find_task(store, found, subjects[0].run["task"])
+        texts = tries.check_texts(
+            list(zip(first, second, strict=False)) if second else [(t,) for t in first], task.pair
+        )
+        if second and len(first) != len(second):
+            raise BadInput(f"There are {len(first)} --text and {len(second)} --second; a pair has one of each.")
+        if not all(tries.is_kept(found, key) for key in run_keys):
+            tries.keep(store, found, run_keys, show_fetching)
+            show_progress("")
+        try:
+            answered = tries.answers(held, store, found, run_keys, texts, task.pair)
+        finally:
+            held.end()
+    if as_json:
+        rows = [{"run": key[:12]} | dataclasses.asdict(one) for key, one in zip(run_keys, answered, strict=True)]
+        click.echo(json.dumps({"task": task.id, "labels": list(task.labels), "texts": texts, "runs": rows}))
+        return
+    for number, parts in enumerate(texts):
+        click.echo(" / ".join(parts))
+        for key, one in zip(run_keys, answered, strict=True):
+            click.echo(f"  {key[:12]}  {tried.in_words(one.answers[number], task.labels)}")
+    for key, one in zip(run_keys, answered, strict=True):
+        click.echo(f"{key[:12]}  {1000 * one.seconds:.1f} ms for the first, on the CPU")
 
 
 @cli.command()
@@ -525,43 +580,6 @@ def complain(sentence: str) -> int:
     return 2
 
 
-@contextmanager
-def opened_store() -> Iterator[tuple[Store, settings.Settings]]:
-    """The store and the settings it was opened by."""
-    found = settings.from_environment()
-    store = open_store(found, user_of_the_computer())
-    try:
-        yield store, found
-    finally:
-        store.close()
-
-
-def user_of_the_computer() -> str:
-    """The name that the system has for who calls; kept with the runs that he starts."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # in a container the number of a user may have no name
-        return ""
-
-
-def chosen_plan(store: Store, found: settings.Settings, cut: Cut, task: Task, pinned: bool = True) -> Plan:
-    """The layers that the options choose; raises BadInput for too many or too few of them."""
-    model = find_model(store, found, cut.model, pinned)
-    if cut.keep is not None:
-        if (cut.strategy, cut.drop, cut.threshold) != (None, None, None):
-            raise BadInput("--keep names the layers itself; leave out --strategy and --drop, or leave out --keep.")
-        return plan_kept(model, cut.keep)
-    if cut.threshold is not None:
-        if cut.strategy != "contribution" or cut.drop is not None:
-            raise BadInput(f"--threshold {cut.threshold} goes with --strategy contribution and without --drop.")
-        return plan_threshold(store, found, model, task, cut.threshold)
-    if cut.drop is None:
-        raise BadInput("Say what to cut: --strategy S --drop K, --drop 0 for the whole model, or --keep 0,1,2.")
-    if cut.strategy is None and cut.drop != 0:
-        raise BadInput(f"--drop {cut.drop} needs a --strategy: {', '.join(EVERY_STRATEGY)}.")
-    return plan_strategy(store, found, model, task, cut.strategy or "top", cut.drop)
-
-
 def change_runs(prefixes: Sequence[str], change: Callable[[Store, Sequence[str]], None]) -> None:
     """Apply a change to the runs that begin so and print the state each is in then."""
     with opened_store() as (store, _):
@@ -580,7 +598,7 @@ def show_progress(line: str) -> None:
 
 def show_fetching(progress: Progress) -> None:
     """How far a download before a run is."""
-    show_progress(f"{progress.phase} {progress_count(asdict(progress))}")
+    show_progress(api.fetching_line(progress))
 
 
 def print_answer(values: Row) -> None:

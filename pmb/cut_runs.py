@@ -9,12 +9,12 @@ from dataclasses import asdict
 import pandas as pd
 import streamlit as st
 
-from pmb import settings, take, ui
+from pmb import offers, settings, take, ui
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
-from pmb.insight import summary
+from pmb.insight import estimate, summary
 from pmb.lab import listing, queue
 from pmb.lab.answer import command_of
 from pmb.lab.plan import Plan, plan_baselines, plan_kept, plan_whole, spec_of, with_data
@@ -23,7 +23,7 @@ from pmb.lab.store import Row
 from pmb.spec import RunSpec
 
 MORE_SEEDS = 2
-ROW_PIXELS = 64  # of the buttons or the progress: nothing below jumps
+ROW_PIXELS, SPACE_PIXELS = 64, 8  # of the progress, and what makes a line of buttons as high: nothing below jumps
 
 
 def run_buttons(plan: Plan, row: Row | None, task: Task) -> None:
@@ -34,15 +34,16 @@ def run_buttons(plan: Plan, row: Row | None, task: Task) -> None:
 
 
 def _live(plan: Plan, seeds: list[int], watched: list[str], task: Task) -> None:
-    """The row of buttons or of progress, in a place of constant height."""
+    """The row of buttons or of progress, of one height where the buttons stand in one line; a phone has two."""
     active = [run for run in _live_runs_of(plan) if run["key"] in watched]
     if watched and not active:
         st.rerun()  # the last one has ended: its point goes onto the charts
-    with st.container(height=ROW_PIXELS, border=False):
-        if active:
+    if active:
+        with st.container(height=ROW_PIXELS, border=False):
             _progress_row(active)
-        else:
-            _run_row(plan, seeds, task)
+    else:
+        _run_row(plan, seeds, task)
+        st.space(SPACE_PIXELS)
 
 
 def _live_runs_of(plan: Plan) -> list[Row]:
@@ -61,9 +62,12 @@ def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
     with place.container(horizontal=True, vertical_alignment="center"):
         once = ui.action("Run", type="primary", icon=":material/play_arrow:", key="run")
         more = ui.action("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
+        wanted = spec_of(plan, task, choice.recipe, seeds[0] if seeds else 0, choice.procedure)
+        seconds = offers.run_seconds(wanted)
+        if seconds and ui.may_write():
+            st.caption(f"about {estimate.duration(seconds)} a run here", width="content")
         if choice.pop("told_cached", False):
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
-        wanted = spec_of(plan, task, choice.recipe, seeds[0] if seeds else 0, choice.procedure)
         take.command_popover(command_of(wanted), wanted.dropped_layers)
     if once or more:
         with place.container():

@@ -16,6 +16,7 @@ from pmb.lab import queue
 from pmb.lab.listing import LIVE
 from pmb.lab.plan import Plan, spec_of, with_data
 from pmb.lab.results import recent_runs
+from pmb.lab.store import Row
 from pmb.spec import RunSpec
 
 SEEDS = (0, 1, 2)
@@ -67,6 +68,18 @@ def seconds_for(specs: list[RunSpec], plans: list[Plan]) -> float | None:
 def load_rate(mark: Sequence[Any]) -> float | None:
     """Seconds by work of this machine's newest runs, else of the shipped ones."""
     return estimate.seconds_per_work(recent_runs(ui.the_store(), RATE_RUNS))
+
+
+def run_seconds(spec: RunSpec) -> float | None:
+    """About how long one run takes here, from start to result; None where nothing like it has run yet."""
+    wanted = spec.to_dict() | {"recipe_values": asdict(spec.recipe)}
+    return estimate.run_seconds(wanted, load_recent(ui.states()))
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def load_recent(mark: Sequence[Any]) -> list[Row]:
+    """The runs by which the time of others is judged, the newest first."""
+    return recent_runs(ui.the_store(), RATE_RUNS)
 
 
 def queue_missing(tasks: Sequence[Task], recipe: str, plans_on: PlansOn) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from pmb import view
 from pmb.charts.style import FADED
 from pmb.links import Link
 
@@ -80,6 +81,7 @@ def selectable_table(
         placeholder="–",
         alt=alt,
     )
+    view.keep_table(shown, config)
 
 
 def _write(chosen: Sequence[str]) -> None:

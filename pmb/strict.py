@@ -7,6 +7,7 @@ nesting without end are no JSON.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -17,14 +18,31 @@ from pmb.errors import BadInput
 T = TypeVar("T")
 
 
-def parse(content: bytes | str, what: str) -> Any:
-    """The value of a JSON text; raises BadInput, whose sentence begins with `what` it is."""
+def parse(content: bytes | str, what: str, halves: bool = False) -> Any:
+    """The value of a JSON text; raises BadInput, whose sentence begins with `what` it is.
+
+    `halves` of surrogate pairs are allowed: Python has them in names of files that are no UTF-8.
+    """
     try:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeError) as error:
+        if halves and "surrogate" in str(error):
+            return _with_halves(content, what)
         raise BadInput(f"{what} is no JSON: {reason(error)}.") from error
     except RecursionError as error:
         raise BadInput(f"{what} is no JSON that can be read: it is nested too deeply.") from error
+
+
+def _with_halves(content: bytes | str, what: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise BadInput(f"{what} is no JSON: it has {constant}.")
+
+    try:
+        return json.loads(content, parse_constant=refuse)
+    except BadInput:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{what} is no JSON: {str(error) or 'it is nested too deeply'}.") from error
 
 
 def read_as(form: type[T], values: object, what: str, more: bool = False) -> T:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from pmb.errors import BadInput, NotAllowed, PmbError
 from pmb.insight.summary import SOURCES
 from pmb.lab import listing, queue
 from pmb.lab.store import Row, Store, damaged_rows, open_store
+from pmb.letters import visible
 from pmb.spec import Progress, Report, progress_count
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits
@@ -31,6 +32,7 @@ JOINER = "\N{WORD JOINER}"  # not seen; it parts what Streamlit would make a lin
 READ = re.compile(
     r"(?<=www)(?=\.)|(?<=http)(?=s?://)|(?<=https)(?=://)|(?=@)|(?<=:)(?=[\w+/-]+:)|(?<=[-<>~])(?=[-=>])", re.IGNORECASE
 )
+WHITE = re.compile(r"[\n\r\t]")
 OPENING = re.compile(r"\s*([-=]|\d+(?=[.)]))")  # of a list, a rule or a heading
 SOURCE_BADGES: dict[str, tuple[str, Literal["gray", "blue"], str]] = {
     "measured": (":material/computer:", "blue", "These runs went on this machine, or on one that shares its store."),
@@ -42,6 +44,7 @@ SOURCE_BADGES: dict[str, tuple[str, Literal["gray", "blue"], str]] = {
 }
 ONE_SEED = "Other seeds may give other scores: the interval is over the dev examples alone."
 SHOWN_DAMAGED = 3  # rows of the store
+_on_paper: ContextVar[bool] = ContextVar("on paper", default=False)
 IDLE_SECONDS = 5.0  # otherwise: somebody else may have asked for a run
 
 
@@ -108,18 +111,9 @@ def tell_damaged() -> None:
 
 def plain(text: str) -> str:
     """A user's text as it is: nothing in it is read as Markdown or a link, and control characters are seen."""
-    visible = "".join(map(_visible, text))
-    parted = OPENING.sub(lambda found: found[0] + JOINER, visible, count=1) if OPENING.match(visible) else visible
+    seen = WHITE.sub(" ", visible(text))
+    parted = OPENING.sub(lambda found: found[0] + JOINER, seen, count=1) if OPENING.match(seen) else seen
     return "".join(f"\\{c}" if c in MARKDOWN else c for c in READ.sub(JOINER, parted))
-
-
-def _visible(character: str) -> str:
-    """A sign for a control character; the mark of a lost character for one that turns the direction of the text."""
-    if character in "\n\r\t":
-        return " "
-    if ord(character) < 0x20:
-        return chr(0x2400 + ord(character))
-    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
 
 
 def live(show: Callable[[], object], seconds: float | None) -> None:
@@ -138,7 +132,16 @@ def live(show: Callable[[], object], seconds: float | None) -> None:
 
 def theme() -> Theme:
     """Colours for charts on the page's present background."""
-    return THEMES["dark" if st.context.theme.type == "dark" else "light"]
+    return THEMES["light" if _on_paper.get() or st.context.theme.type != "dark" else "dark"]
+
+
+def on_paper(build: Callable[[], alt.TopLevelMixin]) -> alt.TopLevelMixin:
+    """Build a chart in light colours, whatever the page's background is, and also when no page is drawn."""
+    before = _on_paper.set(True)
+    try:
+        return build()
+    finally:
+        _on_paper.reset(before)
 
 
 def draw(chart: alt.TopLevelMixin, alt_text: str, width: Literal["stretch", "content"] = "stretch") -> None:

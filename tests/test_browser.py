@@ -283,6 +283,42 @@ def test_a_selected_row_is_in_the_address_and_leads_to_the_other_pages(dashboard
     assert complaints == []
 
 
+def listen_to_all(page: Page, complaints: list[str], asked: list[str]) -> None:
+    """Every word in the console, and the address of everything that is fetched, or the beginning of a `data:` one."""
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url.partition(",")[0]))
+
+
+def test_a_report_opens_from_disk_without_network(dashboard: str, browser: Browser, tmp_path: Path) -> None:
+    complaints: list[str] = []
+    page = opened(browser, f"{dashboard}/?strategy=top&k=3", complaints, "dark")
+    with page.expect_download(timeout=60_000) as waited:
+        page.get_by_role("button", name="Report").click()
+    file = tmp_path / waited.value.suggested_filename
+    waited.value.save_as(file)
+    assert re.fullmatch(r"pmb-explore-\d{4}-\d\d-\d\d\.html", file.name)
+    for width in WIDTHS.values():
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+        alone, asked = context.new_page(), list[str]()
+        listen_to_all(alone, complaints, asked)
+        alone.goto(file.as_uri())
+        expect(alone.get_by_role("heading", name="How many layers can I drop?")).to_be_visible()
+        expect(alone.get_by_text("Dropping 3 of 6 layers by top keeps")).to_be_visible()
+        expect(alone.get_by_role("link")).to_have_attribute("href", f"{dashboard}?k=3")  # what is not by default
+        expect(alone.get_by_text("--keep 0,1,2 --recipe standard")).to_be_visible()
+        images = alone.get_by_role("img")
+        expect(images).to_have_count(3)
+        for image in images.all():
+            assert image.evaluate("image => image.complete && image.naturalWidth > 200"), width
+        expect(alone.get_by_role("row")).to_have_count(25)
+        assert {url for url in asked if url != file.as_uri()} <= {"data:image/svg+xml;base64"}
+        assert alone.evaluate("document.documentElement.scrollWidth") <= width
+        alone.screenshot(path=OUTPUT / f"report-{width}.png", full_page=True)
+        context.close()
+    assert complaints == []
+
+
 def test_the_first_visit_can_be_left_and_does_not_come_back(dashboard: str, browser: Browser) -> None:
     complaints: list[str] = []
     page = opened(browser, dashboard, complaints)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from pmb.catalog.recipes import RECIPES
-from pmb.insight.estimate import duration, layer_parameters, seconds_left, seconds_per_work, work
+from pmb.insight.estimate import duration, layer_parameters, run_seconds, seconds_left, seconds_per_work, work
 
 
 @pytest.mark.parametrize(
@@ -19,12 +19,12 @@ def test_the_layers_share_of_an_encoder_is_right_to_a_tenth(parameters: int, lay
     assert layer_parameters(parameters, layers) == pytest.approx(in_layers, rel=0.1)
 
 
-def test_twice_the_layers_take_twice_as_long() -> None:
+def test_a_layer_takes_as_long_as_another_but_for_half_of_the_last() -> None:
     recipe = asdict(RECIPES["standard"])
     run = {"recipe_values": recipe, "whole_model_parameters": 22_000_000, "num_hidden_layers": 6}
     rate = seconds_per_work([run | {"kept_layers": [0, 1, 2], "started_at": 100.0, "finished_at": 130.0}])
     assert rate is not None
-    assert rate * work(recipe, 22_000_000, 6, 6) == pytest.approx(60.0)
+    assert rate * work(recipe, 22_000_000, 6, 6) == pytest.approx(30.0 * 5.5 / 2.5)
     assert seconds_per_work([]) is None
 
 
@@ -53,3 +53,14 @@ def test_the_time_of_a_queue_counts_what_is_done_and_is_unknown_with_a_model_of_
 )
 def test_durations_are_rounded_as_people_say_them(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_a_run_takes_as_long_as_those_of_its_task_on_this_machine() -> None:
+    run = {"model": "m", "task": "t", "recipe_values": asdict(RECIPES["standard"]), "num_hidden_layers": 6}
+    run |= {"kept_layers": [0, 1, 2], "whole_model_parameters": 22_000_000, "machine": "one thread"}
+    ended = [run | {"total_seconds": seconds} for seconds in (50.0, 60.0, 500.0)]  # something else went on in the last
+    ended += [run | {"task": "long sentences", "total_seconds": 600.0}, run | {"machine": "two", "total_seconds": 5.0}]
+    assert run_seconds(run, ended) == pytest.approx(60.0)
+    assert run_seconds(run | {"kept_layers": [0]}, ended) == pytest.approx(60.0 * 0.5 / 2.5)
+    assert run_seconds(run | {"task": "new"}, ended) == pytest.approx((60.0 + 500.0) / 2)
+    assert run_seconds(run | {"model": "other"}, ended) is None

@@ -244,3 +244,11 @@ def test_any_json_in_another_form_is_read_or_refused(form: Any, whole: Any, data
     value = data.draw(JSON)
     found = tried(lambda: form.from_dict(values | {name: value}))
     assert isinstance(found, (form, str))
+
+
+def test_halves_of_surrogate_pairs_are_let_through_where_they_are_asked_for() -> None:
+    """Names of files that are no UTF-8 have them, and nothing else is allowed with them."""
+    assert strict.parse('["caf\\udce9.csv"]', "It", halves=True) == ["caf\udce9.csv"]
+    for content in ('["\\udce9", NaN]', '["\\udce9"', '"\\udce9"' + nested(50_000)):
+        with pytest.raises(BadInput, match="^It is no JSON"):
+            strict.parse(content, "It", halves=True)

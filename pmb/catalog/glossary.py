@@ -77,6 +77,11 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             "Foretold before training, by what a classifier reads off the frozen cut and by its depth; drawn hollow.",
         ),
         Word("band", "Where a measured score would lie in 95 of 100 such predictions."),
+        Word(
+            "sure at 95 %",
+            "A search says so of a wrong answer in at most 1 of 20 cases, however often it has looked at its runs.",
+        ),
+        Word("not decidable", "More seeds would not tell it: there are too few dev sentences."),
         Word("measured", "By a run on this machine, or on one that shares its store."),
         Word("shipped", "Measured by this lab on another machine; the results came with it."),
         Word("published", "Printed in a paper. Never in one series with what was measured."),

@@ -70,7 +70,8 @@ def loss_chart(curves: dict[str, list[list[float | None]]], theme: Theme) -> alt
     )
     below = legend(2)
     colours = alt.Scale(domain=["A", "B"], range=[theme.accent, theme.colours[1]])
-    epochs = alt.Axis(grid=False, titleFontWeight="normal", format="d", tickMinStep=1)
+    each = sorted(set(data["epoch"])) if len(data) else []
+    epochs = alt.Axis(grid=False, titleFontWeight="normal", format="d", values=each)
     base = alt.Chart(rows(data)).encode(
         x=alt.X("epoch:Q", title="epoch", axis=epochs),
         y=alt.Y("loss:Q", title="mean training loss", axis=alt.Axis(grid=False, titleFontWeight="normal")),

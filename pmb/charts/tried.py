@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -36,7 +37,7 @@ def probability_chart(data: pd.DataFrame, theme: Theme) -> alt.LayerChart:
             alt.Tooltip("value:Q", title="probability", format=".1%"),
         ],
     )
-    colour = alt.Color("side:N", scale=_colours(theme), legend=None)
+    colour = alt.Color("side:N", scale=_scale(sides, _colours(theme)), legend=None)
     return layered(
         base.mark_bar(cornerRadius=3).encode(color=colour),
         base.mark_text(align="left", dx=5, color=theme.text).encode(text=alt.Text("text:N")),
@@ -57,20 +58,23 @@ def forming_chart(data: pd.DataFrame, axis_title: str, is_share: bool, theme: Th
     )
     number = alt.Axis(grid=False, titleFontWeight="normal", format=".0%" if is_share else ".1f")
     y = alt.Y("value:Q", title=axis_title, scale=scale, axis=number)
-    colour = alt.Color("side:N", scale=_colours(theme), legend=below)
+    sides = list(dict.fromkeys(data["side"]))
+    colour = alt.Color("side:N", scale=_scale(sides, _colours(theme)), legend=below)
     tooltip = [
         alt.Tooltip("side:N", title="model"),
         alt.Tooltip("layer:N", title="layer"),
         alt.Tooltip("value:Q", title=axis_title, format=".1%" if is_share else ".2f"),
     ]
     base = alt.Chart(rows(inner)).encode(x=x, y=y, color=colour, tooltip=tooltip)
-    dash = alt.StrokeDash("side:N", legend=below, scale=alt.Scale(domain=list(SIDES), range=list(DASHES)))
-    shape = alt.Shape("side:N", legend=below, scale=alt.Scale(domain=list(SIDES), range=list(SHAPES)))
+    dash = alt.StrokeDash("side:N", legend=below, scale=_scale(sides, DASHES))
+    shape = alt.Shape("side:N", legend=below, scale=_scale(sides, SHAPES))
     ring = alt.Chart(rows(last)).mark_point(size=170, filled=False, strokeWidth=2)
     return layered(
         base.mark_line(strokeWidth=1.6).encode(strokeDash=dash),
         base.mark_point(filled=True, size=50).encode(shape=shape),
-        ring.encode(x=x, y=y, color=alt.Color("side:N", scale=_colours(theme), legend=None), tooltip=tooltip),
+        ring.encode(
+            x=x, y=y, color=alt.Color("side:N", scale=_scale(sides, _colours(theme)), legend=None), tooltip=tooltip
+        ),
         height=HEIGHT,
     )
 
@@ -91,10 +95,10 @@ def probability_alt_text(data: pd.DataFrame) -> str:
     return f"Probabilities: {', '.join(parts)}."
 
 
-def _colours(theme: Theme) -> alt.Scale:
-    return alt.Scale(domain=list(SIDES), range=[theme.accent, theme.colours[1], theme.colours[2]])
+def _colours(theme: Theme) -> tuple[str, ...]:
+    return theme.accent, theme.colours[1], theme.colours[2]
 
 
-def sides_of(count: int) -> Sequence[str]:
-    """The names of so many models."""
-    return SIDES[:count]
+def _scale(sides: list[str], looks: Sequence[Any]) -> alt.Scale:
+    """The looks by the names of models: B looks the same with A and without."""
+    return alt.Scale(domain=sides, range=[looks[SIDES.index(side)] for side in sides])

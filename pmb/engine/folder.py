@@ -51,6 +51,7 @@ def check_files(folder: Path) -> None:
 
 def read_config(folder: Path) -> PreTrainedConfig:
     """The config as transformers reads it, once its own words have been checked; raises BadInput."""
+    _check_there(folder)
     values = read_as(dict[str, Any], _json(folder / CONFIG), f"{folder / CONFIG}")
     _check_settings(values, folder / CONFIG)
     with _in_a_sentence(folder):
@@ -68,6 +69,7 @@ def empty_model(folder: Path) -> PreTrainedModel:
 
 def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer that lies beside the model; raises BadInput."""
+    _check_there(folder)
     for path in sorted(path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".model")):
         if (megabytes := path.stat().st_size / BYTES_A_MEGABYTE) > MOST_TOKENIZER_MEGABYTES:
             raise BadInput(f"{path} has {megabytes:.0f} MB; at most {MOST_TOKENIZER_MEGABYTES} are opened.")
@@ -93,6 +95,11 @@ def open_model(auto: Any, folder: Path, **settings: Any) -> tuple[PreTrainedMode
 def weight_bytes(folder: Path) -> int:
     """The bytes of all weights in the folder."""
     return sum(path.stat().st_size for path in folder.glob(WEIGHTS))
+
+
+def _check_there(folder: Path) -> None:
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is not there any more, or is no folder.")
 
 
 def _json(path: Path) -> Any:

@@ -55,10 +55,11 @@ def fit_readers(
         tell(start)
         parts.append(sentence_tokens(model, train, range(start, min(start + CHUNK, len(train))), device)[1:])
     labels = train.labels if num_classes else [float(label) for label in train.labels]
-    return [_reader(layer.numpy(), labels, num_classes) for layer in torch.cat(parts, dim=1)]
+    return [fit_reader(layer.numpy(), labels, num_classes) for layer in torch.cat(parts, dim=1)]
 
 
-def _reader(states: Numbers, labels: Sequence[int | float], num_classes: int) -> Reader:
+def fit_reader(states: Numbers, labels: Sequence[int | float], num_classes: int) -> Reader:
+    """The classifier of `probe.fit_linear` as one linear map of the states, (examples, width), as they are."""
     estimator, centre, spread = fit_standardised(states, labels)
     weight, bias = np.zeros((num_classes or 1, states.shape[1])), np.zeros(num_classes or 1)
     if not num_classes:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 WORDS = 30_000  # of a usual vocabulary
+LIKE_RUNS = 8  # so many of the newest runs that are like one tell how long it will take
+SAVED_OF_LAST = 0.5  # of the last layer: what it would compute for tokens that the classifier never reads is left out
 
 
 def layer_parameters(parameters: int, num_hidden_layers: int) -> float:
@@ -30,11 +33,7 @@ def seconds_per_work(runs: Sequence[Mapping[str, Any]]) -> float | None:
         work(run["recipe_values"], run["whole_model_parameters"], run["num_hidden_layers"], len(run["kept_layers"]))
         for run in runs
     )
-    seconds, end = 0.0, 0.0
-    for run in sorted(runs, key=lambda run: run["started_at"]):
-        seconds += max(0.0, run["finished_at"] - max(end, run["started_at"]))
-        end = max(end, run["finished_at"])
-    return seconds / done if done else None
+    return clock_seconds(runs) / done if done else None
 
 
 def seconds_left(
@@ -55,6 +54,37 @@ def seconds_left(
     )
 
 
+def run_seconds(wanted: Mapping[str, Any], ended: Sequence[Mapping[str, Any]]) -> float | None:
+    """About how long one run takes from start to result; None without a run of the kind that has ended.
+
+    The median, by work, of the newest LIKE_RUNS of the same model and task: sentences of one task are about as long as
+    those of another run of it. Without any, those of the model; all of one machine, which a change of threads makes
+    another one. `ended`: the newest first.
+    """
+    of_model = [run for run in ended if run["model"] == wanted["model"] and run["recipe_values"]["train_sentences"]]
+    of_task = [run for run in of_model if run["task"] == wanted["task"]]
+    like = of_task or of_model
+    if not like or not wanted["recipe_values"]["train_sentences"]:
+        return None
+    newest = [run for run in like if run["machine"] == like[0]["machine"]][:LIKE_RUNS]
+    rates = [
+        run["total_seconds"]
+        / work(run["recipe_values"], run["whole_model_parameters"], run["num_hidden_layers"], len(run["kept_layers"]))
+        for run in newest
+    ]
+    layers, kept = wanted["num_hidden_layers"], len(wanted["kept_layers"])
+    return median(rates) * work(wanted["recipe_values"], like[0]["whole_model_parameters"], layers, kept)
+
+
+def clock_seconds(runs: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds in which at least one of these ended runs went on."""
+    seconds, end = 0.0, 0.0
+    for run in sorted(runs, key=lambda run: run["started_at"]):
+        seconds += max(0.0, run["finished_at"] - max(end, run["started_at"]))
+        end = max(end, run["finished_at"])
+    return seconds
+
+
 def share_done(progress: Mapping[str, Any] | None) -> float:
     """How much of a run's steps is done, 0 to 1; other phases than training are short or come before it."""
     if not progress or not progress["steps"] or progress["phase"] != "training":
@@ -64,7 +94,7 @@ def share_done(progress: Mapping[str, Any] | None) -> float:
 
 def work(recipe: Mapping[str, Any], parameters: int, num_hidden_layers: int, depth: int) -> float:
     """What a fine-tuning costs, in examples times parameters."""
-    share = depth / num_hidden_layers
+    share = (depth - SAVED_OF_LAST) / (num_hidden_layers - SAVED_OF_LAST)
     return recipe["train_sentences"] * recipe["epochs"] * share * layer_parameters(parameters, num_hidden_layers)
 
 

@@ -81,6 +81,22 @@ def command_of(spec: RunSpec) -> str:
     return command(spec.model, spec.task, spec.kept_layers, spec.recipe.name, spec.seed, spec.procedure)
 
 
+def sweep_command(
+    model: str,
+    task: str,
+    recipe: str,
+    strategies: Sequence[str] = (),
+    drops: Sequence[int] = (),
+    procedure: str = PROCEDURES[0],
+) -> str:
+    """The command that measures these cuts with three seeds; every one of the paper's where none are named."""
+    parts = ["python -m pmb sweep", f"--model {shlex.quote(model)}", f"--task {shlex.quote(task)}"]
+    parts += [f"--strategies {','.join(strategies)}"] if strategies else []
+    parts += [f"--drops {','.join(map(str, drops))}"] if drops else []
+    parts += [f"--recipe {recipe}"] + ([f"--procedure {procedure}"] if procedure != PROCEDURES[0] else [])
+    return " ".join(parts)
+
+
 def command(model: str, task: str, kept_layers: Sequence[int], recipe: str, seed: int, procedure: str) -> str:
     """The same of a configuration and a seed."""
     parts = ["python -m pmb run", f"--model {shlex.quote(model)}", f"--task {shlex.quote(task)}"]

@@ -140,6 +140,13 @@ def runs_in_order(store: Store, keys: Sequence[str]) -> list[Row]:
     return [found[key] for key in keys if key in found]
 
 
+def found_runs(store: Store, chosen: Filter) -> Iterable[Row]:
+    """The runs that are meant, newest first."""
+    keys = list_keys(store, chosen)
+    for start in range(0, len(keys), EXPORT_ROWS):
+        yield from runs_in_order(store, keys[start : start + EXPORT_ROWS])
+
+
 def exported_runs(store: Store, chosen: Filter) -> Iterable[Row]:
     """The runs that are meant, oldest first, with all that a file of them holds."""
     keys = list_keys(store, chosen)[::-1]

@@ -36,7 +36,17 @@ Cut = tuple[int, ...]
 
 def known_previews(store: Store, model: BaseModel, task: Task) -> dict[Cut, Row]:
     """What is known of a model on a task as they are now, by the layers that stay."""
-    query = select(table).where(*(table.c[name] == value for name, value in _identity(model, task).items()))
+    return _known(store, _identity(model.id, model.revision, task.id, task.revision))
+
+
+def frozen_scores(store: Store, about: Row) -> dict[Cut, float]:
+    """The scores of the frozen features, by the layers that stay, of the model and task that a row names."""
+    names = ("model", "model_revision", "task", "task_revision")
+    return {kept: row["score"] for kept, row in _known(store, _identity(*(about[name] for name in names))).items()}
+
+
+def _known(store: Store, identity: Row) -> dict[Cut, Row]:
+    query = select(table).where(*(table.c[name] == value for name, value in identity.items()))
     return {tuple(map(int, row["kept"].split(","))): row for row in store.read(table, query)}
 
 
@@ -208,12 +218,12 @@ def _ended(going: Going, compute: Callable[[], None]) -> None:
         going.ended = True
 
 
-def _identity(model: BaseModel, task: Task) -> Row:
+def _identity(model: str, model_revision: str, task: str, task_revision: str) -> Row:
     return {
-        "model": model.id,
-        "model_revision": model.revision,
-        "task": task.id,
-        "task_revision": task.revision,
+        "model": model,
+        "model_revision": model_revision,
+        "task": task,
+        "task_revision": task_revision,
         "train_sentences": TRAIN_SENTENCES,
         "dev_sentences": DEV_SENTENCES,
         "schema": SCHEMA,
@@ -222,6 +232,7 @@ def _identity(model: BaseModel, task: Task) -> Row:
 
 def save_preview(store: Store, model: BaseModel, task: Task, message: Row) -> None:
     """Remember what a child told of one cut; what is there already stays."""
-    row = _identity(model, task) | {"kept": ",".join(map(str, message["kept"])), "metric": task.metric}
+    row = _identity(model.id, model.revision, task.id, task.revision)
+    row |= {"kept": ",".join(map(str, message["kept"])), "metric": task.metric}
     row |= {"score": message["score"], "device": message["computed_on"]}
     store.remember(table, [row | {"source": "measured", "measured_at": time.time()}])

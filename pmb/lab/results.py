@@ -101,7 +101,10 @@ def losses_of(store: Store, keys: Sequence[str]) -> dict[str, list[float | None]
 
 def recent_runs(store: Store, limit: int) -> list[Row]:
     """The finished runs by which the time of others is judged: the newest of this machine, else the shipped ones."""
-    names = ("key", "state", "model", "num_hidden_layers", "kept_layers", "recipe_values", "whole_model_parameters")
+    names = (
+        *("key", "state", "model", "task", "num_hidden_layers", "kept_layers", "recipe_values"),
+        *("whole_model_parameters", "machine", "total_seconds"),
+    )
     query = select(*(runs.c[name] for name in names), runs.c.started_at, runs.c.finished_at)
     query = query.where(runs.c.state == "done", runs.c.started_at.is_not(None))
     query = query.order_by(runs.c.finished_at.desc()).limit(limit)

@@ -201,6 +201,71 @@ class PreviewForm(TypedDict, total=False):
     measured_at: Moment
 
 
+class GoalForm(TypedDict, total=False):
+    """What a search is for."""
+
+    within: Positive
+    speedup: Positive
+    megabytes: Positive
+    most_layers: Layer | None
+
+
+class BudgetForm(TypedDict, total=False):
+    """What a search may use."""
+
+    runs: Positive
+    minutes: Positive
+
+
+class StandingForm(TypedDict):
+    """How a cut stands."""
+
+    cut: list[Layer]
+    seeds: Count
+    score: Share | None
+    loss: Finite | None
+    low: Finite | None
+    high: Finite | None
+    state: str
+
+
+class FoundForm(TypedDict):
+    """What a search knows."""
+
+    verdict: str
+    answer: list[Layer] | None
+    sentence: str
+    runs: Count
+    standings: list[StandingForm]
+
+
+class SearchForm(TypedDict, total=False):
+    """`searches`; that goal and budget are one each, and the cuts those of the depth, is checked by `_search_fault`."""
+
+    key: str
+    model: str
+    model_revision: str
+    task: str
+    task_revision: str
+    num_hidden_layers: Depth
+    parameters: Some | None
+    metric: str
+    recipe: str
+    recipe_values: Recipe
+    goal: GoalForm
+    candidates: list[list[Layer]]
+    budget: BudgetForm
+    state: Literal["open", "stopped", "done"]
+    steps: Count
+    asked: list[str]
+    waits_for: list[str]
+    found: FoundForm | None
+    error: str | None
+    started_by: str | None
+    started_at: Moment
+    changed_at: Moment
+
+
 class MemoryForm(TypedDict, total=False):
     """`memories`."""
 
@@ -248,7 +313,7 @@ def read_json(content: Any) -> Any:
     if not isinstance(content, (str, bytes)):
         return content
     try:
-        return parse(content, "It")
+        return parse(content, "It", halves=True)
     except BadInput as error:
         return DamagedJson(str(error).removeprefix("It ").rstrip("."))
 
@@ -369,6 +434,25 @@ def _probe_fault(row: Mapping[str, Any]) -> str:
     return ""
 
 
+def _search_fault(row: Mapping[str, Any]) -> str:
+    if why := _unknown_name(row):
+        return why
+    if "goal" in row:
+        aims = [name for name in row["goal"] if name != "most_layers"]
+        if len(aims) != 1 or (aims != ["within"] and not row["goal"].get("most_layers")):
+            return "goal is not one loss, or one speed-up or size with a number of layers"
+    if "budget" in row and len(row["budget"]) != 1:
+        return "budget is not one number"
+    if row.get("metric") is not None and row["metric"] not in METRICS:
+        return f"metric {row['metric']!r} is not known here"
+    try:
+        for cut in row.get("candidates", ()) if "num_hidden_layers" in row else ():
+            check_kept_layers(cut, row["num_hidden_layers"])
+    except BadInput as error:
+        return str(error).rstrip(".")
+    return ""
+
+
 def _source_fault(row: Mapping[str, Any]) -> str:
     if "facts" not in row:
         return ""
@@ -390,6 +474,7 @@ FORMS: dict[str, tuple[Any, Check]] = {
     schema.block_scores.name: (BlockScoresForm, no_fault),
     schema.layer_probes.name: (ProbeForm, _probe_fault),
     schema.previews.name: (PreviewForm, no_fault),
+    schema.searches.name: (SearchForm, _search_fault),
     schema.dev_labels.name: (DevLabelsForm, no_fault),
     schema.latencies.name: (LatencyForm, no_fault),
     schema.memories.name: (MemoryForm, no_fault),
@@ -402,6 +487,7 @@ NAMES = {
     schema.block_scores.name: "layer scores of",
     schema.layer_probes.name: "layers of run",
     schema.previews.name: "preview of",
+    schema.searches.name: "search",
     schema.dev_labels.name: "dev labels of",
     schema.latencies.name: "speed of",
     schema.memories.name: "memory of run",

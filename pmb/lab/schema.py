@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as AnyText
 
-REVISION = "0011"
+REVISION = "0012"
 
 # What PostgreSQL has no place for in a text: NUL, and halves of surrogate pairs, which stand for the bytes of a file
 # name that is no UTF-8. A log, an error or a name with one of them is kept, with a question mark in its place.
@@ -223,6 +223,35 @@ memories = Table(
     Column("versions", JSON, nullable=False),
     Column("source", Text, nullable=False),
     Column("measured_at", Float, nullable=False),
+)
+
+# Searches for the smallest model: what was asked, what they asked for, and what they know. While `state` is open, a
+# worker asks for the next runs when one of those that it waits for has ended; `steps` counts how often that was.
+searches = Table(
+    "searches",
+    metadata,
+    Column("key", String(64), primary_key=True),  # of model, task, recipe and goal
+    Column("model", Text, nullable=False),
+    Column("model_revision", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("task_revision", Text, nullable=False),
+    Column("num_hidden_layers", Integer, nullable=False),
+    Column("parameters", BigInteger),  # of the whole model, where the catalog knows them
+    Column("metric", Text, nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("recipe_values", JSON, nullable=False),
+    Column("goal", JSON, nullable=False),  # within | speedup | megabytes, and most_layers
+    Column("candidates", JSON, nullable=False),  # kept layers
+    Column("budget", JSON, nullable=False),  # runs | minutes
+    Column("state", Text, nullable=False),  # open | stopped | done
+    Column("steps", Integer, nullable=False),
+    Column("asked", JSON, nullable=False),  # keys of the runs that were queued for it
+    Column("waits_for", JSON, nullable=False),  # keys of runs that go on
+    Column("found", JSON),
+    Column("error", Text),
+    Column("started_by", Text),
+    Column("started_at", Float, nullable=False),
+    Column("changed_at", Float, nullable=False),
 )
 
 # Models and tasks that were looked into, with a fingerprint of their files.

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task
 from pmb.errors import PmbError, RunFailed, WorkerBusy
-from pmb.lab import disk, probes, queue
+from pmb.lab import disk, probes, queue, searches
 from pmb.lab.executors import ChildDied, Executor, Handle, Message, NodeDied, Spares
 from pmb.lab.pace import POLL_SECONDS, RENEW_SECONDS, Heart, patiently
 from pmb.lab.plan import SCORE_SENTENCES, scores_identity
@@ -79,6 +79,8 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
                             future.result()
                             tidy(store, settings)
                         heart.beat()
+                        if len(active) < jobs:
+                            patiently(partial(searches.step_open, store, jobs))
                         if not active:
                             spares.keep_one()
                         waiting = patiently(lambda: queue.count_waiting(store)) if len(active) < jobs else 0

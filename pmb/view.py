@@ -1,0 +1,153 @@
+"""What a page shows, drawn and kept at once, so that one button makes a report of it.
+
+A page begins with `question`; what is drawn by the functions here is in the report, in the same order, and what is
+drawn otherwise (controls, buttons, hints) is not. Nothing is rendered before the button is pressed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from pmb import report, ui
+from pmb.lab.listing import Filter, found_runs
+from pmb.lab.store import Row
+from pmb.report import Chart, Heading, Number, Part, Table, View, Words
+
+HELP = (
+    "What this page shows as one HTML file, for people without the lab: it opens without network. For people with it, "
+    "the address bar holds the whole view."
+)
+
+
+def begin(page: str) -> None:
+    """Forget the last page's view; to be called before a page draws. A page of no question keeps nothing."""
+    st.session_state.report_view = None
+    st.session_state.report_page = page or "explore"
+
+
+def question(text: str) -> None:
+    """The page's title, and beside it the button that makes the report."""
+    view = View(st.session_state.get("report_page", "view"), text)
+    st.session_state.report_view = view
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.title(text, anchor=False, width="content")
+        st.download_button(
+            "Report",
+            data=lambda: report.html(view),  # all of it, by then
+            file_name=report.file_name(view, datetime.now(UTC)),
+            mime="text/html",
+            on_click="ignore",
+            key="report",
+            icon=":material/description:",
+            type="tertiary",
+            help=HELP,
+        )
+
+
+def answer(markdown: str, hint: str = "") -> None:
+    """The sentence that answers the question, and after it what to press, which is not in the report."""
+    st.markdown(f"##### {markdown}{hint}")
+    if view := _view():
+        view.answers.append(markdown)
+
+
+def heading(markdown: str) -> None:
+    """What stands over a chart."""
+    st.markdown(f"**{markdown}**")
+    keep(Heading(markdown))
+
+
+def section(markdown: str) -> None:
+    """What stands over a part of the page."""
+    st.subheader(markdown, anchor=False)
+    keep(Heading(markdown, large=True))
+
+
+def words(markdown: str) -> None:
+    """A sentence of the page."""
+    st.markdown(markdown)
+    keep(Words(markdown))
+
+
+def note(markdown: str, hint: str = "") -> None:
+    """A small sentence that explains what stands beside it, and after it one on the page's controls."""
+    st.caption(markdown + hint)
+    keep(Words(markdown, small=True))
+
+
+def number(label: str, value: str, beside: str | None = None) -> None:
+    """One large number; what stands below it compares, and is neither good nor bad by colour."""
+    st.metric(label, value, border=True, delta=beside, delta_color="off", delta_arrow="off")
+    keep(Number(label, value, beside or ""))
+
+
+def draw(
+    build: Callable[[], alt.TopLevelMixin], alt_text: str, width: Literal["stretch", "content"] = "stretch"
+) -> None:
+    """A chart; `build` is called again for the report, whose colours are light."""
+    ui.draw(build(), alt_text, width)
+    keep(Chart(lambda: ui.on_paper(build), alt_text))
+
+
+def draw_once(build: Callable[[], alt.TopLevelMixin], alt_text: str, *of: Hashable) -> None:
+    """A chart that is built when what it shows is new, see `ui.draw_once`; and again for the report."""
+    ui.draw_once(build, alt_text, *of)
+    keep(Chart(lambda: ui.on_paper(build), alt_text))
+
+
+def table(shown: pd.DataFrame, alt_text: str, config: Mapping[str, Any] | None = None, **options: Any) -> None:
+    """A table as it is, with the configuration of its columns."""
+    st.dataframe(shown, hide_index=True, column_config=config, placeholder="–", alt=alt_text, **options)
+    keep_table(shown, config)
+
+
+def keep_table(shown: pd.DataFrame, config: Mapping[str, Any] | None = None) -> None:
+    """Keep a table that is drawn otherwise, with the number formats of its columns' configuration."""
+    formats = {name: one["type_config"].get("format") for name, one in (config or {}).items()}
+    keep(Table(shown, {name: form for name, form in formats.items() if form}))
+
+
+def method(markdown: str, *more: str) -> None:
+    """How the numbers came about, folded; and small sentences below it."""
+    with st.expander("How this was measured", icon=":material/info:"):
+        st.markdown(markdown)
+        for text in more:
+            st.caption(text)
+    if view := _view():
+        view.method += [markdown, *more]
+
+
+def made(commands: Sequence[str], measured: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+    """How the view is come to again, at the page's end: its address is taken now, since controls write into it.
+
+    `measured`: gives the rows behind the view, with machine, device and versions; called when a report is made.
+    """
+    if view := _view():
+        query = {name: st.query_params.get_all(name) for name in st.query_params}
+        view.link = urlunsplit(urlsplit(st.context.url or "")._replace(query=urlencode(query, doseq=True)))
+        view.commands, view.measured = tuple(commands), measured
+
+
+def runs_of(models: Sequence[str], tasks: Sequence[str], recipes: Sequence[str]) -> Callable[[], list[Row]]:
+    """The finished runs behind a view, for `made`."""
+    store = ui.the_store()
+    chosen = Filter(("done",), tuple(models), tuple(tasks), tuple(recipes))
+    return lambda: list(found_runs(store, chosen))
+
+
+def keep(part: Part) -> None:
+    """Keep something for the report."""
+    if view := _view():
+        view.parts.append(part)
+
+
+def _view() -> View | None:
+    view: View | None = st.session_state.get("report_view")
+    return view
