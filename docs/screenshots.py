@@ -49,7 +49,7 @@ def picture(page: Page, path: Path) -> None:
     "--page",
     "paths",
     multiple=True,
-    default=["", "strategies", "tasks", "cost", "layers", "paper", "compare", "runs"],
+    default=["", "strategies", "tasks", "cost", "layers", "paper", "compare", "try", "runs"],
     show_default=True,
 )
 @click.option("--theme", "themes", multiple=True, type=click.Choice(THEMES), default=THEMES, show_default=True)

@@ -85,8 +85,9 @@ def command_of_run(key: str) -> str:
 
 
 def choose_sides(configurations: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A, B and, where it is wanted, C."""
-    names, first = list(configurations), beside.defaults(configurations)
+    """A and, where they are wanted, B and C."""
+    names = list(configurations)
+    first = beside.defaults(configurations) if len(names) > 1 else (0, None)
     chosen: dict[str, dict[str, Any]] = {}
     for column, side, index in zip(st.columns(3, gap="large"), charts.SIDES, (*first, None), strict=True):
         with column:
@@ -119,7 +120,10 @@ def make_part(keys: dict[str, str]) -> None:
             st.rerun()
         store = ui.the_store()
         take.make_in_background(
-            path, f"Make {sides} again", lambda report: tries.keep(store, found, list(missing.values()), report)
+            path,
+            f"Make {sides} again",
+            "try_make",
+            lambda report: tries.keep(store, found, list(missing.values()), report),
         )
 
     making = take.makings().get(path)
@@ -240,8 +244,8 @@ found = settings.from_environment()
 task = controls.choose_task()
 mark = change_mark(ui.the_store())
 configurations = beside.load_configurations(task, mark)
-if len(configurations) < 2:
-    view.answer("There are not two configurations to try on this task yet.")
+if not configurations:
+    view.answer("No model has been fine-tuned on this task yet.")
     run_them = "Run the whole model and a cut on Explore; both appear here when they end."
     st.info(ui.by_right(run_them, "Choose another task above."))
 else:

@@ -118,7 +118,7 @@ def _offer(key: str) -> None:
             st.rerun()  # which ends the looks
         _download(path)
     elif making and making.goes_on:
-        _progress(making, path)
+        _progress(making, "take_cancel")
     elif exports.needed_megabytes(run, FORMS[form]) > MOST_MEGABYTES:
         st.markdown(
             f"Its zip would have more than {MOST_MEGABYTES} MB, which is too much for a page: by command it goes."
@@ -127,7 +127,12 @@ def _offer(key: str) -> None:
         if not exports.kept_weights(found, key).is_dir():
             st.caption(NOT_KEPT)
         store = ui.the_store()
-        make_in_background(path, "Make it", lambda report: exports.export(store, found, key, path, FORMS[form], report))
+        make_in_background(
+            path,
+            "Make it",
+            f"take_make_{key[:12]}",
+            lambda report: exports.export(store, found, key, path, FORMS[form], report),
+        )
     else:
         st.markdown("It has not been made yet.")
     if len(names) < len(FORMS):
@@ -136,26 +141,26 @@ def _offer(key: str) -> None:
     st.code(command, language="bash", wrap_lines=True)
 
 
-def make_in_background(path: Path, label: str, make: Callable[[Report], object]) -> None:
+def make_in_background(path: Path, label: str, key: str, make: Callable[[Report], object]) -> None:
     """A button that has made what belongs at that path, and how far that is, or what came in its way."""
     making = makings().get(path)
     if making and making.goes_on:
-        _progress(making, path)
+        _progress(making, f"{key}_cancel")
         return
     if making and making.problem:
         st.warning(ui.plain(making.problem), icon=":material/warning:")
-    if ui.action(label, key=f"make_{path.stem}", icon=":material/build:"):
+    if ui.action(label, key=key, icon=":material/build:"):
         if not (path in makings() and makings()[path].goes_on):  # nobody was quicker
             path.parent.mkdir(parents=True, exist_ok=True)
             makings()[path] = Making(make)
         st.rerun()
 
 
-def _progress(making: Making, path: Path) -> None:
+def _progress(making: Making, cancel_key: str) -> None:
     progress = making.progress
     parts = (progress.phase, progress_count(asdict(progress)))
     st.progress(ui.share_done({"progress": asdict(progress)}), text=", ".join(filter(None, parts)))
-    if ui.action("Cancel", key=f"cancel_{path.stem}", icon=":material/stop:"):
+    if ui.action("Cancel", key=cancel_key, icon=":material/stop:"):
         making.stop()
 
 

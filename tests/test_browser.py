@@ -185,6 +185,20 @@ def test_a_model_is_taken_away_as_a_zip(one_run: RunSpec, dashboard: str, browse
     assert (config["num_hidden_layers"], config["label2id"]) == (1, {"rotten": 0, "fresh": 1})
     assert re.search(r"Made again [\d,]+ of [\d,]+ answers on dev differ", card)
     assert Path(fetched.value.suggested_filename).stem == Path(inside["README.md"]).parent.name
+
+    # Its weights are kept now: what reads its layers is fitted, and it answers.
+    page.goto(f"{dashboard}/try")
+    settled(page)
+    page.get_by_role("button", name="Make A again").click()
+    typed = page.get_by_role("textbox", name="Sentences")
+    typed.wait_for(timeout=RUN_MILLISECONDS)
+    typed.fill("a gripping, funny film\nI slept through <b>half</b> of it")
+    page.get_by_role("button", name="Answer").click()
+    expect(page.get_by_text("A answers 2 sentences.")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("How the answer forms")).to_be_visible()
+    typed.fill("a gripping, funny film " * 5000)
+    page.get_by_role("button", name="Answer").click()
+    expect(page.get_by_text("A sentence has 114,999 characters; at most 10,000 are read.")).to_be_visible()
     assert complaints == []
 
 
@@ -242,6 +256,7 @@ DEEP_LINKS = {
     "layers": ("layers?task=mrpc", "What do the layers do?"),
     "paper": ("paper?published=XLNet", "Published: XLNet"),
     "compare": ("compare?task=mrpc", "What is the difference between these two?"),
+    "try": ("try?task=mrpc", "A and B cannot answer yet"),
     "runs": ("runs?states=done&tasks=mrpc", "runs, newest first"),
 }
 

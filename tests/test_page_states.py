@@ -22,7 +22,7 @@ from tests.conftest import spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
 
-PAGES = ("explore", "strategies", "tasks", "cost", "layers", "paper", "compare", "runs")
+PAGES = ("explore", "strategies", "tasks", "cost", "layers", "paper", "compare", "try", "runs")
 # Names of models and tasks that nobody knows are in test_pages: AppTest does not go on from a box with a new entry.
 NONSENSE = {
     "strategy": "nonsense",
@@ -107,6 +107,7 @@ STATES: dict[str, tuple[Callable[[Store], None], dict[str, str]]] = {
             "layers": "Not measured yet",
             "paper": "Not yet: MiniLM-L6",
             "compare": "There are not two configurations to compare",
+            "try": "No model has been fine-tuned on this task yet",
             "runs": "0 done",
         },
     ),
@@ -116,6 +117,7 @@ STATES: dict[str, tuple[Callable[[Store], None], dict[str, str]]] = {
             "explore": "This cut has not been measured",
             "tasks": "Nothing can be compared yet",
             "compare": "There are not two configurations to compare",
+            "try": "A cannot answer yet",
             "runs": "1 done",
         },
     ),
@@ -154,6 +156,7 @@ STATES: dict[str, tuple[Callable[[Store], None], dict[str, str]]] = {
             "layers": "Rotten Tomatoes|layer",
             "paper": "Of the paper's 10 claims|claims",
             "compare": "A is better than B",
+            "try": "A and B cannot answer yet",
             "runs": "215 done",
         },
     ),

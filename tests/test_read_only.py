@@ -39,6 +39,7 @@ CHANGE = (
     "use_table",
     "take_make",
     "take_cancel",
+    "try_make",
 )
 SIGN = ("sign", *CHANGE)
 # What somebody is told to do who may run and change things.
