@@ -19,7 +19,7 @@ from pmb.lab.dev import known_dev_labels
 from pmb.lab.exports import kept_weights
 from pmb.lab.queue import spec_of_row
 from pmb.lab.results import predictions_of
-from pmb.lab.store import change_mark, runs_by_key
+from pmb.lab.store import Row, change_mark, runs_by_key
 from pmb.lab.tries import Texts, Tries
 from pmb.report import Words
 from pmb.spec import Tried
@@ -73,12 +73,6 @@ def load_differing(keys: tuple[str, ...], task: Task, mark: tuple[Any, ...]) -> 
     return [row for row, answers in rows if len(set(answers)) > 1]
 
 
-def command_of_run(key: str) -> str:
-    """The command that makes the run again."""
-    (row,) = runs_by_key(ui.the_store(), [key])
-    return command_of(spec_of_row(row))
-
-
 # =============================================================================
 # Parts of the page
 # =============================================================================
@@ -100,13 +94,13 @@ def choose_sides(configurations: dict[str, dict[str, Any]]) -> dict[str, dict[st
     return chosen
 
 
-def make_part(keys: dict[str, str]) -> None:
+def make_part(missing: dict[str, Row]) -> None:
     """What is to be made again before it can answer, with the button; looks again while it is made."""
     found = settings.from_environment()
-    missing = {side: key for side, key in keys.items() if not tries.is_kept(found, key)}
-    path = kept_weights(found, next(iter(missing.values())))
+    keys = [run["key"] for run in missing.values()]
+    path = kept_weights(found, keys[0])
     sides = " and ".join(missing)
-    took = [row["total_seconds"] for row in runs_by_key(ui.the_store(), list(missing.values()))]
+    took = [run["total_seconds"] for run in missing.values()]
     view.answer(f"{sides} cannot answer yet: what {'they' if len(missing) > 1 else 'it'} learned is not kept.")
     st.caption(
         "When a run ends its score is kept and its weights are not. Made again, with the same seed, it is the same "
@@ -115,15 +109,15 @@ def make_part(keys: dict[str, str]) -> None:
     )
 
     def show() -> None:
-        making = take.makings().get(path)
-        if tries.is_kept(found, list(missing.values())[-1]) or (making is None and path.exists()):
+        if all(tries.is_kept(found, key) for key in keys):
+            take.makings().pop(path, None)
             st.rerun()
         store = ui.the_store()
         take.make_in_background(
             path,
             f"Make {sides} again",
             "try_make",
-            lambda report: tries.keep(store, found, list(missing.values()), report),
+            lambda report: tries.keep(store, found, keys, report),
         )
 
     making = take.makings().get(path)
@@ -251,18 +245,19 @@ if not configurations:
 else:
     chosen = choose_sides(configurations)
     keys = {side: one["keys"][min(one["keys"])] for side, one in chosen.items()}
+    runs = {row["key"]: row for row in runs_by_key(ui.the_store(), list(keys.values()))}  # without damaged ones
+    kept = {side: key for side, key in keys.items() if key in runs and tries.is_kept(found, key)}
     if not keys:
         view.answer("Choose at least one configuration.")
-    elif not all(tries.is_kept(found, key) for key in keys.values()):
-        make_part(keys)
+    elif damaged := [side for side, key in keys.items() if key not in runs]:
+        view.answer(f"What {' and '.join(damaged)} answered cannot be used: choose another configuration.")
+    elif kept != keys:
+        make_part({side: runs[key] for side, key in keys.items() if side not in kept})
     else:
         if st.context.headers.get("User-Agent"):  # a browser, and no test
             open_tries().prepare()
         if texts := typed(task, keys, mark):
             answers_part(task, chosen, keys, texts)
-    kept = {side: key for side, key in keys.items() if tries.is_kept(found, key)}
-    view.method(
-        METHOD.format(timings=tries.TIMINGS),
-        *(f"{side}: {ui.plain(tries.again_sentence(ui.the_store(), found, key))}" for side, key in kept.items()),
-    )
-    view.made([command_of_run(key) for key in keys.values()], lambda: runs_by_key(ui.the_store(), list(keys.values())))
+    again = [f"{side}: {ui.plain(tries.again_sentence(ui.the_store(), found, key))}" for side, key in kept.items()]
+    view.method(METHOD.format(timings=tries.TIMINGS), *again)
+    view.made([command_of(spec_of_row(row)) for row in runs.values()], lambda: list(runs.values()))
