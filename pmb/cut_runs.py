@@ -14,7 +14,7 @@ from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
-from pmb.insight import estimate, summary
+from pmb.insight import summary
 from pmb.lab import listing, queue
 from pmb.lab.answer import command_of
 from pmb.lab.plan import Plan, plan_baselines, plan_kept, plan_whole, spec_of, with_data
@@ -63,9 +63,8 @@ def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
         once = ui.action("Run", type="primary", icon=":material/play_arrow:", key="run")
         more = ui.action("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
         wanted = spec_of(plan, task, choice.recipe, seeds[0] if seeds else 0, choice.procedure)
-        seconds = offers.run_seconds(wanted)
-        if seconds and ui.may_write():
-            st.caption(f"about {estimate.duration(seconds)} a run here", width="content")
+        if (words := offers.run_words(wanted)) and ui.may_write():
+            st.caption(words, width="content")
         if choice.pop("told_cached", False):
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
         take.command_popover(command_of(wanted), wanted.dropped_layers)

@@ -76,6 +76,16 @@ def run_seconds(spec: RunSpec) -> float | None:
     return estimate.run_seconds(wanted, load_recent(ui.states()))
 
 
+def run_words(spec: RunSpec) -> str:
+    """The same in words; another task's sentences may be much longer or shorter. Empty where it is not known."""
+    seconds = run_seconds(spec)
+    if seconds is None:
+        return ""
+    known = any((row["model"], row["task"]) == (spec.model, spec.task) for row in load_recent(ui.states()))
+    time = estimate.duration(seconds)
+    return f"about {time} a run here" if known else f"perhaps {time} a run here, judged by other tasks"
+
+
 @st.cache_data(max_entries=4, show_spinner=False)
 def load_recent(mark: Sequence[Any]) -> list[Row]:
     """The runs by which the time of others is judged, the newest first."""

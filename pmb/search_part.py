@@ -34,7 +34,13 @@ LIMITS = {
     "10 minutes": Limit(minutes=10),
     "60 minutes": Limit(minutes=60),
 }
-VERDICTS = {"": "goes on", "sure": "sure", "not decidable": "not decidable", "budget spent": "budget spent"}
+VERDICTS = {
+    "": "goes on",
+    "sure": "sure",
+    "not decidable": "not decidable",
+    "budget spent": "budget spent",
+    "failed": "failed",
+}
 SHOWN = 3  # searches
 PIXELS = 154
 HOW = """\

@@ -81,7 +81,7 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             "sure at 95 %",
             "A search says so of a wrong answer in at most 1 of 20 cases, however often it has looked at its runs.",
         ),
-        Word("not decidable", "More seeds would not tell it: there are too few dev sentences."),
+        Word("not decidable", "All seeds that it may use are used, or more would not help: dev has too few sentences."),
         Word("measured", "By a run on this machine, or on one that shares its store."),
         Word("shipped", "Measured by this lab on another machine; the results came with it."),
         Word("published", "Printed in a paper. Never in one series with what was measured."),
