@@ -34,13 +34,6 @@ LIMITS = {
     "10 minutes": Limit(minutes=10),
     "60 minutes": Limit(minutes=60),
 }
-VERDICTS = {
-    "": "goes on",
-    "sure": "sure",
-    "not decidable": "not decidable",
-    "budget spent": "budget spent",
-    "failed": "failed",
-}
 SHOWN = 3  # searches
 PIXELS = 154
 HOW = """\
@@ -110,7 +103,7 @@ def _list(watched: Sequence[str], went_on: bool) -> None:
 def _one(row: Row) -> None:
     """What one search knows and does."""
     found = row["found"]
-    verdict = VERDICTS.get(found["verdict"], found["verdict"]) if found else "begins"
+    verdict = (found["verdict"] or "goes on") if found else "begins"
     state = "stopped" if row["state"] == searches.STOPPED else verdict
     spent = f"{found['runs'] if found else 0} runs done for it, of at most {_limit(row)}"
     with st.container(border=True):
