@@ -58,8 +58,8 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
         right = sum(1 / FACTOR <= ratio <= FACTOR for ratio in found)
         yield f"| {name} | {len(found)} | {right} ({right / len(found):.0%}) | {found[len(found) // 2]:.2f} |"
     yield ""
-    yield "How many runs judge was chosen on the second row. The machine had other work too while these ran: two runs of"
-    yield "CoLA took five times as long as their like."
+    yield "How many runs judge was chosen on the second row. The machine had other work too while these ran: two runs"
+    yield "of CoLA took five times as long as their like."
 
 
 @click.command()
