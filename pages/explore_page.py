@@ -24,10 +24,12 @@ from pmb.lab.plan import (
     known_block_scores,
     known_layer_scores,
     plan_baselines,
+    plan_kept,
     plan_strategy,
     plan_whole,
     spec_of,
 )
+from pmb.lab.previews import Cut
 from pmb.lab.results import configuration_name, finished_runs
 from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
@@ -36,7 +38,17 @@ from pmb.preview_row import preview_row
 from pmb.search_part import search_part
 from pmb.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
-from pmb.strategies import EVERY_STRATEGY, MORE_STRATEGIES, SCORED, STRATEGIES, Scores, drop_counts
+from pmb.strategies import (
+    CHOICES,
+    CUSTOM,
+    DRAWS,
+    MORE_STRATEGIES,
+    RANDOM,
+    SCORED,
+    STRATEGIES,
+    Scores,
+    drop_counts,
+)
 from pmb.your_table import your_table
 
 # =============================================================================
@@ -44,6 +56,7 @@ from pmb.your_table import your_table
 # =============================================================================
 
 DEFAULT_DROP = 2
+RULES = {RANDOM: DRAWS[0]}  # what stands in the box, by what makes its cuts
 WHOLE = "whole model"
 CHART_NOTE = """\
 Vertical lines and the band are 95 % intervals. Cuts of one depth stand beside each other. Ring: your cut; connected, \
@@ -76,12 +89,18 @@ depth. **Source**: {sources}."""
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def load_points(
-    model: BaseModel, task: Task, recipe: str, procedure: str, more: dict[str, Scores], mark: tuple[Any, ...]
+    model: BaseModel,
+    task: Task,
+    recipe: str,
+    procedure: str,
+    more: dict[str, Scores],
+    others: dict[str, list[Cut]],
+    mark: tuple[Any, ...],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Configurations and the strategies' curves, with speed-up; `mark` changes when the store does.
 
-    `more`: the scores of a chosen strategy that is not of the paper's six. The whole model stands beside the cuts of
-    every procedure.
+    `more`: the scores of a chosen strategy that is not of the paper's six; `others`: its cuts where no rule makes them.
+    The whole model stands beside the cuts of every procedure.
     """
     store = ui.the_store()
     runs = finished_runs(store, model, task, recipe, [procedure])
@@ -91,7 +110,7 @@ def load_points(
         list_latencies(store, model.id, model.revision), model.num_hidden_layers, *HEADLINE_SHAPE
     )
     table = table.merge(speed, on="depth", how="left")
-    curves = summary.curves(table, model.num_hidden_layers, scores, more)
+    curves = summary.curves(table, model.num_hidden_layers, scores, more, others)
     curves = curves.merge(speed, on="depth", how="left")
     return table, curves
 
@@ -112,10 +131,11 @@ def load_preview(
     task: Task,
     recipe: str,
     procedure: str,
-    measured: dict[tuple[int, ...], float],
+    measured: dict[Cut, float],
     more: dict[str, Scores],
+    others: dict[str, list[Cut]],
     mark: Hashable,
-) -> tuple[predict.Preview, list[tuple[int, ...]], bool]:
+) -> tuple[predict.Preview, list[Cut], bool]:
     """The stored previews with what they predict, the cuts beside the six strategies', and whether any is missing.
 
     `measured`: mean scores by kept layers; with `recipe`, `procedure` and `mark` these change.
@@ -123,7 +143,7 @@ def load_preview(
     store = ui.the_store()
     frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model, task).items()}
     by_strategy = cuts_by_strategy(model, STRATEGIES, known_layer_scores(store, model, task))
-    others = cuts_by_strategy(model, [*more], None, more)
+    others = cuts_by_strategy(model, [*more], None, more) | others
     found = predict.preview(frozen, measured, by_strategy | others, model.num_hidden_layers, task.metric)
     also = [*measured, *(kept for cuts in others.values() for kept in cuts)]
     return found, also, previews.missing_previews(store, model, task, STRATEGIES, also)
@@ -135,8 +155,15 @@ def more_scores(model: BaseModel, task: Task, strategy: str) -> dict[str, Scores
     return {strategy: known[strategy]} if strategy in known else {}
 
 
+def cuts_without_scores(plan: Plan, strategy: str) -> dict[str, list[Cut]]:
+    """The cuts of a choice that is no rule, under its name: one's own, or those of the first draw; else nothing."""
+    if strategy == CUSTOM:
+        return {CUSTOM: [plan.kept_layers]}
+    return {RANDOM: cuts_by_strategy(plan.model, DRAWS[:1], None)[DRAWS[0]]} if strategy == RANDOM else {}
+
+
 def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan:
-    """The chosen cut; what the strategy chooses by is measured now where it is not known yet."""
+    """The cut that a strategy makes; what it chooses by is measured now where it is not known yet."""
     store, found = ui.the_store(), settings.from_environment()
     known = strategy not in SCORED or more_scores(model, task, strategy)
     if known or (strategy == "contribution" and known_layer_scores(store, model, task) is not None):
@@ -357,8 +384,12 @@ view.question("How many layers can I drop?")
 
 store, found = ui.the_store(), settings.from_environment()
 with controls.row():
-    model, task, strategy = controls.choose_model(), controls.choose_task(), controls.choose_strategy(EVERY_STRATEGY)
-    drop_count = controls.choose_drop(drop_counts(strategy, model.num_hidden_layers), DEFAULT_DROP)
+    model, task, strategy = controls.choose_model(), controls.choose_task(), controls.choose_strategy(CHOICES)
+    rule, depth, kept, drop_count = RULES.get(strategy, strategy), model.num_hidden_layers, [], 0
+    if strategy == CUSTOM:
+        kept = controls.choose_kept(depth, st.session_state.get("shown_cut", range(depth - DEFAULT_DROP)))
+    else:
+        drop_count = controls.choose_drop(drop_counts(rule, depth), DEFAULT_DROP)
     if ui.action(
         "Your table",
         icon=":material/upload_file:",
@@ -371,10 +402,13 @@ with controls.row():
         st.caption(recipe_line(recipe))
         procedure = controls.choose_procedure()
 
-plan = cut_of(model, task, strategy, drop_count)
+plan = plan_kept(model, kept) if strategy == CUSTOM else cut_of(model, task, rule, drop_count)
+drop_count = len(plan.dropped_layers)
+st.session_state["shown_cut"] = plan.kept_layers  # with which a choice of one's own begins
 mark = change_mark(store)
 more = more_scores(model, task, strategy)
-table, points = load_points(model, task, recipe, procedure, more, mark)
+others = cuts_without_scores(plan, strategy)
+table, points = load_points(model, task, recipe, procedure, more, others, mark)
 baseline_plans = plan_baselines(store, found, model)
 baselines = load_baselines(baseline_plans, task, recipe, mark)
 measured: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.records(table)}
@@ -411,7 +445,7 @@ for note in notes_on(store, task.id):
 cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
 scores_by_cut = dict(zip(table["kept_layers"], table["mean"], strict=True))
-preview, also, missing = load_preview(model, task, recipe, procedure, scores_by_cut, more, mark)
+preview, also, missing = load_preview(model, task, recipe, procedure, scores_by_cut, more, others, mark)
 preview_row(model, task, strategy, also, missing)
 if chosen is None:
     view.words(predict.answer_sentence(preview, plan.kept_layers))
@@ -434,7 +468,7 @@ else:
     rows = rows_of(points)
     selected = selection(rows["row"].tolist())
     drawn = points.assign(selected=selected.has(row_names(points)))
-    of = (model.id, model.revision, task.id, task.revision, recipe, procedure, mark, selected.chosen)
+    of = (model.id, model.revision, task.id, task.revision, recipe, procedure, mark, selected.chosen, plan.kept_layers)
     charts(drawn, baselines, hollow, strategy, drop_count, of)
     view.note(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else ""))
     hollow_note(hollow, preview.sentence)
@@ -443,11 +477,11 @@ else:
     method(table, model, task, recipe)
 if len(preview.curves):
     prediction_table(preview, task)
-names = tuple(dict.fromkeys((*STRATEGIES, strategy)))
+names = (*STRATEGIES, rule) if rule not in (*STRATEGIES, CUSTOM) else ()
 view.made(
     [
         command_of(spec_of(plan, task, recipe, chosen["seeds"][0] if chosen else 0, procedure)),
-        sweep_command(model.id, task.id, recipe, names if strategy not in STRATEGIES else (), (), procedure),
+        sweep_command(model.id, task.id, recipe, names, (), procedure),
     ],
     view.runs_of([model.id], [task.id], [recipe]),
 )

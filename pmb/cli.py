@@ -40,9 +40,8 @@ from pmb.lab.plan import (
 from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, list_runs, write_shipped
 from pmb.spec import PROCEDURES, Progress
-from pmb.strategies import EVERY_STRATEGY, STRATEGIES, check_strategy, drop_counts
+from pmb.strategies import CUSTOM, DRAWS, EVERY_STRATEGY, RANDOM, STRATEGIES, check_strategy, drop_counts
 
-DRAWS = 10  # of the layers at random
 SEARCH_RUNS = 12.0  # a fifth of six strategies at every drop count of six layers with three seeds
 
 
@@ -202,7 +201,7 @@ def sweep(
 @task_option
 @click.option(
     "--strategy",
-    help=f"Its cuts alone: {', '.join(EVERY_STRATEGY)}, or random ({DRAWS} draws); the paper's six by default.",
+    help=f"Its cuts alone: {', '.join(EVERY_STRATEGY)}, or random ({len(DRAWS)} draws); the paper's six by default.",
 )
 @click.option("--keep", type=Numbers(), help="One cut alone: the layers that stay, counted from 0.")
 @click.option("--recipe", default="standard", show_default=True, help=f"For which to predict: {', '.join(RECIPES)}.")
@@ -235,7 +234,7 @@ def preview(model: str, task: str, strategy: str | None, keep: list[int] | None,
             if name not in STRATEGIES
         }
         if keep is not None:
-            others["custom"] = [plan_kept(model_row, keep).kept_layers]
+            others[CUSTOM] = [plan_kept(model_row, keep).kept_layers]
         also = [*measured_scores(), *(kept for cuts in others.values() for kept in cuts)]
         cached = not previews.missing_previews(store, model_row, task_row, names, also)
         if not cached:
@@ -247,7 +246,7 @@ def preview(model: str, task: str, strategy: str | None, keep: list[int] | None,
     by_strategy = cuts_by_strategy(model_row, names, scores) | others
     foretold = predict.preview(frozen, measured, by_strategy, model_row.num_hidden_layers, task_row.metric)
     rows = predict.plain_rows(foretold.curves)
-    draws = predict.plain_rows(predict.over_draws(foretold.curves)) if strategy == "random" else None
+    draws = predict.plain_rows(predict.over_draws(foretold.curves)) if strategy == RANDOM else None
     if as_json:
         values: Row = {"model": model_row.id, "task": task_row.id, "recipe": recipe, "metric": task_row.metric}
         values |= {"train_sentences": previews.TRAIN_SENTENCES, "dev_sentences": previews.DEV_SENTENCES}
@@ -622,8 +621,8 @@ def previewed_strategies(strategy: str | None, keep: list[int] | None) -> list[s
     """Those whose cuts a preview is of; raises BadInput."""
     if keep is not None:
         return []
-    if strategy == "random":
-        return [f"random-{draw}" for draw in range(DRAWS)]
+    if strategy == RANDOM:
+        return list(DRAWS)
     if strategy is not None:
         check_strategy(strategy)
         return [strategy]

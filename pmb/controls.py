@@ -18,7 +18,7 @@ from pmb.catalog.tasks import Task
 from pmb.lab.sources import find_model, find_task, known_models, known_tasks
 from pmb.selection import PARAMETER
 from pmb.spec import PROCEDURES
-from pmb.strategies import EVERY_STRATEGY, STRATEGIES
+from pmb.strategies import CHOICES, STRATEGIES
 
 DEFAULT_RECIPE = "standard"
 PIXELS = 154  # two fit beside each other on a phone
@@ -29,9 +29,11 @@ DROP_HELP = (
     "that not every count is possible."
 )
 
+KEPT_HELP = "Layers are counted from 0, the lowest. Press one to drop it or to have it back; at least one must stay."
 
-SHARED = ("model", "task", "strategy", "k", "recipe", "procedure")  # from page to page
-OPTIONS = {"strategy": tuple(EVERY_STRATEGY), "recipe": tuple(RECIPES), "procedure": tuple(PROCEDURES)}
+
+SHARED = ("model", "task", "strategy", "k", "kept", "recipe", "procedure")  # from page to page
+OPTIONS = {"strategy": CHOICES, "recipe": tuple(RECIPES), "procedure": tuple(PROCEDURES)}
 
 
 def carry_over(page: str) -> None:
@@ -50,8 +52,10 @@ def carry_over(page: str) -> None:
             st.query_params[PARAMETER] = selected
 
 
-def _of_address(key: str) -> str | int | None:
+def _of_address(key: str) -> str | int | list[int] | None:
     """What the address says, where it can be; Streamlit reads it by itself for a session's first page alone."""
+    if key == "kept":
+        return [int(one) for one in st.query_params.get_all(key) if one.isdecimal() and len(one) < 4] or None
     said = st.query_params[key]
     if key == "k":
         return int(said) if said.isdecimal() and len(said) < 4 else None
@@ -132,6 +136,34 @@ def choose_drop(allowed: Sequence[int], first: int) -> int:
             )
             st.space(1)
     return chosen
+
+
+def choose_kept(num_hidden_layers: int, first: Sequence[int]) -> list[int]:
+    """The layers that stay, a button each, ascending; to begin with those of the address, else `first`.
+
+    Layers that this model has not are left out. How many go is the drop count of other strategies and pages.
+    """
+    state, layers = st.session_state, range(num_hidden_layers)
+    before = state["kept"] if "kept" in state else _of_address("kept")
+    if before or "kept" not in state:
+        inside = [layer for layer in layers if layer in (before or ())]
+        state["kept"] = inside or [layer for layer in layers if layer in first]
+    with st.container(width="content", gap=8):
+        st.markdown(":small[Layers that stay]", help=KEPT_HELP)
+        with st.container(width="content", gap=3):
+            chosen = st.pills(
+                "Layers that stay",
+                layers,
+                selection_mode="multi",
+                key="kept",
+                bind="query-params",
+                label_visibility="collapsed",
+                wrap=True,
+            )
+            st.space(1)
+    if chosen:
+        state["k"] = num_hidden_layers - len(chosen)
+    return sorted(chosen)
 
 
 def row() -> DeltaGenerator:

@@ -18,9 +18,12 @@ from pmb.errors import BadInput, unknown_name
 STRATEGIES: Final = ("top", "even-alternate", "odd-alternate", "contribution", "symmetric", "bottom")  # the paper's
 MORE_STRATEGIES: Final = ("block-influence", "angular")
 EVERY_STRATEGY: Final = (*STRATEGIES, *MORE_STRATEGIES)
+RANDOM, CUSTOM = "random", "custom"  # no rules: draws, of which the first is shown, and layers of one's own
+CHOICES: Final = (*EVERY_STRATEGY, RANDOM, CUSTOM)  # what can be looked at cut by cut
 SCORED: Final = ("contribution", *MORE_STRATEGIES)  # which need something measured on the layers
 
 RANDOM_DRAW: Final = re.compile(r"random-(\d{1,4})")  # draw N of the layers' order, the same everywhere
+DRAWS: Final = tuple(f"random-{draw}" for draw in range(10))  # which speak for random choice
 
 Scores = Sequence[Any]  # numbers, one a layer; of angular a list for each size of a block, one number a place
 

@@ -39,7 +39,7 @@ def fill(store: Store, seeds: int = 3) -> None:
         )
 
 
-def opened(page: str = "", **query: str) -> AppTest:
+def opened(page: str = "", **query: str | list[str]) -> AppTest:
     """A page with this query, opened by its file's name without `_page`; the first page where none is named.
 
     AppTest comes to every page by way of Explore, whose drop count goes along: half the layers where none is asked for.
@@ -47,11 +47,11 @@ def opened(page: str = "", **query: str) -> AppTest:
     query = {"k": "3"} | query if page else query
     app = AppTest.from_file(str(REPOSITORY / "streamlit_app.py"), default_timeout=60)
     for name, value in query.items():
-        app.query_params[name] = [value]
+        app.query_params[name] = [value] if isinstance(value, str) else value
     app.run()
     if page:
         for name, value in query.items():  # Explore has taken out what it does not know
-            app.query_params[name] = [value]
+            app.query_params[name] = [value] if isinstance(value, str) else value
         app.switch_page(f"pages/{page}_page.py").run()
     assert not app.exception, app.exception
     return app

@@ -91,14 +91,24 @@ def test_a_name_of_a_table_is_read_or_refused(name: str) -> None:
     assert tried(lambda: parse_table(f"csv:{name}"))
 
 
+class Words(dict[str, str]):
+    """As Streamlit's address, where each name stands once."""
+
+    def get_all(self, name: str) -> list[str]:
+        """All values of that name."""
+        return [self[name]] if name in self else []
+
+
 @FEW
 @given(key=st.sampled_from(controls.SHARED), said=WORDS)
 def test_any_word_of_an_address_is_an_option_or_nothing(key: str, said: str) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(streamlit, "query_params", {key: said})
+        patched.setattr(streamlit, "query_params", Words({key: said}))
         found = controls._of_address(key)
     if key == "k":
         assert found is None or (isinstance(found, int) and 0 <= found < 1000)
+    elif key == "kept":
+        assert found is None or (isinstance(found, list) and 0 <= found[0] < 1000)
     elif key in controls.OPTIONS:
         assert found is None or found in controls.OPTIONS[key]
     else:

@@ -16,7 +16,7 @@ from pmb.lab.previews import Going, Previews
 from pmb.lab.store import Store, save_block_scores
 from pmb.settings import Settings
 from pmb.spec import Progress
-from pmb.strategies import EVERY_STRATEGY, STRATEGIES, kept_layers
+from pmb.strategies import CHOICES, STRATEGIES, kept_layers
 from tests.app import STANDARD, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 from tests.test_blocks import ANGULAR
@@ -140,9 +140,9 @@ def test_a_page_of_the_papers_six_falls_back_to_the_first(scored: Store) -> None
 
 @pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
 def test_further_strategies_differ_from_the_six_and_from_their_background(theme: Theme) -> None:
-    look = look_of([name.replace("-", " ") for name in EVERY_STRATEGY], theme)
+    look = look_of([name.replace("-", " ") for name in CHOICES], theme)
     for marks in (look.names, look.colours, look.shapes, [tuple(dash) for dash in look.dashes]):
-        assert len(set(marks)) == len(EVERY_STRATEGY)
+        assert len(set(marks)) == len(CHOICES)
     assert all(contrast(colour, theme.background) >= 3 for colour in look.colours)
     assert look_of(["top"], theme).names == list(NAMES)
 

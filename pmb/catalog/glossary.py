@@ -38,7 +38,12 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             "angular",
             "The K neighbouring layers go over which the sentence token turns least, by its angle (Gromov et al.).",
         ),
-        Word("random-0, random-1, …", "K layers go by a fixed draw: the control that shows what a rule is worth."),
+        Word(
+            "random",
+            "K layers go by a fixed draw (the first of random-0, random-1, …): the control that shows what a rule "
+            "is worth.",
+        ),
+        Word("custom", "The layers that you name stay; no rule chooses."),
     ),
     "How it is trained": (
         Word("recipe", "Everything of a fine-tuning but model, task, layers and seed; one recipe for all depths."),

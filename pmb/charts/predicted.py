@@ -10,7 +10,7 @@ import pandas as pd
 
 from pmb.charts.style import OPACITY, Theme, layered, look_of, rows
 from pmb.insight.metrics import metric_of, shown
-from pmb.strategies import EVERY_STRATEGY
+from pmb.strategies import CHOICES, STRATEGIES
 
 PREDICTED, FROZEN = "predicted", "frozen features"
 HEIGHT = 340
@@ -26,13 +26,14 @@ def hollow_points(predicted: pd.DataFrame, strategy: str, measured: set[tuple[in
     cuts = predicted[predicted["drop_count"] > 0]
     data = cuts[(cuts["strategy"] == strategy) | ~cuts["kept_layers"].isin(measured)]
     calibrated = data["predicted"].notna()
+    at = {name: min(place, len(STRATEGIES)) for place, name in enumerate(CHOICES)}  # of the further ones, one is drawn
     return pd.DataFrame(
         {
             "kind": calibrated.map({True: PREDICTED, False: FROZEN}),
             "strategy": data["strategy"],
             "name": data["strategy"].str.replace("-", " "),
             "kept": data["kept_layers"].map(lambda kept: " ".join(map(str, kept))),
-            "place": data["depth"] + BESIDE + STEP * data["strategy"].map(EVERY_STRATEGY.index),
+            "place": data["depth"] + BESIDE + STEP * data["strategy"].map(at),
             "mean": 100 * data["predicted"].where(calibrated, data["frozen"]),
             "low": 100 * data["low"],
             "high": 100 * data["high"],

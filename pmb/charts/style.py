@@ -9,7 +9,7 @@ from typing import Any, Final
 import altair as alt
 import pandas as pd
 
-from pmb.strategies import MORE_STRATEGIES, STRATEGIES
+from pmb.strategies import CHOICES, STRATEGIES
 
 # Chosen for contrast (at least 3:1 on their background) and for distance under colour blindness; see
 # docs/design.md. In the order of STRATEGIES.
@@ -17,12 +17,15 @@ LIGHT: Final = ("#4477AA", "#EE6677", "#999933", "#332288", "#882255", "#000000"
 DARK: Final = ("#0072B2", "#E69F00", "#DDCC77", "#33BBEE", "#CC3311", "#9CA3AF")
 DASHES: Final = ([1, 0], [6, 3], [2, 2], [10, 3], [8, 3, 2, 3], [4, 4])
 SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-MORE_LIGHT: Final = ("#117733", "#AA4499")  # of MORE_STRATEGIES, drawn only where they are chosen
-MORE_DARK: Final = ("#44AA99", "#EE99CC")
-MORE_DASHES: Final = ([1, 3], [12, 3, 2, 3])
-MORE_SHAPES: Final = ("triangle-right", "triangle-left")
+# Of CHOICES beside the six; each is drawn only where it is chosen.
+MORE_LIGHT: Final = ("#117733", "#AA4499", "#664400", "#8800EE")
+MORE_DARK: Final = ("#44AA99", "#EE99CC", "#CCEECC", "#AA44EE")
+MORE_DASHES: Final = ([1, 3], [12, 3, 2, 3], [5, 2], [1, 1])
+SALTIRE: Final = "M-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0L-1,-.6Z"
+HOURGLASS: Final = "M-.9,-.9L.9,-.9L-.9,.9L.9,.9Z"
+MORE_SHAPES: Final = ("triangle-right", "triangle-left", SALTIRE, HOURGLASS)
 NAMES: Final = tuple(strategy.replace("-", " ") for strategy in STRATEGIES)
-MORE_NAMES: Final = tuple(strategy.replace("-", " ") for strategy in MORE_STRATEGIES)
+MORE_NAMES: Final = tuple(strategy.replace("-", " ") for strategy in CHOICES[len(STRATEGIES) :])
 FADED: Final = 0.25  # what is not selected
 OPACITY: Final = alt.Opacity("opacity:Q", scale=None, legend=None)
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pmb.insight.intervals import Interval, difference_interval, run_interval, seed_interval
 from pmb.insight.metrics import metric_of
-from pmb.strategies import SCORED, STRATEGIES, Scores, drop_counts, kept_layers
+from pmb.strategies import CUSTOM, RANDOM, SCORED, STRATEGIES, Scores, drop_counts, kept_layers
 
 Row = Mapping[str, Any]
 
@@ -71,11 +71,12 @@ def curves(
     num_hidden_layers: int,
     scores: Scores | None,
     more: Mapping[str, Scores] | None = None,
+    others: Mapping[str, Sequence[tuple[int, ...]]] | None = None,
 ) -> pd.DataFrame:
     """The configurations as points of the strategies that lead to them: columns `strategy`, then as the table.
 
     A configuration that two strategies share stands once for each. `scores`: of contribution; `more`: of further
-    strategies that are wanted beside the paper's.
+    strategies that are wanted beside the paper's; `others`: cuts that no rule makes, under the name that they go by.
     """
     known = {"contribution": scores, **(more or {})}
     by_kept = {row["kept_layers"]: row for row in table.to_dict("records")}
@@ -87,6 +88,8 @@ def curves(
             kept = kept_layers(strategy, num_hidden_layers, drop_count, known.get(strategy))
             if kept in by_kept:
                 points.append({"strategy": strategy} | by_kept[kept])
+    for name, cuts in (others or {}).items():
+        points += [{"strategy": name} | by_kept[kept] for kept in cuts if kept in by_kept]
     return pd.DataFrame(points, columns=["strategy", *CONFIGURATION_COLUMNS])
 
 
@@ -161,7 +164,7 @@ def answer_sentence(row: Row, whole: Row | None, strategy: str, speedup: float |
     total, dropped = row["num_hidden_layers"], row["drop_count"]
     if dropped == 0:
         return f"The whole model of {total} layers scores {score_of(row)}; every cut is measured against it."
-    what = f"Dropping {dropped} of {total} layers by {strategy.replace('-', ' ')}"
+    what = f"Dropping {dropped} of {total} layers {_how(row, strategy)}"
     faster = f" and answers {speedup:.2f} times as fast" if speedup is not None and pd.notna(speedup) else ""
     if whole is None:
         return f"{what} scores {score_of(row)}{faster}; the whole model has not been measured with this recipe yet."
@@ -171,6 +174,12 @@ def answer_sentence(row: Row, whole: Row | None, strategy: str, speedup: float |
     article = "" if "correlation" in name else "the "
     kept = 100 * row["mean"] / whole["mean"]
     return f"{what} keeps {kept:.1f} % of {article}{name} ({_both(row, whole)}){faster}. {_verdict(row)}"
+
+
+def _how(row: Row, strategy: str) -> str:
+    if strategy == CUSTOM:
+        return f"({' '.join(str(i) for i in range(row['num_hidden_layers']) if i not in row['kept_layers'])})"
+    return "at random" if strategy == RANDOM else f"by {strategy.replace('-', ' ')}"
 
 
 def _both(row: Row, whole: Row) -> str:
