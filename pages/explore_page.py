@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +14,8 @@ from pmb.catalog.models import BaseModel, cuts_by_strategy
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.charts import accuracy, predicted, strip
-from pmb.cut_runs import other_models, pinned, run_buttons
-from pmb.insight import predict, summary
+from pmb.cut_runs import measure_button, other_models, pinned, run_buttons
+from pmb.insight import draws, predict, summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab import previews
 from pmb.lab.answer import HEADLINE_SHAPE, command_of, sweep_command
@@ -176,6 +176,21 @@ def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan
 # =============================================================================
 # Parts of the page
 # =============================================================================
+
+
+def draws_part(plan: Plan, task: Task, table: pd.DataFrame) -> None:
+    """What the random draws of this drop count score beside contribution, and a button for those not measured."""
+    scores = known_layer_scores(ui.the_store(), plan.model, task)
+
+    def cuts(strategies: Sequence[str]) -> list[Cut]:
+        found = cuts_by_strategy(plan.model, strategies, scores)
+        return [kept for made in found.values() for kept in made if len(kept) == len(plan.kept_layers)]
+
+    drawn = cuts(DRAWS)
+    if sentence := draws.draws_sentence(table, drawn, next(iter(cuts(["contribution"])), None)):
+        view.note(sentence)
+        if missing := draws.missing_draws(table, drawn):
+            measure_button([plan_kept(plan.model, kept) for kept in missing], task)
 
 
 def cards(row: Row | None, plan: Plan, whole: Row | None, task: Task) -> None:
@@ -444,6 +459,8 @@ for note in notes_on(store, task.id):
     view.note(ui.plain(note))
 cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
+if strategy == RANDOM:
+    draws_part(plan, task, table)
 scores_by_cut = dict(zip(table["kept_layers"], table["mean"], strict=True))
 preview, also, missing = load_preview(model, task, recipe, procedure, scores_by_cut, more, others, mark)
 preview_row(model, task, strategy, also, missing)

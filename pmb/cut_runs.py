@@ -107,6 +107,29 @@ def other_models(plans: list[Plan], measured: pd.DataFrame, model: BaseModel, ta
             _ask_for_baselines(model, task)
 
 
+def measure_button(plans: list[Plan], task: Task) -> None:
+    """A button that queues one run of each of these cuts, of one model, or that they are on their way."""
+    choice = st.session_state
+
+    def specs_on(data: Task, model: BaseModel) -> list[RunSpec]:
+        cuts = [plan_kept(model, plan.kept_layers) for plan in plans]
+        return [spec_of(cut, data, choice.recipe, 0, choice.procedure) for cut in cuts]
+
+    model, place = plans[0].model, st.empty()
+    states = queue.states_of(ui.the_store(), [spec.key for spec in specs_on(task, model)])
+    if sum(state in listing.LIVE for state in states.values()) == len(plans):
+        st.caption("They wait or go on.")
+        return
+    with place:
+        label = f"Measure the {len(plans)}, a run each"
+        pressed = ui.action(label, key="measure", type="tertiary", icon=":material/play_arrow:")
+    if pressed:
+        with place.container(), _problem_told():
+            model = pinned(model)
+            _queued(task, lambda data: specs_on(data, model))
+        st.rerun()
+
+
 def _ask_for(plan: Plan, seeds: list[int], task: Task) -> None:
     """Queue the runs of a cut and of the whole model, after the model has been looked up; a cached answer is marked."""
     with _problem_told():

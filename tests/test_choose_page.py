@@ -1,8 +1,9 @@
-"""Layers of one's own on Explore: chosen by buttons, in the address, run, ringed, predicted, refused."""
+"""Layers of one's own and random draws on Explore: in the address, run, ringed, predicted, refused, averaged."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,13 @@ from streamlit.testing.v1 import AppTest
 
 from pmb import controls
 from pmb.catalog.models import MODELS
+from pmb.insight.draws import draws_sentence
+from pmb.insight.summary import configurations
 from pmb.lab.store import Store, list_runs
+from pmb.strategies import DRAWS, kept_layers
 from tests.app import STANDARD, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
+from tests.test_insight import run
 from tests.test_preview_page import CUTS, depth_chart
 from tests.test_previews import save
 
@@ -117,3 +122,68 @@ def test_who_may_only_look_looks_at_them(scored: Store, monkeypatch: pytest.Monk
     assert kept_on(app) == list(OWN)
     assert "Press Run" not in words(app)
     assert not [button for button in app.button if button.key == "run"]
+
+
+DRAWN = tuple(kept_layers(draw, 6, 3) for draw in DRAWS)
+CONTRIBUTION = (0, 4, 5)  # by the scores of the fixture
+
+
+def test_the_first_random_draw_is_a_cut_and_the_others_can_be_measured(scored: Store) -> None:
+    finish(scored, spec(DRAWN[0], 0, STANDARD), 0.7)
+    app = opened(strategy="random", k="3")
+    said = words(app)
+    assert "Dropping 3 of 6 layers at random scores 70.0" in said
+    left = len(set(DRAWN)) - 1
+    assert f"are {left + 1} different cuts, of which {left} are not measured; when all are, their mean is told." in said
+    assert app.button(key="measure").label == f"Measure the {left}, a run each"
+    click(app, "measure")
+    assert {tuple(row["kept_layers"]) for row in list_runs(scored, "queued")} == set(DRAWN[1:]) - {DRAWN[0]}
+    assert "They wait or go on." in words(app)
+
+
+OTHERS = [kept for kept in dict.fromkeys(DRAWN) if kept != CONTRIBUTION]
+
+
+def test_the_mean_of_all_draws_stands_beside_contribution(scored: Store) -> None:
+    for place, kept in enumerate([*OTHERS, CONTRIBUTION]):
+        finish(scored, spec(kept, 0, STANDARD), 0.69 + 0.02 * (place % 2))
+    app = opened(strategy="random", k="3")
+    beside = r"different cuts: [67]\d\.\d ± \d\.\d % on average, contribution \d\d\.0 ± \d\.\d % with 1 seed: whether"
+    assert re.search(beside, words(app))
+    assert not [button for button in app.button if button.key == "measure"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "verdict"),
+    [
+        ((0.701, 0.702, 0.7), r"no clear difference\."),
+        ((0.79, 0.791, 0.792), r"9\.1 points better than a random cut \(95 % interval [78]\.\d to 1\d\.\d\)\."),
+        ((0.55, 0.551, 0.552), r"14\.9 points worse than a random cut \(95 % interval 1[34]\.\d to 1[56]\.\d\)\."),
+        ((0.79,), r"whether that is a real difference cannot be said with 1 seed\."),
+    ],
+)
+def test_no_winner_is_called_inside_the_noise(scores: tuple[float, ...], verdict: str) -> None:
+    cuts = OTHERS[:6]
+    runs = [run(kept, 0, 0.69 + 0.02 * (place % 2)) for place, kept in enumerate(cuts)]
+    runs += [run(CONTRIBUTION, seed, score) for seed, score in enumerate(scores)]
+    said = draws_sentence(configurations(runs), cuts, CONTRIBUTION)
+    assert re.search(r"are 6 different cuts: 70\.0 ± 1\.1 % on average, contribution .* seeds?: " + verdict, said)
+
+
+def test_draws_that_strategies_happen_to_make_are_no_sample() -> None:
+    table = configurations([run((0, 1, 2), 0, 0.7), run((3, 4, 5), 0, 0.6)])
+    assert "their mean is told" in draws_sentence(table, [(0, 1, 2), (3, 4, 5), (0, 2, 4)], None)
+    told = draws_sentence(table, [(0, 1, 2), (3, 4, 5), (0, 1, 2)], (0, 4, 5))
+    assert told.startswith("The first 3 random draws at this drop count are 2 different cuts: 65.0 ± 63.5 % on average")
+    assert told.endswith("; contribution is not measured at this drop count.")
+    assert draws_sentence(table, [(0, 1, 2)] * 3, None) == ""
+
+
+def test_who_may_only_look_is_offered_no_draws_and_a_whole_model_has_none(
+    scored: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PMB_READ_ONLY", "1")
+    app = opened(strategy="random", k="3")
+    assert "not measured" in words(app)
+    assert not [button for button in app.button if button.key == "measure"]
+    assert "random draws" not in words(opened(strategy="random", k="0"))
