@@ -404,6 +404,7 @@ with controls.row():
     if strategy == CUSTOM:
         kept = controls.choose_kept(depth, st.session_state.get("shown_cut", range(depth - DEFAULT_DROP)))
     else:
+        st.query_params.pop("kept", None)
         drop_count = controls.choose_drop(drop_counts(rule, depth), DEFAULT_DROP)
     if ui.action(
         "Your table",

@@ -141,29 +141,36 @@ def choose_drop(allowed: Sequence[int], first: int) -> int:
 def choose_kept(num_hidden_layers: int, first: Sequence[int]) -> list[int]:
     """The layers that stay, a button each, ascending; to begin with those of the address, else `first`.
 
-    Layers that this model has not are left out. How many go is the drop count of other strategies and pages.
+    Layers that this model has not are left out. How many go is the drop count of other strategies and pages. The
+    address is written here and not by Streamlit, which leaves out of it what no press has chosen: a link would then
+    show another cut. It wins where it is not what this session last wrote there.
     """
-    state, layers = st.session_state, range(num_hidden_layers)
-    before = state["kept"] if "kept" in state else _of_address("kept")
-    if before or "kept" not in state:
-        inside = [layer for layer in layers if layer in (before or ())]
+    state, layers, said = st.session_state, range(num_hidden_layers), st.query_params.get_all("kept")
+    if "kept" not in state or (said and said != state.get("kept_written")):
+        state["kept"] = _of_address("kept") or list(first)
+    if state["kept"]:
+        inside = [layer for layer in layers if layer in state["kept"]]
         state["kept"] = inside or [layer for layer in layers if layer in first]
     with st.container(width="content", gap=8):
         st.markdown(":small[Layers that stay]", help=KEPT_HELP)
         with st.container(width="content", gap=3):
-            chosen = st.pills(
-                "Layers that stay",
-                layers,
-                selection_mode="multi",
-                key="kept",
-                bind="query-params",
-                label_visibility="collapsed",
-                wrap=True,
+            chosen = sorted(
+                st.pills(
+                    "Layers that stay",
+                    layers,
+                    selection_mode="multi",
+                    key="kept",
+                    label_visibility="collapsed",
+                    wrap=True,
+                )
             )
             st.space(1)
+    state["kept_written"] = [str(layer) for layer in chosen]
+    if said != state["kept_written"]:
+        st.query_params["kept"] = state["kept_written"]
     if chosen:
         state["k"] = num_hidden_layers - len(chosen)
-    return sorted(chosen)
+    return chosen
 
 
 def row() -> DeltaGenerator:

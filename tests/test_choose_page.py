@@ -63,12 +63,17 @@ def test_they_begin_with_the_cut_that_was_shown_and_their_number_goes_along(scor
     app.selectbox(key="strategy").set_value("custom")
     rerun(app)
     assert kept_on(app) == [2, 3, 4, 5]
+    assert app.query_params["kept"] == ["2", "3", "4", "5"]
     app.button_group(key="kept").set_value([5, 0, 4])
     rerun(app)
     assert "Kept 0 4 5; dropped 1 2 3." in words(app)
+    app.query_params["kept"] = ["1", "2", "3"]  # another link in the same tab, or the way back
+    rerun(app)
+    assert "Kept 1 2 3; dropped 0 4 5." in words(app)
     app.selectbox(key="strategy").set_value("top")
     rerun(app)
     assert "Dropping 3 of 6 layers by top" in words(app)
+    assert "kept" not in app.query_params
 
 
 def test_on_the_way_to_another_page_and_back_they_stay(scored: Store) -> None:
