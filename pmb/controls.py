@@ -55,11 +55,15 @@ def carry_over(page: str) -> None:
 def _of_address(key: str) -> str | int | list[int] | None:
     """What the address says, where it can be; Streamlit reads it by itself for a session's first page alone."""
     if key == "kept":
-        return [int(one) for one in st.query_params.get_all(key) if one.isdecimal() and len(one) < 4] or None
+        return _kept_of_address() or None
     said = st.query_params[key]
     if key == "k":
         return int(said) if said.isdecimal() and len(said) < 4 else None
     return said if said in OPTIONS.get(key, (said,)) else None
+
+
+def _kept_of_address() -> list[int]:
+    return [int(one) for one in st.query_params.get_all("kept") if one.isdecimal() and len(one) < 4]
 
 
 def remember() -> None:
@@ -147,7 +151,7 @@ def choose_kept(num_hidden_layers: int, first: Sequence[int]) -> list[int]:
     """
     state, layers, said = st.session_state, range(num_hidden_layers), st.query_params.get_all("kept")
     if "kept" not in state or (said and said != state.get("kept_written")):
-        state["kept"] = _of_address("kept") or list(first)
+        state["kept"] = _kept_of_address() or list(first)
     if state["kept"]:
         inside = [layer for layer in layers if layer in state["kept"]]
         state["kept"] = inside or [layer for layer in layers if layer in first]

@@ -44,7 +44,8 @@ def opened(page: str = "", **query: str | list[str]) -> AppTest:
 
     AppTest comes to every page by way of Explore, whose drop count goes along: half the layers where none is asked for.
     """
-    query = {"k": "3"} | query if page else query
+    if page:
+        query.setdefault("k", "3")
     app = AppTest.from_file(str(REPOSITORY / "streamlit_app.py"), default_timeout=60)
     for name, value in query.items():
         app.query_params[name] = [value] if isinstance(value, str) else value

@@ -34,7 +34,8 @@ def draws_sentence(table: pd.DataFrame, draws: Sequence[Cut], contribution: Cut 
     what = f"{len(draws)} random draws at this drop count are {len(cuts)} different cuts"
     if missing := missing_draws(table, draws):
         return f"The first {what}, of which {len(missing)} are not measured; when all are, their mean is told."
-    by_kept = {row["kept_layers"]: row for row in table.to_dict("records")}
+    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    by_kept: dict[Cut, Row] = {row["kept_layers"]: row for row in rows}
     unit = metric_of(table["metric"].iloc[0]).unit
     means = [by_kept[kept]["mean"] for kept in cuts]
     if len(set(means)) < 2:  # no spread to speak from
