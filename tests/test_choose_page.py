@@ -21,7 +21,7 @@ from tests.test_insight import run
 from tests.test_preview_page import CUTS, depth_chart
 from tests.test_previews import save
 
-pytestmark = pytest.mark.usefixtures("content_streamlit")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
 
 OWN = (0, 1, 4)  # what no strategy makes
 

@@ -108,6 +108,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
     )
 
 
+@pytest.mark.slow
 def test_every_architecture_is_opened_by_transformers_alone(tmp_path: Path) -> None:
     for architecture in ARCHITECTURES:
         model = cut(architecture.build(), KEPT)

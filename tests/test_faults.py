@@ -60,6 +60,7 @@ for seed in range(100_000):
 """
 
 
+@pytest.mark.slow
 def test_a_store_copied_in_the_middle_of_a_write_has_every_finished_result_and_no_half_row(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -172,6 +172,7 @@ def test_a_layers_gradients_are_its_slopes_with_dropout_in_attention() -> None:
     assert slope == pytest.approx((at(1e-3) - at(-1e-3)) / 2e-3, rel=0.01)
 
 
+@pytest.mark.slow
 def test_bfloat16_products_learn_what_float32_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = fast_losses(small_bert(), sentences(), replace(RECIPE, dropout=0.1), 0)
     monkeypatch.setattr(finetune, "product_type", lambda _: torch.bfloat16)

@@ -10,6 +10,7 @@ ROUNDS = {"table": 25, "glue": 150, "folder": 20, "store": 20}
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.slow
 def test_files_spoilt_at_random_end_in_a_result_or_a_sentence(target: str) -> None:
     ended = fuzz(target, seed=0, rounds=ROUNDS[target])
     assert set(ended) == {"a result", "a sentence"}

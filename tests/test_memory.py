@@ -25,6 +25,7 @@ def hold(megabytes: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process begin its peak anew")
+@pytest.mark.slow
 def test_what_was_held_before_does_not_count() -> None:
     """In a process of its own: what other tests left free would hide what is held anew."""
     code = "import tests.test_memory as here; here.check_what_was_held_before()"

@@ -22,7 +22,7 @@ from tests.conftest import spec
 from tests.test_blocks import ANGULAR
 from tests.test_previews import MODEL, SCORES, TASK, save
 
-pytestmark = pytest.mark.usefixtures("content_streamlit")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
 CUTS = cuts_by(MODEL, STRATEGIES, SCORES)
 
 

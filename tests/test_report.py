@@ -22,6 +22,8 @@ from pmb.letters import visible
 from pmb.report import Chart, Heading, Number, Table, View, Words
 from tests.app import fill, finish_task, opened
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<script>alert(1)</script><img src=http://evil.org/x onerror=alert(1)>\"'&lt;\x07\u202e"
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "h1", "h2", "h3", "p"),

@@ -209,6 +209,7 @@ class OneIsWild(World):
 @pytest.mark.parametrize(
     ("kind", "points_lost", "spread"), [(World, 2.2, 0.004), (World, 1.8, 0.02), (OneIsWild, 1.5, 0.003)]
 )
+@pytest.mark.slow
 def test_it_is_seldom_sure_of_what_is_wrong(kind: type[World], points_lost: float, spread: float) -> None:
     """One cut is near the threshold, on either side or with wild seeds: 60 searches, one in twenty may be wrong."""
     truth = {WHOLE: 0.85, (0, 1, 2): 0.845, (0, 1, 3): 0.82, (0, 1): 0.85 - points_lost / 100, (0,): 0.70}

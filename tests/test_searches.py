@@ -26,6 +26,8 @@ from pmb.strategies import STRATEGIES
 from tests.app import click, opened, rerun, words
 from tests.conftest import result, spec
 
+pytestmark = pytest.mark.slow
+
 MODEL, TASK = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
 SENTENCES = 1500
 LABELS = tuple(int(label) for label in np.random.default_rng(0).integers(0, 2, SENTENCES))

@@ -103,6 +103,7 @@ def printed_lines(code: str, home: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_opening_every_page_and_the_command_line_loads_no_torch(tmp_path: Path) -> None:
     code = """
 import sys

@@ -154,6 +154,7 @@ def test_too_small_a_disk_is_said_before_anything_is_trained(
 # The page
 
 
+@pytest.mark.slow
 def test_the_page_makes_a_zip_in_the_background_and_offers_it(
     scored: Store, settings: Settings, pretended: type[Pretender], content_streamlit: None
 ) -> None:
