@@ -73,6 +73,12 @@ def load_differing(keys: tuple[str, ...], task: Task, mark: tuple[Any, ...]) -> 
     return [row for row, answers in rows if len(set(answers)) > 1]
 
 
+@st.cache_data(max_entries=64, show_spinner=False)
+def load_again(key: str) -> str:
+    """Whether kept weights answer on dev as the run did: thousands of answers are compared, once."""
+    return tries.again_sentence(ui.the_store(), settings.from_environment(), key)
+
+
 # =============================================================================
 # Parts of the page
 # =============================================================================
@@ -258,6 +264,6 @@ else:
             open_tries().prepare()
         if texts := typed(task, keys, mark):
             answers_part(task, chosen, keys, texts)
-    again = [f"{side}: {ui.plain(tries.again_sentence(ui.the_store(), found, key))}" for side, key in kept.items()]
+    again = [f"{side}: {ui.plain(load_again(key))}" for side, key in kept.items()]
     view.method(METHOD.format(timings=tries.TIMINGS), *again)
     view.made([command_of(spec_of_row(row)) for row in runs.values()], lambda: list(runs.values()))

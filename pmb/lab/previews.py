@@ -21,7 +21,7 @@ from pmb.lab.executors import CHILD_COMMAND, Child
 from pmb.lab.plan import SCORE_SENTENCES, identity_of_scores, known_layer_scores
 from pmb.lab.schema import previews as table
 from pmb.lab.sources import find_model, find_task
-from pmb.lab.store import Row, Store, save_layer_scores
+from pmb.lab.store import Row, Store, matching, save_layer_scores
 from pmb.settings import Settings, cores
 from pmb.spec import Progress, Report
 
@@ -46,7 +46,7 @@ def frozen_scores(store: Store, about: Row) -> dict[Cut, float]:
 
 
 def _known(store: Store, identity: Row) -> dict[Cut, Row]:
-    query = select(table).where(*(table.c[name] == value for name, value in identity.items()))
+    query = select(table).where(*matching(table, identity))
     return {tuple(map(int, row["kept"].split(","))): row for row in store.read(table, query)}
 
 

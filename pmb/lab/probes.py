@@ -20,7 +20,7 @@ from pmb.lab.queue import LEASE_SECONDS
 from pmb.lab.rows import row_fault
 from pmb.lab.schema import layer_probes as table
 from pmb.lab.sources import find_model, find_task
-from pmb.lab.store import Row, Store, plain_rows
+from pmb.lab.store import Row, Store, about, matching, plain_rows
 from pmb.settings import Settings
 from pmb.spec import LayerProbe, Progress, Recipe, Report, RunSpec, progress_count
 
@@ -57,12 +57,7 @@ def ask_for(
 
 def probes_of(store: Store, model: BaseModel, task: Task, recipe: str) -> list[Row]:
     """The measurements of a model on a task with a recipe as they are now, in any state, by seed."""
-    query = select(table).where(
-        table.c.model == model.id,
-        table.c.model_revision == model.revision,
-        table.c.task == task.id,
-        table.c.task_revision == task.revision,
-    )
+    query = select(table).where(*matching(table, about(model, task)))
     values = asdict(find_recipe(recipe))
     return [row for row in store.read(table, query.order_by(table.c.seed)) if row["recipe_values"] == values]
 

@@ -13,7 +13,7 @@ from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.lab.rows import Check, are_answers, no_fault
 from pmb.lab.schema import memories, runs
-from pmb.lab.store import LIST_COLUMNS, Row, Store
+from pmb.lab.store import LIST_COLUMNS, Row, Store, about, matching
 from pmb.spec import PROCEDURES
 
 FACTS = ("model", "model_revision", "num_hidden_layers", "kept_layers", "recipe", "procedure")
@@ -25,10 +25,7 @@ def finished_runs(
     """The finished runs of a model on a task with a recipe, as they are now; the whole model's always among them."""
     query = select(*LIST_COLUMNS).where(
         runs.c.state == "done",
-        runs.c.model == model.id,
-        runs.c.model_revision == model.revision,
-        runs.c.task == task.id,
-        runs.c.task_revision == task.revision,
+        *matching(runs, about(model, task)),
         runs.c.num_hidden_layers == model.num_hidden_layers,
     )
     # Not by the database: for the order, SQLite would take an index that has it and read the runs of every task.

@@ -35,7 +35,7 @@ from pmb.lab.schema import dev_labels as dev_table
 from pmb.lab.schema import runs
 from pmb.lab.schema import searches as table
 from pmb.lab.sources import find_model, find_task
-from pmb.lab.store import Row, Store, list_latencies, runs_by_key
+from pmb.lab.store import Row, Store, about, list_latencies, matching, runs_by_key
 from pmb.settings import Settings
 from pmb.spec import PROCEDURES, Recipe, Report, RunSpec
 from pmb.strategies import STRATEGIES
@@ -195,12 +195,7 @@ def get_search(store: Store, key: str) -> Row | None:
 
 def searches_of(store: Store, model: BaseModel, task: Task, recipe: str) -> list[Row]:
     """The searches of a model on a task with a recipe as they are now, the last changed first."""
-    query = select(table).where(
-        table.c.model == model.id,
-        table.c.model_revision == model.revision,
-        table.c.task == task.id,
-        table.c.task_revision == task.revision,
-    )
+    query = select(table).where(*matching(table, about(model, task)))
     values = asdict(find_recipe(recipe))
     rows = store.read(table, query.order_by(table.c.changed_at.desc()))
     return [row for row in rows if row["recipe_values"] == values]

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock
 from sqlalchemy import (
     URL,
+    ColumnElement,
     Connection,
     Engine,
     Insert,
@@ -32,6 +33,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
+from pmb.catalog.models import BaseModel
+from pmb.catalog.tasks import Task
 from pmb.errors import BadInput, DiskFull, NotAllowed, PmbError, StoreUnavailable
 from pmb.files import write_whole
 from pmb.lab.database import is_full, is_refused, make_engine, one_at_a_time, sentence
@@ -243,6 +246,16 @@ def damaged_rows(store: Store, everything: bool = False) -> list[str]:
     return told
 
 
+def about(model: BaseModel, task: Task) -> Row:
+    """A model and a task as they are now, as the columns of most tables name them."""
+    return {"model": model.id, "model_revision": model.revision, "task": task.id, "task_revision": task.revision}
+
+
+def matching(table: Table, values: Row) -> list[ColumnElement[bool]]:
+    """The conditions that a row has these values in those columns."""
+    return [table.c[name] == value for name, value in values.items()]
+
+
 def change_mark(store: Store) -> tuple[Any, ...]:
     """A small value that differs whenever finished runs or anything else measured differs."""
     done = select(func.count(), func.max(runs.c.finished_at)).where(runs.c.state == "done")
@@ -279,7 +292,7 @@ def save_memory(store: Store, key: str, result: RunResult) -> None:
 
 def get_layer_scores(store: Store, identity: Row, depth: int) -> tuple[float, ...] | None:
     """The contribution scores for a model of so many layers, a task, their revisions and a number of sentences."""
-    query = select(layer_scores).where(*(layer_scores.c[name] == value for name, value in identity.items()))
+    query = select(layer_scores).where(*matching(layer_scores, identity))
     found = store.read(layer_scores, query, has_length("scores", depth))
     return tuple(found[0]["scores"]) if found else None
 
@@ -291,7 +304,7 @@ def save_layer_scores(store: Store, identity: Row, scores: Sequence[float]) -> N
 
 def get_block_scores(store: Store, identity: Row, depth: int) -> dict[str, Any]:
     """The scores of the strategies beside the paper's for the same, by strategy, as far as they are known."""
-    query = select(block_scores).where(*(block_scores.c[name] == value for name, value in identity.items()))
+    query = select(block_scores).where(*matching(block_scores, identity))
     return {row["strategy"]: row["scores"] for row in store.read(block_scores, query, of_layers(depth))}
 
 
