@@ -15,7 +15,7 @@ from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.charts import accuracy, predicted, strip
 from pmb.cut_runs import measure_button, other_models, pinned, run_buttons
-from pmb.insight import draws, predict, summary
+from pmb.insight import draws, predict, published, summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab import previews
 from pmb.lab.answer import HEADLINE_SHAPE, command_of, sweep_command
@@ -58,6 +58,7 @@ from pmb.your_table import your_table
 DEFAULT_DROP = 2
 RULES = {RANDOM: DRAWS[0]}  # what stands in the box, by what makes its cuts
 WHOLE = "whole model"
+MEASURED_ONCE = {"greedy": "What is left without each layer is tried once"}
 CHART_NOTE = """\
 Vertical lines and the band are 95 % intervals. Cuts of one depth stand beside each other. Ring: your cut; connected, \
 against speed-up: no other cut is both faster and more accurate."""
@@ -169,7 +170,7 @@ def cut_of(model: BaseModel, task: Task, strategy: str, drop_count: int) -> Plan
     if known or (strategy == "contribution" and known_layer_scores(store, model, task) is not None):
         return plan_strategy(store, found, model, task, strategy, drop_count)
     model = pinned(model)
-    with ui.told("What each layer changes is measured once, in about 10 seconds") as report:
+    with ui.told(MEASURED_ONCE.get(strategy, "What each layer changes is measured once")) as report:
         return plan_strategy(store, found, model, task, strategy, drop_count, report)
 
 
@@ -438,14 +439,13 @@ else:
         ui.badges(chosen["sources"], len(chosen["seeds"]))
         take.take_it(spec_of(plan, task, recipe, chosen["seeds"][0], procedure).key)
 
-by_token = more.get("block-influence")
-what = "every token" if by_token else "the sentence token"
-view.note(
-    f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}. A darker layer changes {what} more."
-)
-shades = by_token or known_layer_scores(store, model, task)
+shading = strip.shading(strategy, more.get(strategy) or known_layer_scores(store, model, task))
+darker = f" A darker layer {shading.words}." if shading else ""
+view.note(f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}.{darker}")
+if strategy == "variance" and (printed := published.variance_order(model.id)):
+    view.note(printed)
 view.draw(
-    lambda: strip.layer_strip(plan.kept_layers, model.num_hidden_layers, shades, ui.theme(), what),
+    lambda: strip.layer_strip(plan.kept_layers, model.num_hidden_layers, shading, ui.theme()),
     strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
     width="content",
 )

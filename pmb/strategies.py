@@ -1,9 +1,11 @@
 """Which layers to drop: the six rules of Sajjad et al. (2020), section 2, and others, as pure functions.
 
 Block influence: Men et al. (2024), "ShortGPT". Angular: Gromov et al. (2024), "The Unreasonable Ineffectiveness of the
-Deeper Layers", with the sentence token in the place of the last one. Random draws are the control that Li and Talwalkar
-(2019) ask of every search: what a rule is worth is what it does better. Layers are numbered from 0, as in the model's
-code; the paper numbers them from 1.
+Deeper Layers", with the sentence token in the place of the last one. Variance of a layer's weights: Sajjad et al.
+(2023), section 5.1. Greedy: backward elimination (Kohavi and John, 1997) by what a classifier reads off each cut
+before training; Peer et al. (2022), "Greedy-layer Pruning", fine-tune for it. Random draws are the control that Li
+and Talwalkar (2019) ask of every search: what a rule is worth is what it does better. Layers are numbered from 0, as
+in the model's code; the paper numbers them from 1.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from typing import Any, Final
 from pmb.errors import BadInput, unknown_name
 
 STRATEGIES: Final = ("top", "even-alternate", "odd-alternate", "contribution", "symmetric", "bottom")  # the paper's
-MORE_STRATEGIES: Final = ("block-influence", "angular")
+MORE_STRATEGIES: Final = ("block-influence", "angular", "variance", "greedy")
 EVERY_STRATEGY: Final = (*STRATEGIES, *MORE_STRATEGIES)
 RANDOM, CUSTOM = "random", "custom"  # no rules: draws, of which the first is shown, and layers of one's own
 CHOICES: Final = (*EVERY_STRATEGY, RANDOM, CUSTOM)  # what can be looked at cut by cut
 SCORED: Final = ("contribution", *MORE_STRATEGIES)  # which need something measured on the layers
+LEAST_FIRST: Final = ("variance", "greedy")  # of those: the layer with the smallest number goes first
 
 RANDOM_DRAW: Final = re.compile(r"random-(\d{1,4})")  # draw N of the layers' order, the same everywhere
 DRAWS: Final = tuple(f"random-{draw}" for draw in range(10))  # which speak for random choice
@@ -71,7 +74,8 @@ def kept_layers(
     `scores` is needed by those of SCORED. Of "contribution": per layer the mean cosine similarity of the sentence token
     before and after it; of "block-influence" that of every token; the most similar layers go first, of equals the
     higher one. Of "angular", for blocks of 1 to L - 1 layers, the angular distance of the sentence token before and
-    after each block, the lowest block first; the block with the smallest goes, of equals the highest. Raises BadInput.
+    after each block, the lowest block first; the block with the smallest goes, of equals the highest. Of "variance":
+    per layer the variance of its weights, and of "greedy" when it goes, 1 first; the smallest go. Raises BadInput.
     """
     check_drop_count(strategy, num_hidden_layers, drop_count)
     dropped = set(_dropping_order(strategy, num_hidden_layers, drop_count, scores)[:drop_count])
@@ -153,5 +157,6 @@ def _dropping_order(strategy: str, depth: int, drop_count: int, scores: Scores |
         start = min(range(len(distances)), key=lambda i: (distances[i], -i))
         return list(range(start, start + drop_count))
     if scores is None or len(scores) != depth:
-        raise BadInput(f"Strategy {strategy!r} needs one similarity score for each of the {depth} layers.")
-    return sorted(range(depth), key=lambda i: (-scores[i], -i))
+        raise BadInput(f"Strategy {strategy!r} needs one score for each of the {depth} layers.")
+    sign = 1 if strategy in LEAST_FIRST else -1
+    return sorted(range(depth), key=lambda i: (sign * scores[i], -i))

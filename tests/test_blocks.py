@@ -66,7 +66,7 @@ def test_scores_are_measured_once_and_chosen_by(
 ) -> None:
     asked: list[str] = []
 
-    def measured(settings: Settings, model: Any, task: Any, kind: str, report: Any) -> dict[str, Any]:
+    def measured(settings: Settings, model: Any, task: Any, kind: str, sentences: int, report: Any) -> dict[str, Any]:
         asked.append(kind)
         return {"block-influence": [0.2, 0.9, 0.8, 0.7, 0.6, 0.3], "angular": ANGULAR}
 

@@ -60,7 +60,7 @@ def test_charts_are_valid(theme: Theme) -> None:
         predicted.predicted_by_depth(hollow, "top", 6, "accuracy", theme),
         predicted.predicted_by_depth(raw, "bottom", 24, "pearson", theme),
         accuracy.accuracy_by_speed(table, "top", 2, theme),
-        strip.layer_strip([0, 1, 2], 6, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], theme),
+        strip.layer_strip([0, 1, 2], 6, strip.shading("top", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]), theme),
         strip.layer_strip(range(24), 24, None, theme),
         losses.loss_map(lost, TITLES, theme),
         thresholds.threshold_chart({"a": within, "b": within}, TITLES, 6, theme),

@@ -152,7 +152,7 @@ def test_symmetric_on_an_odd_depth_says_which_counts_there_are() -> None:
 
 
 def test_contribution_without_scores_is_refused() -> None:
-    with pytest.raises(BadInput, match="one similarity score"):
+    with pytest.raises(BadInput, match="one score for each"):
         kept_layers("contribution", 6, 2)
 
 
@@ -211,6 +211,17 @@ def test_more_strategies_are_named_where_their_scores_are_known() -> None:
     assert strategies_of((0, 2, 3), 4, scores, {"block-influence": scores}) == ("contribution", "block-influence")
     angular = [[0.5, 0.1, 0.5, 0.5], [0.5] * 3, [0.5] * 2]
     assert strategies_of((0, 2, 3), 4, None, {"angular": angular}) == ("angular",)
+
+
+def test_variance_and_greedy_drop_the_smallest_first_and_of_equals_the_higher() -> None:
+    for strategy in ("variance", "greedy"):
+        assert [kept_layers(strategy, 4, count, [0.2, 0.1, 0.3, 0.1]) for count in (1, 2, 3)] == [
+            (0, 1, 2),
+            (0, 2),
+            (2,),
+        ]
+        with pytest.raises(BadInput, match=f"'{strategy}' needs one score for each of the 4 layers"):
+            kept_layers(strategy, 4, 1)
 
 
 def test_random_draws_are_fixed_grow_with_k_and_differ() -> None:

@@ -39,6 +39,15 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             "The K neighbouring layers go over which the sentence token turns least, by its angle (Gromov et al.).",
         ),
         Word(
+            "variance",
+            "The K layers go whose weights vary least: one reading of a rule that the paper names without a formula.",
+        ),
+        Word(
+            "greedy",
+            "Layer by layer, the one goes without which a classifier on the frozen model does best, on train sentences "
+            "alone.",
+        ),
+        Word(
             "random",
             "K layers go by a fixed draw (the first of random-0, random-1, …): the control that shows what a rule "
             "is worth.",

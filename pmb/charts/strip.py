@@ -1,37 +1,57 @@
-"""The layer strip: which layers stay and which go, shaded by how much each changes the sentence token."""
+"""The layer strip: which layers stay and which go, shaded by what the strategy chooses by."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from pmb.charts.style import Theme, rows
+from pmb.strategies import Scores
 
 WIDE_CELLS = 7  # so many wide cells fit a phone
 WIDE_PIXELS, NARROW_PIXELS = 46, 29
 ROW_CELLS = 12  # so many narrow ones
 CELL_HEIGHT = 38
-PALEST = 0.3  # share of the accent colour in the cell of a layer that changes nothing
+PALEST = 0.3  # share of the accent colour in the cell of a layer of which the least is said
 
 
-def layer_strip(
-    kept: Sequence[int],
-    num_hidden_layers: int,
-    scores: Sequence[float] | None,
-    theme: Theme,
-    what: str = "the sentence token",
-) -> alt.LayerChart:
-    """One cell a layer, the lowest at the left, deep models in rows; a dropped one is an empty dashed cell.
+@dataclass(frozen=True, slots=True)
+class Shading:
+    """A number a layer, as a strategy chooses by it: the greater, the darker, and the longer the layer stays."""
 
-    `scores`: cosine similarity of input and output, of `what`; a darker cell changes more.
-    """
-    change = [1 - score for score in scores] if scores else [0.0] * num_hidden_layers
-    most = max(change) or 1.0
-    shades = [_blend(theme.accent, theme.background, PALEST + (1 - PALEST) * value / most) for value in change]
+    values: tuple[float, ...]
+    words: str  # what a darker layer does
+    title: str  # of the number
+    format: str = ".3f"
+
+
+def shading(strategy: str, scores: Scores | None) -> Shading | None:
+    """What `strategies.kept_layers` takes, as shades; of any other strategy than SCORED it is contribution's."""
+    if scores is None:
+        return None
+    if strategy == "block-influence":
+        changed = tuple(1 - score for score in scores)
+        return Shading(changed, "changes every token more", "changes every token by (1 - cosine)")
+    if strategy == "angular":
+        return Shading(tuple(scores[0]), "turns the sentence token more", "turns the sentence token by (angle / π)")
+    if strategy == "variance":
+        return Shading(tuple(scores), "has weights of greater variance", "variance of its weights", ".5f")
+    if strategy == "greedy":
+        return Shading(tuple(scores), "goes later", "goes as number", ".0f")
+    changed = tuple(1 - score for score in scores)
+    return Shading(changed, "changes the sentence token more", "changes the sentence token by (1 - cosine)")
+
+
+def layer_strip(kept: Sequence[int], num_hidden_layers: int, shading: Shading | None, theme: Theme) -> alt.LayerChart:
+    """One cell a layer, the lowest at the left, deep models in rows; a dropped one is an empty dashed cell."""
+    values = shading.values if shading else (0.0,) * num_hidden_layers
+    most = max(values) or 1.0
+    shades = [_blend(theme.accent, theme.background, PALEST + (1 - PALEST) * value / most) for value in values]
     data = pd.DataFrame(
         {
             "layer": range(num_hidden_layers),
@@ -39,7 +59,7 @@ def layer_strip(
             "row": [layer // ROW_CELLS for layer in range(num_hidden_layers)],
             "kept": [layer in kept for layer in range(num_hidden_layers)],
             "state": ["kept" if layer in kept else "dropped" for layer in range(num_hidden_layers)],
-            "change": change,
+            "value": values,
             "shade": shades,
             "ink": [_ink(shade) for shade in shades],
         }
@@ -51,8 +71,8 @@ def layer_strip(
     }
     narrow = num_hidden_layers > WIDE_CELLS
     tooltip = [alt.Tooltip("layer:O"), alt.Tooltip("state:N", title="this cut")]
-    if scores:
-        tooltip.append(alt.Tooltip("change:Q", title=f"changes {what} by (1 - cosine)", format=".3f"))
+    if shading:
+        tooltip.append(alt.Tooltip("value:Q", title=shading.title, format=shading.format))
     stays, goes = alt.Chart(rows(data[data["kept"]])), alt.Chart(rows(data[~data["kept"]]))
     text: dict[str, Any] = {"fontSize": 12 if narrow else 14}
     layers = [

@@ -47,22 +47,19 @@ def score_cuts(
     """
     train, dev = data.labels[:num_train], data.labels[num_train:]
     truth = np.asarray(dev, dtype=np.float64)
-    for cut, features in walk(model, data, cuts, device, product_type(device)):
+    for cut, features in walk(OneByOne(model, data, device), cuts, product_type(device)):
         guesses = fit_linear(features[:num_train], train)(features[num_train:])
         yield cut, scoring.METRICS[metric](truth, np.asarray(guesses, dtype=np.float64))
 
 
 @torch.inference_mode()
-def walk(
-    model: PreTrainedModel, data: Encoded, cuts: Sequence[Cut], device: torch.device, dtype: torch.dtype
-) -> Iterator[tuple[Cut, Features]]:
+def walk(layers: OneByOne, cuts: Sequence[Cut], dtype: torch.dtype) -> Iterator[tuple[Cut, Features]]:
     """The sentence token of every example behind each cut: the first, or of a model padded on the left the last.
 
     The cuts come in their order, but one on the way to another comes with it. Hidden states are held until what follows
     on them is computed; of cuts in ascending order that is one path from the root. `dtype`: of the matrix products.
     """
-    layers = _OneByOne(model, data, device)
-    batches = [batch_of(data, rows, device) for rows in sorted_rows(data, BATCH)]
+    batches = [batch_of(layers.data, rows, layers.device) for rows in sorted_rows(layers.data, BATCH)]
     places = torch.tensor([row for batch in batches for row in batch.rows])
     open_children: dict[Cut, set[Cut]] = {}
     for prefix in (cut[:length] for cut in cuts for length in range(1, len(cut) + 1)):
@@ -124,14 +121,16 @@ class _OneLayer(nn.Module):
         return output
 
 
-class _OneByOne:
+class OneByOne:
     """An encoder whose forward pass is one layer on given hidden states, with all that it does around its layers."""
 
+    @torch.inference_mode()
     def __init__(self, model: PreTrainedModel, data: Encoded, device: torch.device) -> None:
-        """Take the model apart, and see that layer by layer it gives what it gave whole."""
+        """Take the model apart, and see that layer by layer it gives what it gave whole; raises BadInput."""
+        self.data, self.device = data, device
         self._encoder: Any = model.eval().base_model
         self._sentence_token = -1 if data.pad_left else 0
-        stack = find_stack(model)
+        self.stack = stack = find_stack(model)  # the depth, and what forbids a cut
         few = batch_of(data, range(min(CHECKED_EXAMPLES, len(data))), device)
         whole = self._forward(few)
         self._layers: list[Any] = [*stack.layers] * (stack.depth if stack.shared else 1)

@@ -16,7 +16,20 @@ from pmb import scoring
 from pmb.catalog.models import BaseModel, cuts_by
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
-from pmb.engine import assets, batches, data, finetune, latency, memory, preview, probe, similarity, surgery, tokens
+from pmb.engine import (
+    assets,
+    batches,
+    data,
+    finetune,
+    greedy,
+    latency,
+    memory,
+    preview,
+    probe,
+    similarity,
+    surgery,
+    tokens,
+)
 from pmb.engine.batches import Encoded
 from pmb.engine.checkpoints import Checkpoint, Saving, threads_of
 from pmb.engine.device import (
@@ -216,12 +229,27 @@ def measure_similarity(
 def measure_blocks(
     model: BaseModel, task: Task, num_sentences: int, assets_folder: Path, report: Report
 ) -> dict[str, Scores]:
-    """Scores of block influence and angular over the first TRAIN examples, by strategy; raises PmbError."""
+    """Scores of block influence, angular and variance, the first two over the first TRAIN examples; raises PmbError."""
     examples = data.load_task(task, assets_folder, report).train[:num_sentences]
     folder = model_folder(model, assets_folder, report)
     report(Progress("measuring what each layer changes"))
     influence, angular = similarity.block_measures(folder, examples, pick_device())
-    return {"block-influence": influence, "angular": angular}
+    return {"block-influence": influence, "angular": angular, "variance": similarity.weight_variance(folder)}
+
+
+def measure_greedy(
+    model: BaseModel, task: Task, num_sentences: int, assets_folder: Path, report: Report
+) -> dict[str, Scores]:
+    """When each layer goes by greedy choice over the first TRAIN examples; raises PmbError."""
+    examples = data.load_task(task, assets_folder, report).train[:num_sentences]
+    folder = model_folder(model, assets_folder, report)
+    encoded = batches.encode(surgery.load_tokenizer(folder), examples, preview.MAX_LENGTH)
+    classifier = surgery.on_device(surgery.load_classifier(folder, task.labels), pick_device())
+
+    def tell(done: int, total: int) -> None:
+        report(Progress("trying cuts", done, total))
+
+    return {"greedy": greedy.going_order(classifier, task.metric, encoded, pick_device(), tell)}
 
 
 def probe_layers(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, report: Report) -> LayerProbe:

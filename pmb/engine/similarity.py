@@ -52,6 +52,19 @@ def block_measures(
     return tuple(influence), tuple(map(tuple, by_size[:-1]))  # a block of all layers leaves none
 
 
+def weight_variance(folder: Path) -> tuple[float, ...]:
+    """Variance of all numbers in each layer's weight matrices, lowest layer first.
+
+    Sajjad et al. (2023), section 5.1, rank layers by the variance of their parameters and print the order for three
+    models, without a formula: this is one reading, without the biases and norms, which are of another size.
+    """
+    layers = find_stack(load_encoder(folder)).layers
+    matrices = [
+        [weight.detach().float().flatten() for weight in layer.parameters() if weight.dim() > 1] for layer in layers
+    ]
+    return tuple(float(torch.cat(parts).double().var(correction=0)) for parts in matrices)
+
+
 @torch.inference_mode()
 def _states(folder: Path, examples: Sequence[Example], device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batch by batch: the states behind the embeddings and each layer, (layers + 1, rows, tokens, width).

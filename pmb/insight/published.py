@@ -38,6 +38,23 @@ def layers() -> pd.DataFrame:
     return pd.read_csv(FOLDER / "layers.csv")
 
 
+@cache
+def variance_orders() -> pd.DataFrame:
+    """`dropped`, the layers in the order in which they go by variance, by `model` and the ids of its `checkpoints`."""
+    return pd.read_csv(FOLDER / "variance_orders.csv")
+
+
+def variance_order(checkpoint: str) -> str:
+    """The order that is printed for a model, in a sentence; empty where none is."""
+    for row in variance_orders().itertuples():
+        if checkpoint in str(row.checkpoints).split():
+            return (
+                f"Sajjad et al. (2023) print for {row.model} the order {row.dropped}, and no formula; this measure is "
+                "the lab's own reading and need not agree."
+            )
+    return ""
+
+
 def average(model: str, strategy: str, drop_count: int) -> float:
     """One mean of seven tasks."""
     table = strategy_averages()

@@ -8,9 +8,9 @@ from typing import Any
 
 from pmb.errors import BadInput
 from pmb.insight.intervals import run_interval
-from pmb.lab.plan import scores_identity
+from pmb.lab.plan import more_scores, scores_identity
 from pmb.lab.queue import spec_of_row
-from pmb.lab.store import Row, Store, get_block_scores, get_layer_scores, get_run, list_latencies
+from pmb.lab.store import Row, Store, get_layer_scores, get_run, list_latencies
 from pmb.spec import PROCEDURES, RunSpec
 from pmb.strategies import strategies_of
 
@@ -27,7 +27,7 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
         raise BadInput(f"The row of run {key[:12]} in the store is damaged; ask for the run again.")
     spec = spec_of_row(row)
     identity, depth = scores_identity(spec), spec.num_hidden_layers
-    scores, more = get_layer_scores(store, identity, depth), get_block_scores(store, identity, depth)
+    scores, more = get_layer_scores(store, identity, depth), more_scores(store, identity, depth)
     interval = run_interval(row) if row["state"] == "done" else None
     return {
         "run": key[:12],

@@ -98,13 +98,13 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
 
     Kinds: "run" with "spec", "threads", "alone", "timed_devices" and, to go on from a saved epoch, "checkpoints" (a
     folder) and "checkpoint_seconds"; where it times its depth too, the result is sent before that, with "timing".
-    "latency" with "depths"; "similarity" and "blocks" with "sentences"; "probe" with "spec", "threads" and "sentences"
-    (0: contribution is known); "preview" with "strategies", more cuts "also", "scores", "known" cuts, "threads",
-    "sentences", "train_sentences" and "dev_sentences"; "export" with "spec", "threads", "weights" and "folder" (paths),
-    "onnx" and "int8"; "keep" with "spec", "threads" and "weights"; all of these with the rows "model" and "task".
-    "inspect model" and "inspect task" with a "row"; "dev" with "task" and the numbers "rows" of the examples whose
-    texts are wanted; "preview table" with "path"; "try" with "weights" (paths), "max_lengths", "texts", "timings" and
-    "threads".
+    "latency" with "depths"; "similarity", "blocks" and "greedy" with "sentences"; "probe" with "spec", "threads" and
+    "sentences" (0: contribution is known); "preview" with "strategies", more cuts "also", "scores", "known" cuts,
+    "threads", "sentences", "train_sentences" and "dev_sentences"; "export" with "spec", "threads", "weights" and
+    "folder" (paths), "onnx" and "int8"; "keep" with "spec", "threads" and "weights"; all of these with the rows "model"
+    and "task". "inspect model" and "inspect task" with a "row"; "dev" with "task" and the numbers "rows" of the
+    examples whose texts are wanted; "preview table" with "path"; "try" with "weights" (paths), "max_lengths", "texts",
+    "timings" and "threads".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
@@ -133,6 +133,8 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         return _preview(job, engine, model, task, report, send)
     if job["kind"] == "blocks":
         return {"scores": engine.measure_blocks(model, task, job["sentences"], assets_folder, report)}
+    if job["kind"] == "greedy":
+        return {"scores": engine.measure_greedy(model, task, job["sentences"], assets_folder, report)}
     if job["kind"] == "similarity":
         return {"scores": engine.measure_similarity(model, task, job["sentences"], assets_folder, report)}
     spec = RunSpec.from_dict(job["spec"])

@@ -33,7 +33,8 @@ from pmb.strategies import (
     strategies_of,
 )
 
-SCORE_SENTENCES = 1000  # of train, for contribution
+SCORE_SENTENCES = 1000  # of train, for what is measured on the layers
+GREEDY_SENTENCES = 600  # of train: every cut that greedy choice looks at is computed over all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +184,9 @@ def strategy_scores(
         report(Progress("starting"))
         if task.unfetched:
             task = find_task(store, settings, task.id, pinned=True, report=report)
-        known = _asked(settings, model, task, "blocks", report)
-        save_block_scores(store, identity_of_scores(model, task), known)
+        kind, sentences = ("greedy", GREEDY_SENTENCES) if strategy == "greedy" else ("blocks", SCORE_SENTENCES)
+        known = _asked(settings, model, task, kind, sentences, report)
+        save_block_scores(store, identity_of_scores(model, task) | {"sentences": sentences}, known)
     scores: Scores = known[strategy]
     return scores
 
@@ -203,16 +205,16 @@ def layer_scores(
         identity = identity_of_scores(model, task)
         scores = get_layer_scores(store, identity, model.num_hidden_layers)
     if scores is None:
-        scores = tuple(_asked(settings, model, task, "similarity", report))
+        scores = tuple(_asked(settings, model, task, "similarity", SCORE_SENTENCES, report))
         save_layer_scores(store, identity, scores)
     return scores
 
 
-def _asked(settings: Settings, model: BaseModel, task: Task, kind: str, report: Report) -> Any:
+def _asked(settings: Settings, model: BaseModel, task: Task, kind: str, sentences: int, report: Report) -> Any:
     from pmb.lab.executors import ask  # time to import that a cached answer needs not take
 
     job = {"kind": kind, "model": asdict(model), "task": asdict(task), "assets": str(settings.assets)}
-    return ask(job | {"sentences": SCORE_SENTENCES}, report)["scores"]
+    return ask(job | {"sentences": sentences}, report)["scores"]
 
 
 def known_layer_scores(store: Store, model: BaseModel, task: Task) -> tuple[float, ...] | None:
@@ -222,7 +224,13 @@ def known_layer_scores(store: Store, model: BaseModel, task: Task) -> tuple[floa
 
 def known_block_scores(store: Store, model: BaseModel, task: Task) -> dict[str, Scores]:
     """What the strategies beside the paper's six choose by, by strategy, where it has been measured already."""
-    return get_block_scores(store, identity_of_scores(model, task), model.num_hidden_layers)
+    return more_scores(store, identity_of_scores(model, task), model.num_hidden_layers)
+
+
+def more_scores(store: Store, identity: Row, depth: int) -> dict[str, Scores]:
+    """The same by the identity of contribution scores, whatever number of sentences they rest on."""
+    known = get_block_scores(store, identity, depth)
+    return known | get_block_scores(store, identity | {"sentences": GREEDY_SENTENCES}, depth)
 
 
 def strategies_of_plan(store: Store, plan: Plan, task: Task) -> tuple[str, ...]:

@@ -119,8 +119,8 @@ class BlockScoresForm(TypedDict, total=False):
     task: str
     task_revision: str
     sentences: Some
-    strategy: Literal["block-influence", "angular"]
-    scores: Annotated[list[Share | Annotated[list[Share], Meta(max_length=MOST_LAYERS)]], Meta(max_length=MOST_LAYERS)]
+    strategy: Literal["block-influence", "angular", "variance", "greedy"]
+    scores: Annotated[list[Finite | Annotated[list[Share], Meta(max_length=MOST_LAYERS)]], Meta(max_length=MOST_LAYERS)]
     measured_at: Moment
 
 
