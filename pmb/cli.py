@@ -6,6 +6,7 @@ Errors go to stderr in one line and exit with 2; `--json` prints one object.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import signal
@@ -208,17 +209,18 @@ def sweep(
 @json_option
 def preview(model: str, task: str, strategy: str | None, keep: list[int] | None, recipe: str, as_json: bool) -> None:
     """Predict what every cut would score, in seconds and without fine-tuning; a cached answer prints at once."""
-    from pmb.insight import predict, summary  # for this verb alone
-    from pmb.lab import previews
-    from pmb.lab.results import finished_runs
+    from pmb.lab import previews  # for this verb alone
 
     find_recipe(recipe)
     if keep is not None and strategy is not None:
         raise BadInput("--keep names the layers itself; leave out --strategy, or leave out --keep.")
     chosen = previewed_strategies(strategy, keep)
     names = [name for name in chosen if name in STRATEGIES]
-    with opened_store() as (store, found):
+    with opened_store() as (store, found), contextlib.ExitStack() as stack:
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        start = stack.enter_context(previews.child_ahead(store, model_row, task_row, names))
+        from pmb.insight import predict, summary  # while the child imports what it needs
+        from pmb.lab.results import finished_runs
 
         def measured_scores() -> dict[tuple[int, ...], float]:
             table = summary.configurations(finished_runs(store, model_row, task_row, recipe, PROCEDURES[:1]))
@@ -238,7 +240,7 @@ def preview(model: str, task: str, strategy: str | None, keep: list[int] | None,
         also = [*measured_scores(), *(kept for cuts in others.values() for kept in cuts)]
         cached = not previews.missing_previews(store, model_row, task_row, names, also)
         if not cached:
-            previews.preview(store, found, model_row, task_row, names, also, show_fetching)
+            previews.preview(store, found, model_row, task_row, names, also, show_fetching, start=start)
             show_progress("")
             model_row, task_row = find_model(store, found, model), find_task(store, found, task)
         scores, measured = known_layer_scores(store, model_row, task_row), measured_scores()

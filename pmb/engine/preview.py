@@ -23,7 +23,7 @@ from pmb.engine.probe import fit_linear
 from pmb.engine.surgery import find_stack
 from pmb.errors import BadInput
 
-BATCH = 32
+BATCH = 64
 MAX_LENGTH = 128  # tokens, as in the recipes
 CHECKED_EXAMPLES = 4  # by which the walk shows that it is exact
 HELD_BYTES = 2 * 2**30  # of hidden states; beyond that the shallowest are let go, and computed again where need be
@@ -74,10 +74,12 @@ def walk(layers: OneByOne, cuts: Sequence[Cut], dtype: torch.dtype) -> Iterator[
         before = held.get(cut[:start])
         for prefix in (cut[:length] for length in range(start + 1, len(cut) + 1)):
             goes_on = bool(open_children[prefix]) or prefix != cut
-            passed = [
-                layers.apply(prefix[-1], batch, before[i] if before else None, goes_on, dtype)
-                for i, batch in enumerate(batches)
-            ]
+            # Once for all batches: inside, a layer's weights are converted at their first use alone.
+            with torch.autocast(layers.device.type, dtype, enabled=dtype != torch.float32):
+                passed = [
+                    layers.apply(prefix[-1], batch, before[i] if before else None, goes_on)
+                    for i, batch in enumerate(batches)
+                ]
             open_children[prefix[:-1]].discard(prefix)
             if not open_children[prefix[:-1]]:
                 held.pop(prefix[:-1], None)
@@ -141,29 +143,26 @@ class OneByOne:
         model.config.num_hidden_layers = 1
         before: Tensor | None = None
         for layer in range(stack.depth - 1):
-            before, _ = self.apply(layer, few, before, True, torch.float32)
+            before, _ = self.apply(layer, few, before, True)
         last = stack.depth - 1
-        if not same_logits(self.apply(last, few, before, True, torch.float32)[1], whole):
+        if not same_logits(self.apply(last, few, before, True)[1], whole):
             name = type(model).__name__
             raise BadInput(f"{name} cannot be previewed: its layers need more than what the layer before gives.")
         if self._as_bert:
-            self._as_bert = same_logits(self.apply(last, few, before, False, torch.float32)[1], whole)
+            self._as_bert = same_logits(self.apply(last, few, before, False)[1], whole)
 
-    def apply(
-        self, layer: int, batch: Batch, before: Tensor | None, goes_on: bool, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
+    def apply(self, layer: int, batch: Batch, before: Tensor | None, goes_on: bool) -> tuple[Tensor, Tensor]:
         """The layer's hidden states and, behind all that follows on the last layer, the sentence token, float32.
 
         `before`: the hidden states that it is given; None: those of the embeddings. Where it does not go on, the hidden
         states may be those of the sentence token alone.
         """
-        with torch.autocast(batch.input_ids.device.type, dtype, enabled=dtype != torch.float32):
-            if self._as_bert and not goes_on and before is not None:
-                mask = batch.attention_mask[:, None, :].bool() if batch.is_padded else None
-                token = first_token(self._layers[layer], before, mask)
-                return token, token[:, 0].float().cpu()
-            self._one.layer, self._one.given = self._layers[layer], before
-            token = self._forward(batch)
+        if self._as_bert and not goes_on and before is not None:
+            mask = batch.attention_mask[:, None, :].bool() if batch.is_padded else None
+            token = first_token(self._layers[layer], before, mask)
+            return token, token[:, 0].float().cpu()
+        self._one.layer, self._one.given = self._layers[layer], before
+        token = self._forward(batch)
         states, self._one.output = self._one.output, None
         assert states is not None, "the layer was not passed"
         return states, token

@@ -21,7 +21,6 @@ from pmb.engine import (
     batches,
     data,
     finetune,
-    greedy,
     latency,
     memory,
     preview,
@@ -241,6 +240,8 @@ def measure_greedy(
     model: BaseModel, task: Task, num_sentences: int, assets_folder: Path, report: Report
 ) -> dict[str, Scores]:
     """When each layer goes by greedy choice over the first TRAIN examples; raises PmbError."""
+    from pmb.engine import greedy  # time to import that no other job needs
+
     examples = data.load_task(task, assets_folder, report).train[:num_sentences]
     folder = model_folder(model, assets_folder, report)
     encoded = batches.encode(surgery.load_tokenizer(folder), examples, preview.MAX_LENGTH)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from sqlalchemy import select
@@ -121,6 +122,23 @@ def preview(
 def new_child() -> Child:
     """A child that gives way to nobody: somebody waits for a preview."""
     return Child([*CHILD_COMMAND, WAITED_FOR])
+
+
+@contextmanager
+def child_ahead(store: Store, model: BaseModel, task: Task, strategies: Sequence[str]) -> Iterator[Callable[[], Child]]:
+    """What starts the child of a preview: where something is missing it goes already, beside what is done meanwhile.
+
+    It ends with the context. Raises NotAllowed.
+    """
+    if not missing_previews(store, model, task, strategies):
+        yield new_child
+        return
+    store.check_may_write()
+    child = new_child()
+    try:
+        yield lambda: child
+    finally:
+        child.end()
 
 
 @dataclass(slots=True)
