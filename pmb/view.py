@@ -114,6 +114,27 @@ def keep_table(shown: pd.DataFrame, config: Mapping[str, Any] | None = None) -> 
     keep(Table(shown, {name: form for name, form in formats.items() if form}))
 
 
+def live(show: Callable[[], object], seconds: float | None) -> None:
+    """A part that looks again every so many seconds, see `ui.live`; the report has what it drew last, in its place."""
+    whole = _view()
+    place = len(whole.parts) if whole else 0
+    kept = 0
+
+    def again() -> None:
+        nonlocal kept
+        drawn = View(whole.page, whole.title) if whole else None
+        st.session_state.report_view = drawn
+        try:
+            show()
+        finally:
+            st.session_state.report_view = whole
+        if whole and drawn:  # at once: a report may be made meanwhile
+            whole.parts[place : place + kept] = drawn.parts
+            kept = len(drawn.parts)
+
+    ui.live(again, seconds)
+
+
 def method(markdown: str, *more: str) -> None:
     """How the numbers came about, folded; and small sentences below it."""
     with st.expander("How this was measured", icon=":material/info:"):

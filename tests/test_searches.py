@@ -267,7 +267,7 @@ def test_who_may_only_look_starts_and_stops_nothing(prepared: Store, settings: S
     ):
         with pytest.raises(NotAllowed, match="You may look"):
             act()
-    assert searches.waiting_line(reader, key) == "0 of its runs done, choosing what to measure"
+    assert searches.waiting_line(reader, key) == "0 runs done, choosing what to measure"
     reader.close()
 
 
@@ -286,7 +286,7 @@ def test_explore_starts_shows_stops_and_goes_on(prepared: Store, monkeypatch: py
     searches.step_open(prepared, 2)
     rerun(app)
     assert "So far the smallest within 1 point seems to be" in words(app)
-    assert "2 runs done for it, of at most 12 runs; measuring layers" in words(app)
+    assert "2 runs done for it, of at most 12; measuring layers" in words(app)
     click(app, f"stop_{row['key'][:12]}")
     assert searches.answer(prepared, row["key"])["state"] == "stopped"
     click(app, f"go_on_{row['key'][:12]}")

@@ -124,7 +124,8 @@ class Budget:
 class Standing:
     """How a cut stands: points lost against the whole model, with an interval at the level of the search.
 
-    `score`, `loss` and the ends are NaN where they are not known; the ends need two seeds of some cut.
+    `score`, `loss` and the ends are NaN where they are not known; the ends need two seeds of some cut. `tried`: with
+    how many epochs, fewer than the recipe's, at most; these decide nothing.
     """
 
     cut: Cut
@@ -134,6 +135,7 @@ class Standing:
     low: float
     high: float
     state: str
+    tried: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,8 @@ class _Known:
             reach = against.reach(self.level)
             loss, low, high = -against.mean, -against.mean - reach, -against.mean + reach
         score = self.full.mean(cut) / 100 if count else math.nan
-        return Standing(cut, count, score, loss, low, high, self._state(cut))
+        tried = max((epochs for epochs, points in self.fewer.items() if cut in points), default=0)
+        return Standing(cut, count, score, loss, low, high, self._state(cut), tried)
 
     def _state(self, cut: Cut) -> str:
         reference, threshold = self.reference, self.question.threshold
