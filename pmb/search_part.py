@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from pmb import offers, settings, ui, view
+from pmb import controls, offers, settings, ui, view
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.insight import estimate
-from pmb.insight.search import FAILED, OPEN, SPENT, SURE
+from pmb.insight.search import BEYOND, CLOSE, FAILED, FORETOLD, OPEN, SPENT, SURE, WITHIN
 from pmb.lab import searches
 from pmb.lab.answer import search_command
 from pmb.lab.plan import plan_whole, spec_of
@@ -46,9 +46,9 @@ NEXT = {  # by verdict
 }
 HOW = """\
 It measures next what promises most: layers saved, times the chance that the cut keeps to the goal. What was measured \
-before costs it nothing, and a preview leaves out what it foretells to be clearly beyond. It is sure only where 95 % \
-intervals over sentences and seeds say so, widened to the number of times that it looks; else it says that the dev \
-examples cannot tell, or that the budget is spent."""
+before costs nothing, and what a preview foretells to be clearly beyond is left out. **Sure** rests on 95 % intervals \
+over sentences and seeds, widened to the number of times that it looks."""
+ORDER = {WITHIN: 1, CLOSE: 2, OPEN: 3, BEYOND: 4, FORETOLD: 5}  # of the table, by how a cut stands; the answer first
 
 
 def search_part(model: BaseModel, task: Task, recipe: str) -> list[str]:
@@ -126,7 +126,7 @@ def _one(row: Row) -> None:
             view.note(ui.plain(row["error"]))
         with st.container(horizontal=True, vertical_alignment="center"):
             _below(row)
-        if found and any(one["seeds"] or one.get("tried") for one in found["standings"]):
+        if found and any(one["seeds"] for one in found["standings"]):
             _standings(found, row["num_hidden_layers"])
 
 
@@ -142,9 +142,18 @@ def _below(row: Row) -> None:
         return
     hint = NEXT.get(found["verdict"], "") if found and row["state"] == searches.DONE else ""
     st.caption(f"{spent}.{ui.by_right(hint)}", width="stretch")
+    if found and found["answer"] and len(found["answer"]) < row["num_hidden_layers"]:
+        _show(row["key"], found["answer"])
     stopped = row["state"] == searches.STOPPED
     if stopped and ui.action("Go on", key=f"go_on_{row['key'][:12]}", icon=":material/play_arrow:"):
         searches.go_on(ui.the_store(), row["key"])
+        st.rerun()
+
+
+def _show(key: str, cut: Sequence[int]) -> None:
+    """A button that chooses a cut on this page."""
+    if st.button("Show it", key=f"show_{key[:12]}", icon=":material/layers:", help="Chooses these layers above."):
+        controls.bring_cut(cut)
         st.rerun()
 
 
@@ -180,29 +189,33 @@ def _spent(row: Row) -> str:
 
 
 def _standings(found: Row, total: int) -> None:
-    """How every cut stands."""
-    standings = found["standings"]
+    """How every cut stands: the answer or what seems so, then what may be, then what is not."""
+
+    def place(one: Row) -> tuple[bool, int, bool]:
+        return one["cut"] != found["answer"], ORDER.get(one["state"], len(ORDER) + 1), not one["seeds"]
+
+    standings = sorted(found["standings"], key=place)
     shown = pd.DataFrame(
         {
             "layers kept": [ui.layers(one["cut"]) for one in standings],
-            "dropped": [total - len(one["cut"]) for one in standings],
-            "seeds": [one["seeds"] for one in standings],
-            "loss, points": [one["loss"] for one in standings],
-            "from": [one["low"] for one in standings],
-            "to": [one["high"] for one in standings],
             "stands": [_stands(one, found) for one in standings],
+            "loss, points": [one["loss"] for one in standings],
+            "loss from": [one["low"] for one in standings],
+            "loss to": [one["high"] for one in standings],
+            "seeds": [one["seeds"] for one in standings],
+            "dropped": [total - len(one["cut"]) for one in standings],
         }
     )
-    numbers = ("loss, points", "from", "to")
+    numbers = ("loss, points", "loss from", "loss to")
     shown = shown.astype(dict.fromkeys(numbers, float))
     one_decimal = dict.fromkeys(numbers, st.column_config.NumberColumn(format="%.1f"))
     view.table(shown, "How each cut stands in the search.", one_decimal, height=220)
 
 
 def _stands(one: Row, found: Row) -> str:
-    """The answer where it is sure; of a cut that was only tried with few epochs, how many."""
-    if found["verdict"] == SURE and one["cut"] == found["answer"]:
-        return "the answer"
+    """The answer where there is one; of a cut that was only tried with few epochs, how many."""
+    if one["cut"] == found["answer"]:
+        return "the answer" if found["verdict"] == SURE else "seems so"
     tried = one.get("tried", 0)
     few = tried and not one["seeds"] and one["state"] == OPEN
     return f"open, {tried} epoch{'' if tried == 1 else 's'}" if few else str(one["state"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import altair as alt
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 from altair import SCHEMA_VERSION
 
-from pmb import drawing, report
+from pmb import drawing, report, view
 from pmb.catalog.tasks import TASKS
 from pmb.charts.style import THEMES
 from pmb.lab.dev import save_dev_labels
@@ -179,3 +180,23 @@ def test_every_page_makes_its_report(scored: Store) -> None:
 def test_a_page_without_a_question_keeps_nothing(scored: Store) -> None:
     app = opened("runs")
     assert app.session_state["report_view"] is None
+
+
+def test_a_part_that_looks_again_takes_the_place_of_what_it_kept_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Callable[[], object]] = []
+    monkeypatch.setattr("pmb.ui.live", lambda show, seconds: looks.append(show) or show())
+    state = SimpleNamespace(report_view=View("explore", "What?"), get=lambda name: state.report_view)
+    monkeypatch.setattr("streamlit.session_state", state)
+    found = [["first"], ["second", "more"], []]
+
+    def show() -> None:
+        for text in found.pop(0):
+            view.keep(Words(text))
+
+    view.keep(Words("before"))
+    view.live(show, None)
+    view.keep(Words("after"))
+    for said in (["before", "first", "after"], ["before", "second", "more", "after"], ["before", "after"]):
+        assert [part.text for part in state.report_view.parts if isinstance(part, Words)] == said
+        if found:
+            looks[0]()

@@ -226,9 +226,16 @@ def measuring(row: Row, live: Sequence[Row]) -> str:
     for run in live:
         epochs = run["recipe_values"]["epochs"]
         fewer = f", {epochs} of {full} epochs" if epochs < full else ""
-        far = f" ({100 * estimate.share_done(run['progress']):.0f} %)" if run["state"] == "running" else ""
-        words.append(f"layers {' '.join(map(str, run['kept_layers']))}, seed {run['seed']}{fewer}{far}")
+        words.append(f"layers {' '.join(map(str, run['kept_layers']))}, seed {run['seed']}{fewer}{_far(run)}")
     return "; ".join(words)
+
+
+def _far(run: Row) -> str:
+    """How far a run is, in parentheses; nothing of one that waits."""
+    if run["state"] != "running" or not run["progress"]:
+        return ""
+    training = run["progress"]["phase"] == "training"
+    return f" ({100 * estimate.share_done(run['progress']):.0f} %)" if training else f" ({run['progress']['phase']})"
 
 
 def answer(store: Store, key: str) -> Row:
