@@ -116,10 +116,8 @@ def _list(watched: Sequence[str], went_on: bool) -> None:
 def _one(row: Row) -> None:
     """What one search knows and does."""
     found = row["found"]
-    verdict = (found["verdict"] or "goes on") if found else "begins"
-    state = "stopped" if row["state"] == searches.STOPPED else verdict
     with st.container(border=True):
-        view.heading(f"{_goal(row)}: {state}")
+        view.heading(f"{_goal(row)}: {_state(row)}")
         if found:
             view.words(ui.plain(found["sentence"]))
         if row["error"]:
@@ -165,6 +163,13 @@ def _now(row: Row) -> str:
     if not list_workers(ui.the_store()):
         return "no worker is alive to choose what to measure" + ui.by_right("; start one: `python -m pmb worker`")
     return "choosing what to measure"
+
+
+def _state(row: Row) -> str:
+    """Its verdict once it is done; what it found before a greater budget is none."""
+    if row["state"] == searches.OPEN:
+        return "goes on" if row["found"] else "begins"
+    return str(row["found"]["verdict"]) if row["state"] == searches.DONE and row["found"] else "stopped"
 
 
 def _goal(row: Row) -> str:
