@@ -48,7 +48,7 @@ HOW = """\
 It measures next what promises most: layers saved, times the chance that the cut keeps to the goal. What was measured \
 before costs nothing, and what a preview foretells to be clearly beyond is left out. **Sure** rests on 95 % intervals \
 over sentences and seeds, widened to the number of times that it looks."""
-ORDER = {WITHIN: 1, CLOSE: 2, OPEN: 3, BEYOND: 4, FORETOLD: 5}  # of the table, by how a cut stands; the answer first
+ORDER = {WITHIN: 1, CLOSE: 2, OPEN: 3, BEYOND: 4, FORETOLD: 5}  # of the table, by how a cut stands
 
 
 def search_part(model: BaseModel, task: Task, recipe: str) -> list[str]:
@@ -129,23 +129,22 @@ def _one(row: Row) -> None:
 
 
 def _below(row: Row) -> None:
-    """What it has cost, what it does now, and what can be done."""
-    spent, found = _spent(row), row["found"]
+    """What can be done, on the left, since the table's own buttons come up on the right; what it has cost and does."""
+    spent, found, short = _spent(row), row["found"], row["key"][:12]
     view.keep(Words(f"{spent}.", small=True))
     if row["state"] == searches.OPEN:
-        st.caption(f"{spent}; {_now(row)}.", width="stretch")
-        if ui.action("Stop", key=f"stop_{row['key'][:12]}", icon=":material/stop:"):
+        if ui.action("Stop", key=f"stop_{short}", icon=":material/stop:"):
             searches.stop(ui.the_store(), row["key"])
             st.rerun()
+        st.caption(f"{spent}; {_now(row)}.", width="stretch")
         return
-    hint = NEXT.get(found["verdict"], "") if found and row["state"] == searches.DONE else ""
-    st.caption(f"{spent}.{ui.by_right(hint)}", width="stretch")
-    if found and found["answer"] and len(found["answer"]) < row["num_hidden_layers"]:
-        _show(row["key"], found["answer"])
-    stopped = row["state"] == searches.STOPPED
-    if stopped and ui.action("Go on", key=f"go_on_{row['key'][:12]}", icon=":material/play_arrow:"):
+    if row["state"] == searches.STOPPED and ui.action("Go on", key=f"go_on_{short}", icon=":material/play_arrow:"):
         searches.go_on(ui.the_store(), row["key"])
         st.rerun()
+    if found and found["answer"] and len(found["answer"]) < row["num_hidden_layers"]:
+        _show(row["key"], found["answer"])
+    hint = NEXT.get(found["verdict"], "") if found and row["state"] == searches.DONE else ""
+    st.caption(f"{spent}.{ui.by_right(hint)}", width="stretch")
 
 
 def _show(key: str, cut: Sequence[int]) -> None:
@@ -194,10 +193,10 @@ def _spent(row: Row) -> str:
 
 
 def _standings(found: Row, total: int) -> None:
-    """How every cut stands: the answer or what seems so, then what may be, then what is not."""
+    """How every cut stands: the answer or what seems so, then what was measured, the nearest to an answer first."""
 
-    def place(one: Row) -> tuple[bool, int, bool]:
-        return one["cut"] != found["answer"], ORDER.get(one["state"], len(ORDER) + 1), not one["seeds"]
+    def place(one: Row) -> tuple[bool, bool, int]:
+        return one["cut"] != found["answer"], not one["seeds"], ORDER.get(one["state"], len(ORDER) + 1)
 
     standings = sorted(found["standings"], key=place)
     shown = pd.DataFrame(
@@ -211,8 +210,9 @@ def _standings(found: Row, total: int) -> None:
             "dropped": [total - len(one["cut"]) for one in standings],
         }
     )
-    numbers = ("loss, points", "loss from", "loss to")
-    shown = shown.astype(dict.fromkeys(numbers, float))
+    numbers = ["loss, points", "loss from", "loss to"]
+    shown = shown.astype(dict.fromkeys(numbers, float)).round(1)
+    shown.loc[:, numbers] += 0.0  # a loss of -0.0 points is none
     one_decimal = dict.fromkeys(numbers, st.column_config.NumberColumn(format="%.1f"))
     view.table(shown, "How each cut stands in the search.", one_decimal, height=220)
 

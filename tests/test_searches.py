@@ -148,6 +148,27 @@ def test_a_run_that_fails_leaves_its_cut_out(prepared: Store, settings: Settings
     assert (row["state"], row["attempts"]) == ("failed", 1)  # not asked for again
 
 
+def test_without_a_whole_model_it_ends_with_the_reason_and_goes_on_when_there_is_one(
+    prepared: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = started(prepared, settings)
+    searches.step_open(prepared, 2)
+    claim = queue.claim(prepared, "worker")
+    assert claim is not None
+    queue.fail(prepared, claim.key, "worker", "The memory is too small.", "")
+    searches.step_open(prepared, 2)
+    found = searches.answer(prepared, key)
+    assert (found["state"], found["verdict"], found["runs"]) == ("done", "failed", 1)
+    assert found["error"] == f"Run {claim.key[:12]} failed: The memory is too small."
+    monkeypatch.setattr(previews, "preview", lambda *given, report: None)  # without torch
+    monkeypatch.setattr("pmb.lab.waiting.work", lambda store, *_: searches.step_open(store, 2))
+    with pytest.raises(BadInput, match="The memory is too small"):
+        cli.main(["search", "--recipe", "standard", "--within", "3"], standalone_mode=False)
+    queue.retry(prepared, [claim.key])
+    assert started(prepared, settings) == key
+    assert go(prepared, key)["verdict"] == "sure"
+
+
 def test_a_run_of_it_that_is_cancelled_stops_it_with_a_reason(prepared: Store, settings: Settings) -> None:
     key = started(prepared, settings)
     searches.step_open(prepared, 2)

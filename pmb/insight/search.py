@@ -300,18 +300,22 @@ class _Known:
         return first + (self._of_few_epochs(budget) or self._by_value())
 
     def _of_few_epochs(self, budget: Budget) -> list[Run]:
-        """What successive halving still wants, rung by rung; at most half of the budget is for its first rung."""
+        """What successive halving still wants, rung by rung; at most half of the budget is for its first rung.
+
+        Few epochs tell nothing more of a cut of which there is a run of the full recipe.
+        """
         ladder, whole = rungs(self.question.epochs), self.question.whole
         cuts = [cut for cut in self.question.eligible if cut not in self.failed]
         value = self._values()
         for below, epochs in zip((0, *ladder), ladder[:-1], strict=False):
+            tried = self.fewer[epochs]
+            cuts = [cut for cut in cuts if cut in tried or not self.seeds(cut)]
             if below:
                 cuts = [cut for cut in cuts if cut in self.fewer[below]]
                 most = math.ceil(len(cuts) / HALVING)
             else:
                 each = max(budget.cost(Run(cut, 0, epochs)) for cut in (whole, *cuts))
                 most = int(min(len(cuts), budget.limit / 2 / each - 1)) if each else len(cuts)
-            tried = self.fewer[epochs]
             cuts = sorted(cuts, key=lambda cut: (cut not in tried, -value[cut]))[: max(0, most)]
             missing = [cut for cut in (whole, *cuts) if cut not in tried]
             if cuts and missing:
