@@ -122,29 +122,35 @@ def _one(row: Row) -> None:
             view.words(ui.plain(found["sentence"]))
         if row["error"]:
             view.note(ui.plain(row["error"]))
-        with st.container(horizontal=True, vertical_alignment="center"):
-            _below(row)
+        _cost(row)
+        with st.container(horizontal=True):
+            _buttons(row)
         if found and any(one["seeds"] for one in found["standings"]):
             _standings(found, row["num_hidden_layers"])
 
 
-def _below(row: Row) -> None:
-    """What can be done, on the left, since the table's own buttons come up on the right; what it has cost and does."""
-    spent, found, short = _spent(row), row["found"], row["key"][:12]
-    view.keep(Words(f"{spent}.", small=True))
+def _cost(row: Row) -> None:
+    """What it has cost, and what it does now or what would let it go on."""
+    spent, found = _spent(row), row["found"]
     if row["state"] == searches.OPEN:
-        if ui.action("Stop", key=f"stop_{short}", icon=":material/stop:"):
-            searches.stop(ui.the_store(), row["key"])
-            st.rerun()
-        st.caption(f"{spent}; {_now(row)}.", width="stretch")
-        return
+        st.caption(f"{spent}; {_now(row)}.")
+    else:
+        hint = NEXT.get(found["verdict"], "") if found and row["state"] == searches.DONE else ""
+        st.caption(f"{spent}.{ui.by_right(hint)}")
+    view.keep(Words(f"{spent}.", small=True))
+
+
+def _buttons(row: Row) -> None:
+    """What can be done; on the left, since the table's own buttons come up on the right."""
+    found, short = row["found"], row["key"][:12]
+    if row["state"] == searches.OPEN and ui.action("Stop", key=f"stop_{short}", icon=":material/stop:"):
+        searches.stop(ui.the_store(), row["key"])
+        st.rerun()
     if row["state"] == searches.STOPPED and ui.action("Go on", key=f"go_on_{short}", icon=":material/play_arrow:"):
         searches.go_on(ui.the_store(), row["key"])
         st.rerun()
     if found and found["answer"] and len(found["answer"]) < row["num_hidden_layers"]:
         _show(row["key"], found["answer"])
-    hint = NEXT.get(found["verdict"], "") if found and row["state"] == searches.DONE else ""
-    st.caption(f"{spent}.{ui.by_right(hint)}", width="stretch")
 
 
 def _show(key: str, cut: Sequence[int]) -> None:

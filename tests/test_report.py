@@ -6,7 +6,6 @@ import base64
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import altair as alt
@@ -184,8 +183,9 @@ def test_a_page_without_a_question_keeps_nothing(scored: Store) -> None:
 
 def test_a_part_that_looks_again_takes_the_place_of_what_it_kept_before(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Callable[[], object]] = []
-    monkeypatch.setattr("pmb.ui.live", lambda show, seconds: looks.append(show) or show())
-    state = SimpleNamespace(report_view=View("explore", "What?"), get=lambda name: state.report_view)
+    monkeypatch.setattr("pmb.ui.live", lambda show, seconds: (looks.append(show), show()))
+    page = View("explore", "What?")
+    state = {"report_view": page}
     monkeypatch.setattr("streamlit.session_state", state)
     found = [["first"], ["second", "more"], []]
 
@@ -197,6 +197,6 @@ def test_a_part_that_looks_again_takes_the_place_of_what_it_kept_before(monkeypa
     view.live(show, None)
     view.keep(Words("after"))
     for said in (["before", "first", "after"], ["before", "second", "more", "after"], ["before", "after"]):
-        assert [part.text for part in state.report_view.parts if isinstance(part, Words)] == said
+        assert [part.text for part in page.parts if isinstance(part, Words)] == said
         if found:
             looks[0]()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
-from streamlit.testing.v1.element_tree import Block
+from streamlit.testing.v1.element_tree import Expander
 
 from pmb import report
 from pmb.catalog.models import MODELS
@@ -105,21 +105,20 @@ def shown(settings: Settings, filled: Path, content_streamlit: None) -> Iterator
     store.close()
 
 
-def part(app: AppTest) -> Block:
+def part(app: AppTest) -> Expander:
     """What is drawn of the searches."""
-    (found,) = [one for one in app.get("expander") if one.label == PART]
-    assert isinstance(found, Block)
-    return found
+    return next(one for one in app.expander if one.label == PART)
 
 
 def told(app: AppTest) -> str:
     """What it says, as it is read."""
-    found = [*part(app).get("markdown"), *part(app).get("caption")]
-    return "\n".join(str(element.value).replace("\\", "") for element in found)  # type: ignore[union-attr]
+    return "\n".join(
+        str(element.value).replace("\\", "") for kind in (part(app).markdown, part(app).caption) for element in kind
+    )
 
 
 def keys(app: AppTest) -> list[str]:
-    return [str(button.key).partition("_")[0] for button in part(app).get("button")]  # type: ignore[union-attr]
+    return [str(button.key).partition("_")[0] for button in part(app).button]
 
 
 def test_one_that_is_sure_names_the_answer_and_one_that_cannot_be_told_says_what_it_would_take(shown: Store) -> None:
@@ -131,16 +130,16 @@ def test_one_that_is_sure_names_the_answer_and_one_that_cannot_be_told_says_what
     assert "goes on" not in said
     assert keys(app) == ["search", "show", "show"]
     assert not part(app).proto.expanded
-    doubtful, sure = (table.value for table in part(app).get("dataframe"))
+    doubtful, sure = (table.value for table in part(app).dataframe)
     assert doubtful["stands"].iloc[0] == "seems so"
     assert sure["stands"].iloc[0] == "the answer"
     assert len(sure["layers kept"].iloc[0].split()) == 4
     beyond = sure[sure["stands"] == "beyond"]
     assert len(beyond) == 10
     assert (beyond["loss from"] > 5).all()
-    click(app, str(part(app).get("button")[-1].key))  # type: ignore[union-attr]
+    click(app, str(part(app).button[-1].key))
     assert app.selectbox(key="strategy").value == "custom"
-    assert " ".join(map(str, app.button_group(key="kept").value)) == sure["layers kept"].iloc[0]
+    assert " ".join(map(str, app.button_group(key="kept").value or ())) == sure["layers kept"].iloc[0]
     assert f"Kept {sure['layers kept'].iloc[0]};" in words(app)
 
 
@@ -159,7 +158,7 @@ def test_one_goes_on_one_can_and_one_would_with_a_greater_budget(shown: Store) -
         r"counted by epochs as 2\.9 of at most 3\. With a greater budget, Search goes on from here\.", said
     )
     assert keys(app) == ["search", "stop", "go"]
-    assert len(part(app).get("dataframe")) == 0  # which would be empty
+    assert len(part(app).dataframe) == 0  # which would be empty
     stopped = next(row for row in searches.searches_of(shown, MODEL, TASK, "stable") if row["state"] == "stopped")
     click(app, f"go_on_{stopped['key'][:12]}")
     assert keys(app) == ["search", "stop", "stop"]
