@@ -183,7 +183,12 @@ def test_a_page_without_a_question_keeps_nothing(scored: Store) -> None:
 
 def test_a_part_that_looks_again_takes_the_place_of_what_it_kept_before(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Callable[[], object]] = []
-    monkeypatch.setattr("pmb.ui.live", lambda show, seconds: (looks.append(show), show()))
+
+    def live(look: Callable[[], object], seconds: float | None) -> None:
+        looks.append(look)
+        look()
+
+    monkeypatch.setattr("pmb.ui.live", live)
     page = View("explore", "What?")
     state = {"report_view": page}
     monkeypatch.setattr("streamlit.session_state", state)
