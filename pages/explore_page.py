@@ -468,7 +468,7 @@ preview_row(model, task, strategy, also, missing)
 if chosen is None:
     view.words(predict.answer_sentence(preview, plan.kept_layers))
 hollow = predicted.hollow_points(preview.curves, strategy, set(scores_by_cut))
-search_part(model, task, recipe)
+search_commands = search_part(model, task, recipe)
 offers.tell_problem()
 if points.empty:
     if len(hollow):
@@ -500,6 +500,7 @@ view.made(
     [
         command_of(spec_of(plan, task, recipe, chosen["seeds"][0] if chosen else 0, procedure)),
         sweep_command(model.id, task.id, recipe, names, (), procedure),
+        *search_commands,
     ],
     view.runs_of([model.id], [task.id], [recipe]),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -310,6 +311,7 @@ def search(
             wait_until_none(store, found, look, show_progress)
         except KeyboardInterrupt:
             searches.stop(store, key)
+            show_progress("")
             click.echo("Stopped; the same command goes on.", err=True)
             sys.exit(130)
         values = searches.answer(store, key)
@@ -317,6 +319,8 @@ def search(
         click.echo(json.dumps(values))
     if values["state"] != "done":
         raise BadInput(f"The search stopped: {values['error'] or 'somebody stopped it'}")
+    if values["error"]:
+        raise BadInput(values["error"])
 
 
 @cli.command()
@@ -592,9 +596,9 @@ def change_runs(prefixes: Sequence[str], change: Callable[[Store, Sequence[str]]
 
 
 def show_progress(line: str) -> None:
-    """One changing line on a terminal, nothing elsewhere."""
+    """One changing line on a terminal, nothing elsewhere; a line that the terminal broke would stay there."""
     if sys.stderr.isatty():
-        click.echo(f"\r\033[K{line}", nl=False, err=True)
+        click.echo(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
 
 
 def show_fetching(progress: Progress) -> None:

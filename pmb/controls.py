@@ -18,7 +18,7 @@ from pmb.catalog.tasks import Task
 from pmb.lab.sources import find_model, find_task, known_models, known_tasks
 from pmb.selection import PARAMETER
 from pmb.spec import PROCEDURES
-from pmb.strategies import CHOICES, STRATEGIES
+from pmb.strategies import CHOICES, CUSTOM, STRATEGIES
 
 DEFAULT_RECIPE = "standard"
 PIXELS = 154  # two fit beside each other on a phone
@@ -105,8 +105,15 @@ def choose_task() -> Task:
     return find_task(store, settings.from_environment(), name or "")
 
 
+def bring_cut(kept_layers: Sequence[int]) -> None:
+    """Choose these layers when the page is drawn next."""
+    st.session_state["brought_cut"] = list(kept_layers)
+
+
 def choose_strategy(options: Sequence[str] = STRATEGIES) -> str:
     """One of the strategies; one that another page has and this one has not becomes the first."""
+    if brought := st.session_state.pop("brought_cut", None):
+        st.session_state.update(strategy=CUSTOM, kept=brought)
     if st.session_state.get("strategy", options[0]) not in options:
         st.session_state["strategy"] = options[0]
     return st.selectbox(

@@ -28,14 +28,14 @@ HELP = (
 
 def begin(page: str) -> None:
     """Forget the last page's view; to be called before a page draws. A page of no question keeps nothing."""
-    st.session_state.report_view = None
+    st.session_state["report_view"] = None
     st.session_state.report_page = page or "explore"
 
 
 def question(text: str) -> None:
     """The page's title, and beside it the button that makes the report."""
     view = View(st.session_state.get("report_page", "view"), text)
-    st.session_state.report_view = view
+    st.session_state["report_view"] = view
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title(text, anchor=False, width="content")
         st.download_button(
@@ -112,6 +112,27 @@ def keep_table(shown: pd.DataFrame, config: Mapping[str, Any] | None = None) -> 
     """Keep a table that is drawn otherwise, with the number formats of its columns' configuration."""
     formats = {name: one["type_config"].get("format") for name, one in (config or {}).items()}
     keep(Table(shown, {name: form for name, form in formats.items() if form}))
+
+
+def live(show: Callable[[], object], seconds: float | None) -> None:
+    """A part that looks again every so many seconds, see `ui.live`; the report has what it drew last, in its place."""
+    whole = _view()
+    place = len(whole.parts) if whole else 0
+    kept = 0
+
+    def again() -> None:
+        nonlocal kept
+        drawn = View(whole.page, whole.title) if whole else None
+        st.session_state["report_view"] = drawn
+        try:
+            show()
+        finally:
+            st.session_state["report_view"] = whole
+        if whole and drawn:  # at once: a report may be made meanwhile
+            whole.parts[place : place + kept] = drawn.parts
+            kept = len(drawn.parts)
+
+    ui.live(again, seconds)
 
 
 def method(markdown: str, *more: str) -> None:

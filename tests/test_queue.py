@@ -175,6 +175,11 @@ def test_run_pressed_after_cancel_takes_the_cancellation_back(store: Store) -> N
     queue.cancel(store, [key])
     queue.submit(store, [spec()])
     assert queue.renew(store, key, "worker", Progress("training")) == "go on"
+    queue.cancel(store, [key])
+    assert queue.renew(store, key, "worker", Progress("training")) == "cancel"
+    queue.submit(store, [spec()])  # while its process is ended
+    assert not queue.end_cancelled(store, key, "worker")
+    assert state(store, key) == "queued"
 
 
 def test_a_waiting_run_is_cancelled_at_once(store: Store) -> None:

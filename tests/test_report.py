@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from altair import SCHEMA_VERSION
 
-from pmb import drawing, report
+from pmb import drawing, report, view
 from pmb.catalog.tasks import TASKS
 from pmb.charts.style import THEMES
 from pmb.lab.dev import save_dev_labels
@@ -179,3 +179,29 @@ def test_every_page_makes_its_report(scored: Store) -> None:
 def test_a_page_without_a_question_keeps_nothing(scored: Store) -> None:
     app = opened("runs")
     assert app.session_state["report_view"] is None
+
+
+def test_a_part_that_looks_again_takes_the_place_of_what_it_kept_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Callable[[], object]] = []
+
+    def live(look: Callable[[], object], seconds: float | None) -> None:
+        looks.append(look)
+        look()
+
+    monkeypatch.setattr("pmb.ui.live", live)
+    page = View("explore", "What?")
+    state = {"report_view": page}
+    monkeypatch.setattr("streamlit.session_state", state)
+    found = [["first"], ["second", "more"], []]
+
+    def show() -> None:
+        for text in found.pop(0):
+            view.keep(Words(text))
+
+    view.keep(Words("before"))
+    view.live(show, None)
+    view.keep(Words("after"))
+    for said in (["before", "first", "after"], ["before", "second", "more", "after"], ["before", "after"]):
+        assert [part.text for part in page.parts if isinstance(part, Words)] == said
+        if found:
+            looks[0]()

@@ -25,6 +25,7 @@ from pmb.insight.search import (
     Goal,
     Question,
     Run,
+    Standing,
     Step,
     decide,
     rungs,
@@ -178,6 +179,14 @@ def test_few_epochs_come_before_many_and_decide_nothing() -> None:
     assert smaller <= tried[9]  # sure by the full recipe alone
 
 
+def test_what_has_a_full_run_is_not_tried_with_few_epochs() -> None:
+    world = World(FALLING)
+    world.runs = {run: world.answers(run) for run in (Run(WHOLE, 0, 9), Run((0, 1, 2), 0, 9))}
+    step = decide(world.question(Goal(points=3), epochs=9), world.runs, [], [], Budget(99, 0, lambda run: 1), at_once=9)
+    assert {run.epochs for run in step.next_runs} == {1}
+    assert {run.cut for run in step.next_runs} == set(FALLING) - {(0, 1, 2)}
+
+
 def test_what_was_foretold_comes_first_and_leaves_out_what_cannot_win() -> None:
     predicted = {(0, 1, 2): Band(0.87, 0.89, 0.91), (0, 1): Band(0.72, 0.75, 0.78), (2, 3): Band(0.6, 0.7, 0.8)}
     world = World(FALLING)
@@ -261,6 +270,18 @@ def test_what_is_alike_is_expected_alike() -> None:
     assert after[0, 1, 2, 3].error < after[0, 1, 2, 4].error < after[3, 4, 5].error
     assert Expected(0.0, 1.0).chance(0.0) == pytest.approx(0.5)
     assert Expected(0.0, 1.0).gain(0.0) == pytest.approx(1 / math.sqrt(2 * math.pi))
+
+
+def test_a_gain_has_the_interval_of_a_gain_and_few_epochs_are_told() -> None:
+    nan = math.nan
+    better = Standing((0, 1, 2), 2, 0.9, -0.5, -2.0, 1.5, OPEN)
+    tried, untouched = (Standing(cut, 0, nan, nan, nan, nan, OPEN, epochs) for cut, epochs in (((0, 1), 1), ((0,), 0)))
+    question = World(FALLING).question(Goal(points=3))
+    said = sentence_of(question, Step((), "", (0, 1, 2), (untouched, tried, better)))
+    assert said.startswith("So far the smallest within 3 points seems to be layers 0 1 2 (3 of 4), gaining 0.5 points")
+    assert said.endswith("(2 seeds; -1.5 to 2.0). Of 2 smaller cuts: 1 tried with few epochs, 1 not measured.")
+    said = sentence_of(question, Step((), SPENT, WHOLE, (untouched, tried)))
+    assert said.startswith("The budget is spent: no cut has been measured.")
 
 
 def test_a_goal_is_one_thing() -> None:

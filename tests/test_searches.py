@@ -148,6 +148,27 @@ def test_a_run_that_fails_leaves_its_cut_out(prepared: Store, settings: Settings
     assert (row["state"], row["attempts"]) == ("failed", 1)  # not asked for again
 
 
+def test_without_a_whole_model_it_ends_with_the_reason_and_goes_on_when_there_is_one(
+    prepared: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = started(prepared, settings)
+    searches.step_open(prepared, 2)
+    claim = queue.claim(prepared, "worker")
+    assert claim is not None
+    queue.fail(prepared, claim.key, "worker", "The memory is too small.", "")
+    searches.step_open(prepared, 2)
+    found = searches.answer(prepared, key)
+    assert (found["state"], found["verdict"], found["runs"]) == ("done", "failed", 1)
+    assert found["error"] == f"Run {claim.key[:12]} failed: The memory is too small."
+    monkeypatch.setattr(previews, "preview", lambda *given, report: None)  # without torch
+    monkeypatch.setattr("pmb.lab.waiting.work", lambda store, *_: searches.step_open(store, 2))
+    with pytest.raises(BadInput, match="The memory is too small"):
+        cli.main(["search", "--recipe", "standard", "--within", "3"], standalone_mode=False)
+    queue.retry(prepared, [claim.key])
+    assert started(prepared, settings) == key
+    assert go(prepared, key)["verdict"] == "sure"
+
+
 def test_a_run_of_it_that_is_cancelled_stops_it_with_a_reason(prepared: Store, settings: Settings) -> None:
     key = started(prepared, settings)
     searches.step_open(prepared, 2)
@@ -267,7 +288,7 @@ def test_who_may_only_look_starts_and_stops_nothing(prepared: Store, settings: S
     ):
         with pytest.raises(NotAllowed, match="You may look"):
             act()
-    assert searches.waiting_line(reader, key) == "0 of its runs done, choosing what to measure"
+    assert searches.waiting_line(reader, key) == "0 runs done, choosing what to measure"
     reader.close()
 
 
@@ -286,7 +307,7 @@ def test_explore_starts_shows_stops_and_goes_on(prepared: Store, monkeypatch: py
     searches.step_open(prepared, 2)
     rerun(app)
     assert "So far the smallest within 1 point seems to be" in words(app)
-    assert "2 runs done for it, of at most 12 runs; measuring layers" in words(app)
+    assert "2 runs done for it, of at most 12; measuring layers" in words(app)
     click(app, f"stop_{row['key'][:12]}")
     assert searches.answer(prepared, row["key"])["state"] == "stopped"
     click(app, f"go_on_{row['key'][:12]}")

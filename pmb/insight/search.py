@@ -124,7 +124,8 @@ class Budget:
 class Standing:
     """How a cut stands: points lost against the whole model, with an interval at the level of the search.
 
-    `score`, `loss` and the ends are NaN where they are not known; the ends need two seeds of some cut.
+    `score`, `loss` and the ends are NaN where they are not known; the ends need two seeds of some cut. `tried`: with
+    how many epochs, fewer than the recipe's, at most; these decide nothing.
     """
 
     cut: Cut
@@ -134,6 +135,7 @@ class Standing:
     low: float
     high: float
     state: str
+    tried: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,8 @@ class _Known:
             reach = against.reach(self.level)
             loss, low, high = -against.mean, -against.mean - reach, -against.mean + reach
         score = self.full.mean(cut) / 100 if count else math.nan
-        return Standing(cut, count, score, loss, low, high, self._state(cut))
+        tried = max((epochs for epochs, points in self.fewer.items() if cut in points), default=0)
+        return Standing(cut, count, score, loss, low, high, self._state(cut), tried)
 
     def _state(self, cut: Cut) -> str:
         reference, threshold = self.reference, self.question.threshold
@@ -297,18 +300,22 @@ class _Known:
         return first + (self._of_few_epochs(budget) or self._by_value())
 
     def _of_few_epochs(self, budget: Budget) -> list[Run]:
-        """What successive halving still wants, rung by rung; at most half of the budget is for its first rung."""
+        """What successive halving still wants, rung by rung; at most half of the budget is for its first rung.
+
+        Few epochs tell nothing more of a cut of which there is a run of the full recipe.
+        """
         ladder, whole = rungs(self.question.epochs), self.question.whole
         cuts = [cut for cut in self.question.eligible if cut not in self.failed]
         value = self._values()
         for below, epochs in zip((0, *ladder), ladder[:-1], strict=False):
+            tried = self.fewer[epochs]
+            cuts = [cut for cut in cuts if cut in tried or not self.seeds(cut)]
             if below:
                 cuts = [cut for cut in cuts if cut in self.fewer[below]]
                 most = math.ceil(len(cuts) / HALVING)
             else:
                 each = max(budget.cost(Run(cut, 0, epochs)) for cut in (whole, *cuts))
                 most = int(min(len(cuts), budget.limit / 2 / each - 1)) if each else len(cuts)
-            tried = self.fewer[epochs]
             cuts = sorted(cuts, key=lambda cut: (cut not in tried, -value[cut]))[: max(0, most)]
             missing = [cut for cut in (whole, *cuts) if cut not in tried]
             if cuts and missing:

@@ -52,7 +52,8 @@ def _opening(question: Question, step: Step) -> str:
     if found is None:
         if verdict == SURE:
             return f"Sure at 95 %: no cut is {aim}."
-        doubt = f"none of the cuts that were measured is likely {aim}."
+        measured = any(one.seeds for one in standings)
+        doubt = f"none of the cuts that were measured is likely {aim}." if measured else "no cut has been measured."
     else:
         what = f"layers {' '.join(map(str, answer))} ({len(answer)} of {total}), {_lost(found)}"
         if goal.points is None:
@@ -73,8 +74,8 @@ def _opening(question: Question, step: Step) -> str:
 def _lost(one: Standing) -> str:
     if math.isnan(one.loss):
         return f"which scores {100 * one.score:.1f}"
-    word = "losing" if one.loss >= 0 else "gaining"
-    interval = "" if math.isnan(one.low) else f"; {one.low:.1f} to {one.high:.1f}"
+    word, low, high = ("losing", one.low, one.high) if one.loss >= 0 else ("gaining", -one.high, -one.low)
+    interval = "" if math.isnan(low) else f"; {low:.1f} to {high:.1f}"
     seeds = f"{one.seeds} seed{'' if one.seeds == 1 else 's'}"
     return f"{word} {abs(one.loss):.1f} points ({seeds}{interval})"
 
@@ -87,13 +88,15 @@ def _others(question: Question, step: Step) -> str:
     rest = [one for one in standings if one.cut != answer and len(one.cut) < fewest]
     if not rest:
         return ""
-    tried = sum(one.state == OPEN and one.seeds > 0 for one in rest)
+    measured = sum(one.state == OPEN and one.seeds > 0 for one in rest)
+    tried = sum(one.state == OPEN and not one.seeds and one.tried > 0 for one in rest)
     counts = {
         "clearly beyond" if smaller else "clearly not": sum(one.state == BEYOND for one in rest),
         "left out by preview alone": sum(one.state == FORETOLD for one in rest),
         "too close to be told": sum(one.state == CLOSE for one in rest),
-        "measured and open": tried,
-        "not measured": sum(one.state == OPEN for one in rest) - tried,
+        "measured and open": measured,
+        "tried with few epochs": tried,
+        "not measured": sum(one.state == OPEN for one in rest) - measured - tried,
         "failed": sum(one.state == BROKEN for one in rest),
     }
     parts = [f"{count} {name}" for name, count in counts.items() if count]

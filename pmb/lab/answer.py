@@ -97,6 +97,14 @@ def sweep_command(
     return " ".join(parts)
 
 
+def search_command(model: str, task: str, recipe: str, goal: Row, budget: Row) -> str:
+    """The command that searches so; what is known already is answered at once."""
+    parts = ["python -m pmb search", f"--model {shlex.quote(model)}", f"--task {shlex.quote(task)}"]
+    parts += [f"--recipe {recipe}"]
+    parts += [f"--{name} {goal[name]:g}" for name in ("within", "speedup", "megabytes") if goal.get(name) is not None]
+    return " ".join(parts + [f"--budget-{name} {value:g}" for name, value in budget.items()])
+
+
 def command(model: str, task: str, kept_layers: Sequence[int], recipe: str, seed: int, procedure: str) -> str:
     """The same of a configuration and a seed."""
     parts = ["python -m pmb run", f"--model {shlex.quote(model)}", f"--task {shlex.quote(task)}"]

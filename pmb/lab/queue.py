@@ -203,8 +203,11 @@ def lose(store: Store, key: str, worker: str, error: str, log: str) -> None:
 
 
 def end_cancelled(store: Store, key: str, worker: str) -> bool:
-    """End a run whose cancellation was asked for."""
-    return _end(store, key, worker, "cancelled", {})
+    """End a run whose cancellation was asked for; one that is asked for again meanwhile goes back to its place."""
+    if _end(store, key, worker, "cancelled", {}, and_(_held(key, worker), runs.c.cancel_requested)):
+        return True
+    give_back(store, key, worker)
+    return False
 
 
 def give_back(store: Store, key: str, worker: str) -> bool:

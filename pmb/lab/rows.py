@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 from sqlalchemy import Table
@@ -227,6 +227,7 @@ class StandingForm(TypedDict):
     low: Finite | None
     high: Finite | None
     state: str
+    tried: NotRequired[Count]
 
 
 class FoundForm(TypedDict):
@@ -236,6 +237,7 @@ class FoundForm(TypedDict):
     answer: list[Layer] | None
     sentence: str
     runs: Count
+    spent: NotRequired[Amount]  # of the budget, in its unit; searches of before have none
     standings: list[StandingForm]
 
 

@@ -23,7 +23,7 @@ from pmb.catalog.tasks import Task
 from pmb.errors import BadInput, PmbError, RunFailed
 from pmb.insight import estimate
 from pmb.insight.evidence import Answers, Cut
-from pmb.insight.search import Band, Budget, Goal, Question, Run, Step, bands, decide, rungs
+from pmb.insight.search import FAILED, Band, Budget, Goal, Question, Run, Step, bands, decide, rungs
 from pmb.insight.search_words import sentence_of
 from pmb.lab import previews, queue
 from pmb.lab.answer import HEADLINE_SHAPE
@@ -41,6 +41,7 @@ from pmb.spec import PROCEDURES, Recipe, Report, RunSpec
 from pmb.strategies import STRATEGIES
 
 OPEN, STOPPED, DONE = "open", "stopped", "done"
+ENDED = ("done", "failed")  # runs, without those that were cancelled
 MOST_AT_ONCE = 8  # runs; more would be asked for before the first have told anything
 RATE_RUNS = 200  # the newest so many tell how quick this machine is
 MEGABYTES_A_PARAMETER = 4e-6  # float32
@@ -213,13 +214,28 @@ def waiting_line(store: Store, key: str) -> str | None:
     if row is None or row["state"] != OPEN:
         return None
     live = runs_by_key(store, row["waits_for"])
-    done = f"{row['found']['runs'] if row['found'] else 0} of its runs done"
-    return f"{done}, measuring {measuring(live)}" if live else f"{done}, choosing what to measure"
+    count = row["found"]["runs"] if row["found"] else 0
+    done = f"{count} run{'' if count == 1 else 's'} done"
+    return f"{done}, measuring {measuring(row, live)}" if live else f"{done}, choosing what to measure"
 
 
-def measuring(live: Sequence[Row]) -> str:
-    """The runs that a search waits for, such as "layers 0 1 2, seed 1"."""
-    return "; ".join(f"layers {' '.join(map(str, run['kept_layers']))}, seed {run['seed']}" for run in live)
+def measuring(row: Row, live: Sequence[Row]) -> str:
+    """The runs that a search waits for and how far they are, such as "layers 0 1 2, seed 1, 1 of 3 epochs (40 %)"."""
+    full = row["recipe_values"]["epochs"]
+    words = []
+    for run in live:
+        epochs = run["recipe_values"]["epochs"]
+        fewer = f", {epochs} of {full} epochs" if epochs < full else ""
+        words.append(f"layers {' '.join(map(str, run['kept_layers']))}, seed {run['seed']}{fewer}{_far(run)}")
+    return "; ".join(words)
+
+
+def _far(run: Row) -> str:
+    """How far a run is, in parentheses; nothing of one that waits."""
+    if run["state"] != "running" or not run["progress"]:
+        return ""
+    training = run["progress"]["phase"] == "training"
+    return f" ({100 * estimate.share_done(run['progress']):.0f} %)" if training else f" ({run['progress']['phase']})"
 
 
 def answer(store: Store, key: str) -> Row:
@@ -228,7 +244,7 @@ def answer(store: Store, key: str) -> Row:
     if row is None:
         raise BadInput(f"Search {key[:12]} is not in this store, or its row is damaged.")
     names = ("model", "task", "recipe", "goal", "budget", "state", "error")
-    nothing: Row = {"verdict": "", "answer": None, "sentence": "", "runs": 0, "standings": []}
+    nothing: Row = {"verdict": "", "answer": None, "sentence": "", "runs": 0, "spent": 0.0, "standings": []}
     return {"search": key[:12]} | {name: row[name] for name in names} | (row["found"] or nothing)
 
 
@@ -265,7 +281,8 @@ def step_open(store: Store, at_once: int) -> None:
 def step(store: Store, key: str, at_once: int) -> None:
     """Look at what has been measured, and ask for the next runs or write the verdict down.
 
-    A run that somebody cancelled stops the search; so does what keeps runs from being queued, with the reason.
+    A run that somebody cancelled stops the search; so does what keeps runs from being queued, with the reason. Without
+    a whole model there is no search: why it failed is written down.
     """
     row = get_search(store, key)
     if row is None or row["state"] != OPEN:
@@ -292,10 +309,19 @@ def step(store: Store, key: str, at_once: int) -> None:
         "state": DONE if found.verdict else OPEN,
         "asked": asked,
         "waits_for": [] if found.verdict else [*live, *(spec.key for spec in specs)],
+        "error": _why_failed(row, known) if found.verdict == FAILED else None,
         "found": _as_values(row, question, found, known),
     }
     if _write(store, row, values) and found.verdict:
         queue.cancel(store, [key for key in live if key in asked])
+
+
+def _why_failed(row: Row, known: Sequence[Row]) -> str:
+    """Why the search's run of the whole model failed."""
+    whole = list(range(row["num_hidden_layers"]))
+    mine = [run for run in known if run["key"] in row["asked"] and run["kept_layers"] == whole]
+    failed = next(run for run in mine if run["state"] == "failed")
+    return f"Run {failed['key'][:12]} failed: {failed['error']}"
 
 
 def _write(store: Store, row: Row, values: Row) -> bool:
@@ -326,7 +352,7 @@ def _runs_of(store: Store, row: Row, num_dev: int) -> list[Row]:
     """Every run, in any state, that tells something about a search's cuts; with answers to all dev examples or none."""
     query = select(
         *(runs.c[name] for name in ("key", "state", "kept_layers", "seed", "recipe_values", "predictions", "score")),
-        *(runs.c[name] for name in ("started_at", "finished_at", "cancel_requested")),
+        *(runs.c[name] for name in ("started_at", "finished_at", "cancel_requested", "error")),
     ).where(
         runs.c.model == row["model"],
         runs.c.model_revision == row["model_revision"],
@@ -392,11 +418,10 @@ def _decide(store: Store, row: Row, question: Question, known: Sequence[Row], at
 def _budget(store: Store, row: Row, known: Sequence[Row], at_once: int) -> Budget:
     """What is left of it; runs that were there already, or that others asked for, cost nothing."""
     mine = [run for run in known if run["key"] in row["asked"] and run["state"] != "cancelled"]
-    live = [_run(run) for run in mine if _is_live(run)]
+    live = [run for run in mine if _is_live(run)]
     if "runs" in row["budget"]:
         full = row["recipe_values"]["epochs"]
-        spent = sum(run["recipe_values"]["epochs"] / full for run in mine)
-        return Budget(row["budget"]["runs"], spent, lambda run: run.epochs / full)
+        return Budget(row["budget"]["runs"], _epochs(mine) / full, lambda run: run.epochs / full)
     recent = recent_runs(store, RATE_RUNS)
 
     def cost(run: Run) -> float:
@@ -404,8 +429,17 @@ def _budget(store: Store, row: Row, known: Sequence[Row], at_once: int) -> Budge
         wanted = _spec(row, run).to_dict() | {"recipe_values": asdict(_recipe(row, run.epochs))}
         return (estimate.run_seconds(wanted, recent) or 0.0) / at_once
 
-    ended = [run for run in mine if run["state"] in ("done", "failed") and run["started_at"] is not None]
-    return Budget(60 * row["budget"]["minutes"], estimate.clock_seconds(ended) + sum(map(cost, live)), cost)
+    spent = _clock_seconds(mine) + sum(cost(_run(run)) for run in live)
+    return Budget(60 * row["budget"]["minutes"], spent, cost)
+
+
+def _epochs(known: Sequence[Row]) -> int:
+    return sum(run["recipe_values"]["epochs"] for run in known)
+
+
+def _clock_seconds(known: Sequence[Row]) -> float:
+    """In which those that have ended went on."""
+    return estimate.clock_seconds([run for run in known if run["state"] in ENDED and run["started_at"] is not None])
 
 
 def _as_values(row: Row, question: Question, found: Step, known: Sequence[Row]) -> Row:
@@ -413,11 +447,13 @@ def _as_values(row: Row, question: Question, found: Step, known: Sequence[Row]) 
     standings = [
         {name: None if value != value else value for name, value in asdict(one).items()} for one in found.standings
     ]
-    finished = sum(run["state"] in ("done", "failed") and run["key"] in row["asked"] for run in known)
+    ended = [run for run in known if run["state"] in ENDED and run["key"] in row["asked"]]
+    in_runs = "runs" in row["budget"]
     return {
         "verdict": found.verdict,
         "answer": None if found.answer is None else list(found.answer),
         "sentence": sentence_of(question, found),
-        "runs": finished,
+        "runs": len(ended),
+        "spent": _epochs(ended) / row["recipe_values"]["epochs"] if in_runs else _clock_seconds(ended) / 60,
         "standings": standings,
     }
