@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pmb.catalog.models import MODELS
-from pmb.engine import data, similarity, surgery
+from pmb.engine import batches, data, similarity, surgery
 from pmb.engine import run as engine
 from pmb.engine.batches import batch_of
 from pmb.engine.examples import TaskData
@@ -80,7 +80,7 @@ def test_the_engine_looks_at_train_alone_and_says_where_that_is_too_little(
         seen.append(found)
         return examples if len(found) > 1 else sentences(bert, 1)
 
-    monkeypatch.setattr(engine.batches, "encode", encode)
+    monkeypatch.setattr(batches, "encode", encode)
     assert sorted(engine.measure_greedy(MODELS["minilm-l6"], TASK, 20, tmp_path, lambda _: None)["greedy"])[-1] == DEPTH
     assert seen == [list(range(20))]
     with pytest.raises(BadInput, match="at least 2 train examples; the task has 1"):
@@ -88,9 +88,9 @@ def test_the_engine_looks_at_train_alone_and_says_where_that_is_too_little(
 
 
 def test_the_variance_is_that_of_all_numbers_in_a_layers_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = named("bert").build().base_model
+    model: Any = named("bert").build().base_model
     monkeypatch.setattr(similarity, "load_encoder", lambda folder: model)
-    layer: Any = model.encoder.layer[2]
+    layer = model.encoder.layer[2]
     weights = [getattr(layer.attention.self, name).weight for name in ("query", "key", "value")]
     weights += [layer.attention.output.dense.weight, layer.intermediate.dense.weight, layer.output.dense.weight]
     numbers = np.concatenate([weight.detach().numpy().ravel() for weight in weights]).astype(float)
