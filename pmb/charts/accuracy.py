@@ -14,10 +14,11 @@ from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.insight.summary import EXAMPLES, SEEDS, SOURCES
 
 HEIGHT = 340
-NARROW_PIXELS, WHOLE_PIXELS = 300, 75  # the plot on a phone, the words "whole model"
+NARROW_PIXELS, LOW_PIXELS = 300, 290  # the plot on a phone, without its axes
+WHOLE_PIXELS = 75  # the words "whole model"
 BEHIND = 0.45  # the opacity of what is not chosen
 BESIDE = 0.05  # layers between neighbours at one depth, whose intervals would lie on each other
-ROOM_FOR_NAMES = 0.28  # of the axis, left of the first depth
+ROOM_FOR_NAMES = 0.34  # of the axis, left of the first depth
 
 
 def accuracy_by_depth(
@@ -49,7 +50,7 @@ def accuracy_by_depth(
     y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=domain, nice=False, zero=False)
     look = look_of([*data["name"], *hollow["name"]], theme)
     marks = {"color": _colour(look, None), "detail": alt.Detail("strategy:N")}
-    per_pixel = ((depths[1] - depths[0]) / NARROW_PIXELS, (domain[1] - domain[0]) / HEIGHT)
+    per_pixel = ((depths[1] - depths[0]) / NARROW_PIXELS, (domain[1] - domain[0]) / LOW_PIXELS)
     whole = [
         Box(depths[0] / per_pixel[0], depths[0] / per_pixel[0] + WHOLE_PIXELS, score, score + 18)
         for score in data[~cuts]["mean"].head(1) / per_pixel[1]
