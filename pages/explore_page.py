@@ -245,7 +245,7 @@ def charts(
 ) -> None:
     """The score against depth and against speed. `of`: where the points come from, and what of them is selected."""
     name = sentence_case(metric_of(points["metric"].iloc[0]).name)
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns(2, gap="medium")
     with left:
         view.heading(f"{name} against layers kept")
         view.draw_once(

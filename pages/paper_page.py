@@ -216,7 +216,7 @@ def side_by_side(measured: Measured, task: Task, *of: Hashable) -> None:
     )
     points = measured.points.get(task.title)
     own = summary.points_lost(points) if points is not None else pd.DataFrame()
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns(2, gap="medium")
     with left:
         view.heading(f"Published: {name}, mean of seven GLUE tasks")
         losses_part(published.losses(name), PUBLISHED_LAYERS[name], f"Published, {name}", name)

@@ -260,11 +260,10 @@ if tables:
         panel(
             tables[AVERAGE], lines[AVERAGE], f"Average of {len(complete)} tasks", "mean score × 100", where[AVERAGE], of
         )
-    columns = st.columns(2, gap="large")
+    columns = st.columns(min(2, len(shown)), gap="medium")
     for number, task in enumerate(shown):
         with columns[number % 2]:
-            metric = metric_of(every[task].metric)
-            panel(tables[task], lines[task], titles[task], f"{metric.name} × 100", where[task], of)
+            panel(tables[task], lines[task], titles[task], metric_of(every[task].metric).axis, where[task], of)
     contest_table(tables, titles, selected, ways_on(tables, selected, drop_count))
 if missing := [task for task in chosen if task not in complete and not every[task].unfetched]:
     st.markdown(f"Not every strategy is measured on {ui.plain(', '.join(titles[task] for task in missing))}.")

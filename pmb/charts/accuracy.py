@@ -47,7 +47,9 @@ def accuracy_by_depth(
     x = alt.X("place:Q", title="layers kept", axis=_axis(values=list(range(1, total + 1)), format="d")).scale(
         domain=depths, nice=False, zero=False
     )
-    y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=domain, nice=False, zero=False)
+    y = alt.Y("mean:Q", title=metric_of(points["metric"].iloc[0]).axis, axis=_axis()).scale(
+        domain=domain, nice=False, zero=False
+    )
     look = look_of([*data["name"], *hollow["name"]], theme)
     marks = {"color": _colour(look, None), "detail": alt.Detail("strategy:N")}
     per_pixel = ((depths[1] - depths[0]) / NARROW_PIXELS, (domain[1] - domain[0]) / LOW_PIXELS)
@@ -86,7 +88,9 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         domain=[0.8, float(data["speedup"].max()) * 1.08], nice=False, zero=False
     )
     domain = _padded(data["low"].min(), data["high"].max())
-    y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=domain, nice=False, zero=False)
+    y = alt.Y("mean:Q", title=metric_of(points["metric"].iloc[0]).axis, axis=_axis()).scale(
+        domain=domain, nice=False, zero=False
+    )
     front = data[data["front"]].drop_duplicates("kept").sort_values("speedup")
     line = (
         alt.Chart(rows(front))
@@ -110,12 +114,6 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         *_picked(chosen, x, theme),
         height=HEIGHT,
     )
-
-
-def _score_title(points: pd.DataFrame) -> str:
-    """Such as "accuracy on dev, %"."""
-    metric = metric_of(points["metric"].iloc[0])
-    return f"{metric.name} on dev{',' if metric.unit else ' × 100'}{metric.unit}"
 
 
 def depth_alt_text(points: pd.DataFrame, baselines: pd.DataFrame) -> str:

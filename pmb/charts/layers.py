@@ -65,7 +65,7 @@ def score_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
     }
     measured = [shown for shown in models if shown.whole is not None]
     metric = metric_of(next(shown.table["metric"].iloc[0] for shown in measured))
-    title = f"{metric.name} on dev{',' if metric.unit else ' × 100'}{metric.unit}"
+    title = metric.axis
     chart = _chart(models, series, title, theme, ".1f")
     with_rules = alt.layer(*_rules(models, theme), *chart.layer)
     assert isinstance(with_rules, alt.LayerChart)
