@@ -26,7 +26,7 @@ pages = [
     st.Page("pages/runs_page.py", title="Runs", icon=":material/list_alt:", url_path="runs"),
 ]
 page = st.navigation(pages, position="top")
-controls.carry_over(page)
+controls.carry_over(page.url_path)
 view.begin(page.url_path)
 # Altair checks each chart against its schema, which takes as long as all else that a click does; tests do it instead.
 with schemapi.debug_mode(False):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
-from streamlit.navigation.page import StreamlitPage
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pmb import settings, ui
@@ -57,47 +57,57 @@ ON_PAGE = {
 }
 
 
-def carry_over(page: StreamlitPage) -> None:
+def carry_over(page: str) -> None:
     """Take what was chosen on one page to the next, before that one draws; what its address says wins.
 
     Streamlit gives each page widgets of its own, with their defaults. `remember` is to be called after the page.
     On the way between two pages it leaves entries without choices in the browser's history: who comes back to one is
     shown what he left on that page, or had brought there.
     """
-    state, here, back = st.session_state, page.url_path, _came_back()
-    before, addresses = state.setdefault("page", here), state.setdefault("addresses", {})
+    state, back = st.session_state, _came_back()
+    before, addresses = state.setdefault("page", page), state.setdefault("addresses", {})
     without_choices = state.setdefault("without_choices", {})  # what such an entry stands for, by page
-    if before != here:
-        without_choices[before], state.page = addresses.get(before, {}), here
-    if back and not st.query_params and (address := without_choices.get(here)):
-        st.switch_page(page, query_params=address)
-    if before == here:
+    if before != page:
+        without_choices[before], state.page = addresses.get(before, {}), page
+    if back and not st.query_params and (address := without_choices.get(page)):
+        _restore(address)
+    if back or before == page:
         return
     chosen = state.get("chosen", {})
     for key in SHARED:
         value = _of_address(key) if key in st.query_params else chosen.get(key)
         if value is not None:
             state[key] = value
-    if not back and not st.query_params:
-        without_choices[here] = _address_of(chosen, here)
-        selected = {key: value for key, value in addresses.get(here, {}).items() if key == PARAMETER}
-        st.query_params.update(without_choices[here] | selected)
+    if not st.query_params:
+        without_choices[page] = _address_of(chosen, page)
+        selected = {key: value for key, value in addresses.get(page, {}).items() if key == PARAMETER}
+        st.query_params.update(without_choices[page] | selected)
 
 
-def _address_of(chosen: dict[str, Any], page: str) -> dict[str, str]:
+def _address_of(chosen: dict[str, Any], page: str) -> dict[str, list[str]]:
     """What a page's address says of these choices."""
     said = {key: chosen[key] for key in ON_PAGE[page] if key in chosen and chosen[key] != BY_DEFAULT.get(key)}
     if page and said.get("strategy") not in STRATEGIES:  # Explore has more
         said.pop("strategy", None)
     if said.get("strategy") == CUSTOM:
         said.pop("k", None)
-    return {key: str(value) for key, value in said.items()}
+    return {key: [str(value)] for key, value in said.items()}
 
 
 def _came_back() -> bool:
     """Whether it was the browser's Back or Forward that asked for the page; Streamlit keeps that to itself."""
     context = get_script_run_ctx()
     return context is not None and context.is_history_navigation
+
+
+def _restore(address: dict[str, list[str]]) -> None:
+    """Let controls and address bar be as if the browser had come back to this; st.query_params may not set theirs."""
+    context = get_script_run_ctx()
+    if context is not None:
+        with context.session_state.query_params() as parameters:
+            parameters.set_initial_query_params(urlencode(address, doseq=True))
+            for key, values in address.items():
+                parameters.set_corrected_value(key, values, "string_array_value")
 
 
 def _of_address(key: str) -> str | int | list[int] | None:
