@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import altair as alt
@@ -9,13 +10,26 @@ import pandas as pd
 
 from pmb.charts.line_ends import Box, line_ends
 from pmb.charts.predicted import hollow_layers
-from pmb.charts.style import FADED, MORE_NAMES, NAMES, OPACITY, Look, Theme, layered, legend, look_of, rows
+from pmb.charts.style import (
+    FADED,
+    MORE_NAMES,
+    NAMES,
+    OPACITY,
+    Look,
+    Theme,
+    layered,
+    legend,
+    legend_pixels,
+    look_of,
+    rows,
+)
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.insight.summary import EXAMPLES, SEEDS, SOURCES
 
 HEIGHT = 340
 NARROW_PIXELS, LOW_PIXELS = 300, 290  # the plot on a phone, without its axes
 WHOLE_PIXELS = 75  # the words "whole model"
+LEGEND_COLUMNS = 3
 BEHIND = 0.45  # the opacity of what is not chosen
 BESIDE = 0.05  # layers between neighbours at one depth, whose intervals would lie on each other
 ROOM_FOR_NAMES = 0.34  # of the axis, left of the first depth
@@ -79,6 +93,7 @@ def accuracy_by_depth(
 def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, theme: Theme) -> alt.LayerChart:
     """Every measured configuration by speed-up and accuracy; the Pareto front connected, the rest faded.
 
+    Its plot is level with that of the chart of depth beside it.
     `points`: as above with the columns `speedup`, `speedup_low`, `speedup_high`, `front`.
     """
     data = _plain(points)
@@ -98,11 +113,12 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         .encode(x=x, y=y, order=alt.Order("speedup:Q"))
     )
     look = look_of(data["name"], theme)
-    colour = _colour(look, legend(3))
+    names = legend(LEGEND_COLUMNS)
+    colour = _colour(look, names)
     dots = (
         alt.Chart(rows(data[cuts]))
         .mark_point(filled=True, size=60)
-        .encode(x=x, y=y, color=colour, shape=_shape(look, legend(3)), opacity=OPACITY, tooltip=_tooltip(data))
+        .encode(x=x, y=y, color=colour, shape=_shape(look, names), opacity=OPACITY, tooltip=_tooltip(data))
     )
     chosen = data[(data["strategy"] == strategy) & (data["drop_count"] == drop_count)]
     return layered(
@@ -112,7 +128,7 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         dots,
         _whole_point(data, x, y, theme),
         *_picked(chosen, x, theme),
-        height=HEIGHT,
+        height=HEIGHT + legend_pixels(math.ceil(len(look.names) / LEGEND_COLUMNS)),
     )
 
 
