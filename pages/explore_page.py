@@ -440,13 +440,17 @@ else:
         take.take_it(spec_of(plan, task, recipe, chosen["seeds"][0], procedure).key)
 
 shading = strip.shading(strategy, more.get(strategy) or known_layer_scores(store, model, task))
-darker = f" A darker layer {shading.words}." if shading else ""
-view.note(f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}.{darker}")
+stronger = f" A layer of a stronger colour {shading.words}." if shading else ""
+view.note(f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}.{stronger}")
 if strategy == "variance" and (printed := published.variance_order(model.id)):
     view.note(printed)
-view.draw(
+view.draw_once(
     lambda: strip.layer_strip(plan.kept_layers, model.num_hidden_layers, shading, ui.theme()),
     strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
+    "strip",
+    plan.kept_layers,
+    model.num_hidden_layers,
+    shading,
     width="content",
 )
 if model.shared:

@@ -151,12 +151,17 @@ def draw(chart: alt.TopLevelMixin, alt_text: str, width: Literal["stretch", "con
     st.vega_lite_chart(chart.to_dict(validate=False), theme=None, alt=alt_text, width=width)
 
 
-def draw_once(build: Callable[[], alt.TopLevelMixin], alt_text: str, *of: Hashable) -> None:
+def draw_once(
+    build: Callable[[], alt.TopLevelMixin],
+    alt_text: str,
+    *of: Hashable,
+    width: Literal["stretch", "content"] = "stretch",
+) -> None:
     """A chart that is built when what it shows is new: building takes longer than all else that a click does.
 
     `of`: all that the chart depends on, but for the theme; its first part names the chart.
     """
-    st.vega_lite_chart(_specification((*of, theme().background), build), theme=None, alt=alt_text, width="stretch")
+    st.vega_lite_chart(_specification((*of, theme().background), build), theme=None, alt=alt_text, width=width)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

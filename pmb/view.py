@@ -103,9 +103,14 @@ def draw(
     keep(Chart(lambda: ui.on_paper(build), alt_text))
 
 
-def draw_once(build: Callable[[], alt.TopLevelMixin], alt_text: str, *of: Hashable) -> None:
+def draw_once(
+    build: Callable[[], alt.TopLevelMixin],
+    alt_text: str,
+    *of: Hashable,
+    width: Literal["stretch", "content"] = "stretch",
+) -> None:
     """A chart that is built when what it shows is new, see `ui.draw_once`; and again for the report."""
-    ui.draw_once(build, alt_text, *of)
+    ui.draw_once(build, alt_text, *of, width=width)
     keep(Chart(lambda: ui.on_paper(build), alt_text))
 
 

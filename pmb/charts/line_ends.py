@@ -62,7 +62,9 @@ def line_ends(
     placed, names = list(others), []
     for row in first.to_dict("records"):
         x, y = row["place"] / per_pixel[0] - GAP_PIXELS, row["mean"] / per_pixel[1]
-        best = min((_box(row["name"], x, y + shift) for shift in SHIFTS), key=lambda box, y=y: cost(box, y))
+        boxes = [_box(row["name"], x, y + shift) for shift in SHIFTS]
+        costs = [cost(box, y) for box in boxes]
+        best = boxes[costs.index(min(costs))]
         placed.append(best)
         names.append(row | {"mean": per_pixel[1] * (best.bottom + best.top) / 2})
     base = alt.Chart(rows(pd.DataFrame(names, columns=cuts.columns))).encode(text=alt.Text("name:N"))
