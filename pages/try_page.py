@@ -179,11 +179,12 @@ def typed(task: Task, keys: dict[str, str], mark: tuple[Any, ...]) -> Texts | No
 def cards(sides: dict[str, Tried], chosen: dict[str, dict[str, Any]]) -> None:
     """How long each took."""
     of_first = next(iter(sides.values())).seconds
-    with st.grid(3, min_column_width=150):
+    with st.grid(max(2, len(sides)), min_column_width=220):
         for number, (side, one) in enumerate(sides.items()):
-            kept = f"{len(chosen[side]['kept_layers'])} layers"
+            count = len(chosen[side]["kept_layers"])
+            kept = f"{count} layer{'' if count == 1 else 's'}"
             times = kept if not number else f"{kept}, {of_first / one.seconds:.1f} times as fast as A"
-            view.number(f"{side}: time for the first", f"{1000 * one.seconds:.1f} ms", times)
+            view.number(f"{side}: time for one text", f"{1000 * one.seconds:.1f} ms", times)
 
 
 def one_text(task: Task, sides: dict[str, Tried], texts: Texts, chosen: dict[str, dict[str, Any]]) -> None:

@@ -70,7 +70,7 @@ def carry_over(page: str) -> None:
     if before != page:
         without_choices[before], state.page = addresses.get(before, {}), page
     if back and not st.query_params and (address := without_choices.get(page)):
-        _restore(address)
+        _write(address, seed=True)
     if back or before == page:
         return
     chosen = state.get("chosen", {})
@@ -81,7 +81,7 @@ def carry_over(page: str) -> None:
     if not st.query_params:
         without_choices[page] = _address_of(chosen, page)
         selected = {key: value for key, value in addresses.get(page, {}).items() if key == PARAMETER}
-        st.query_params.update(without_choices[page] | selected)
+        _write(without_choices[page] | selected)
 
 
 def _address_of(chosen: dict[str, Any], page: str) -> dict[str, list[str]]:
@@ -100,14 +100,20 @@ def _came_back() -> bool:
     return context is not None and context.is_history_navigation
 
 
-def _restore(address: dict[str, list[str]]) -> None:
-    """Let controls and address bar be as if the browser had come back to this; st.query_params may not set theirs."""
-    context = get_script_run_ctx()
-    if context is not None:
-        with context.session_state.query_params() as parameters:
-            parameters.set_initial_query_params(urlencode(address, doseq=True))
-            for key, values in address.items():
-                parameters.set_corrected_value(key, values, "string_array_value")
+def _write(address: dict[str, list[str]], seed: bool = False) -> None:
+    """Write an address into the bar at once, also what is bound to controls, which st.query_params refuses.
+
+    `seed`: controls take their values from it, as if the browser had come back to it.
+    """
+    context, query = get_script_run_ctx(), urlencode(address, doseq=True)
+    if context is None or not address:
+        return
+    with context.session_state.query_params() as parameters:
+        if seed:
+            parameters.set_initial_query_params(query)
+        parameters.populate_from_query_string(query)
+        key, values = list(address.items())[-1]
+        parameters.set_corrected_value(key, values, "string_array_value")  # this tells the browser of all
 
 
 def _of_address(key: str) -> str | int | list[int] | None:
