@@ -37,3 +37,4 @@ with schemapi.debug_mode(False):
         with place:
             ui.guarded(ui.tell_damaged)
 controls.remember()
+ui.keep_what_is_loaded()

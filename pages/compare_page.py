@@ -147,7 +147,7 @@ def side_part(side: str, configuration: dict[str, Any], task: Task) -> None:
 def answers_part(task: Task, labels: tuple[int | float, ...], sides: dict[str, Any]) -> None:
     """What each answers: the confusion of classes, or true numbers against answers."""
     view.section("What each answers")
-    for column, (side, answers) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
+    for column, (side, answers) in zip(st.columns(2, gap="medium"), sides.items(), strict=True):
         with column:
             answers_of_side(task, labels, side, answers)
 
@@ -188,7 +188,7 @@ def training_part(curves: dict[str, list[list[float | None]]]) -> None:
 
 def commands_part(task: Task, sides: dict[str, dict[str, Any]]) -> None:
     """The command that makes each again."""
-    for column, (side, one) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
+    for column, (side, one) in zip(st.columns(2, gap="medium"), sides.items(), strict=True):
         dropped = [layer for layer in range(one["num_hidden_layers"]) if layer not in one["kept_layers"]]
         with column:
             st.markdown(f"**{side}**")
@@ -284,7 +284,7 @@ elif labels is None:
     st.info(ui.by_right(f"To have them, {TO_FETCH} the data from the Hub.", "Choose another task above."))
 else:
     names, (first, second) = list(configurations), beside.defaults(configurations)
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns(2, gap="medium")
     with left:
         a = st.selectbox("A", names, index=first, key="a", bind="query-params")
         side_part("A", configurations[a], task)

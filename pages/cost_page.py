@@ -96,7 +96,7 @@ def panels(table: pd.DataFrame, total: int, note: str, command: str, of: tuple[H
     """
     shown = [name for name in (*SIZES, *SPEEDUPS) if table[name].notna().any() or name == cost.MEMORY]
     for start in range(0, len(shown), 2):  # a row each, so that they are level, and in this order on a phone
-        for name, column in zip(shown[start : start + 2], st.columns(2, gap="large"), strict=False):
+        for name, column in zip(shown[start : start + 2], st.columns(2, gap="medium"), strict=False):
             with column:
                 panel(table, name, total, of)
                 if name == cost.MEMORY:
@@ -151,10 +151,11 @@ def cost_table(table: pd.DataFrame, of: Selection) -> None:
             "file, MB": table["megabytes"],
         }
     )
-    for name, heading in {cost.MEMORY: "Peak memory, MB", **SPEEDUPS}.items():
-        shown[f"{heading}, times" if name in SPEEDUPS else heading] = table[name]
+    times = {name: f"{heading.lower()}, times" for name, heading in SPEEDUPS.items()}
+    for name, heading in {cost.MEMORY: "peak memory, MB", **times}.items():
+        shown[heading] = table[name]
         shown[f"{name} from"], shown[f"{name} to"] = table[f"{name} low"], table[f"{name} high"]
-    in_units = {"parameters, M", "file, MB", "Peak memory, MB", f"{cost.MEMORY} from", f"{cost.MEMORY} to"}
+    in_units = {"parameters, M", "file, MB", "peak memory, MB", f"{cost.MEMORY} from", f"{cost.MEMORY} to"}
     formats: dict[str, Any] = {
         str(name): st.column_config.NumberColumn(format="%.1f" if name in in_units else "%.2f")
         for name in shown.columns[2:]

@@ -245,7 +245,7 @@ def charts(
 ) -> None:
     """The score against depth and against speed. `of`: where the points come from, and what of them is selected."""
     name = sentence_case(metric_of(points["metric"].iloc[0]).name)
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns(2, gap="medium")
     with left:
         view.heading(f"{name} against layers kept")
         view.draw_once(
@@ -440,13 +440,17 @@ else:
         take.take_it(spec_of(plan, task, recipe, chosen["seeds"][0], procedure).key)
 
 shading = strip.shading(strategy, more.get(strategy) or known_layer_scores(store, model, task))
-darker = f" A darker layer {shading.words}." if shading else ""
-view.note(f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}.{darker}")
+stronger = f" A layer of a stronger colour {shading.words}." if shading else ""
+view.note(f"Kept {ui.layers(plan.kept_layers)}; dropped {ui.layers(plan.dropped_layers)}.{stronger}")
 if strategy == "variance" and (printed := published.variance_order(model.id)):
     view.note(printed)
-view.draw(
+view.draw_once(
     lambda: strip.layer_strip(plan.kept_layers, model.num_hidden_layers, shading, ui.theme()),
     strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
+    "strip",
+    plan.kept_layers,
+    model.num_hidden_layers,
+    shading,
     width="content",
 )
 if model.shared:

@@ -130,10 +130,10 @@ def ledger_row(claim: Claim, verdict: Verdict, evidence: str, model: BaseModel, 
             st.markdown(f"**{claim.number}. {claim.text}**", width="content")
             st.badge(verdict.verdict, icon=icon, color=colour)
         left, right = st.columns(2, gap="medium")
-        left.markdown(f":gray[Published]  \n{ui.plain(evidence)}")
+        left.markdown(f":gray[Published]  \n{view.unparted(ui.plain(evidence))}")
         with right:
             if verdict.measured:
-                st.markdown(f":gray[Measured]  \n{ui.plain(verdict.measured)}")
+                st.markdown(f":gray[Measured]  \n{view.unparted(ui.plain(verdict.measured))}")
             elif claim.needs(model.num_hidden_layers):
                 open_claim(claim, model, task, recipe)
             else:
@@ -216,7 +216,7 @@ def side_by_side(measured: Measured, task: Task, *of: Hashable) -> None:
     )
     points = measured.points.get(task.title)
     own = summary.points_lost(points) if points is not None else pd.DataFrame()
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns(2, gap="medium")
     with left:
         view.heading(f"Published: {name}, mean of seven GLUE tasks")
         losses_part(published.losses(name), PUBLISHED_LAYERS[name], f"Published, {name}", name)

@@ -56,8 +56,9 @@ def load_disk_line(found: Settings) -> str:
 
 
 def run_table(rows: list[Row], places: dict[str, int]) -> pd.DataFrame:
-    """Runs as people read them; `places`: of those in the queue."""
-    return pd.DataFrame([_run_row(row, places) for row in rows])
+    """Runs as people read them; `places`: of those in the queue, a column where there are any."""
+    table = pd.DataFrame([_run_row(row, places) for row in rows])
+    return table if places else table.drop(columns="place")
 
 
 def _run_row(row: Row, places: dict[str, int]) -> dict[str, Any]:
@@ -303,7 +304,8 @@ def _runs(count: int) -> str:
 # Page
 # =============================================================================
 
-st.title("What is running, and what has run?", anchor=False)
+with st.container(horizontal=True):  # as high as on the other pages
+    st.title("What is running, and what has run?", anchor=False)
 mark = ui.states()
 counts = {state: count for state, count, _ in mark}
 headline = [f"{counts.get(state, 0):,} {state}" for state in STATES if counts.get(state) or state == "done"]

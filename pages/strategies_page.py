@@ -260,11 +260,11 @@ if tables:
         panel(
             tables[AVERAGE], lines[AVERAGE], f"Average of {len(complete)} tasks", "mean score × 100", where[AVERAGE], of
         )
-    columns = st.columns(2, gap="large")
-    for number, task in enumerate(shown):
-        with columns[number % 2]:
-            metric = metric_of(every[task].metric)
-            panel(tables[task], lines[task], titles[task], f"{metric.name} × 100", where[task], of)
+    each = list(shown)
+    for start in range(0, len(each), 2):  # a row each, so that a phone has them in this order
+        for task, column in zip(each[start : start + 2], st.columns(min(2, len(shown)), gap="medium"), strict=False):
+            with column:
+                panel(tables[task], lines[task], titles[task], metric_of(every[task].metric).axis, where[task], of)
     contest_table(tables, titles, selected, ways_on(tables, selected, drop_count))
 if missing := [task for task in chosen if task not in complete and not every[task].unfetched]:
     st.markdown(f"Not every strategy is measured on {ui.plain(', '.join(titles[task] for task in missing))}.")

@@ -89,7 +89,7 @@ def choose_sides(configurations: dict[str, dict[str, Any]]) -> dict[str, dict[st
     names = list(configurations)
     first = beside.defaults(configurations) if len(names) > 1 else (0, None)
     chosen: dict[str, dict[str, Any]] = {}
-    for column, side, index in zip(st.columns(3, gap="large"), charts.SIDES, (*first, None), strict=True):
+    for column, side, index in zip(st.columns(3, gap="medium"), charts.SIDES, (*first, None), strict=True):
         with column:
             how: dict[str, Any] = {"index": index, "placeholder": "None", "key": side.lower(), "bind": "query-params"}
             name = st.selectbox(side, names, **how)
@@ -160,7 +160,7 @@ def typed(task: Task, keys: dict[str, str], mark: tuple[Any, ...]) -> Texts | No
                 st.warning(ui.plain(str(error)), icon=":material/warning:")
     with fields:
         if task.pair:
-            left, right = st.columns(2, gap="large")
+            left, right = st.columns(2, gap="medium")
             first = left.text_area("First texts", key="typed", help=ONE_A_LINE)
             second = right.text_area("Second texts", key="typed_second", help="The other half of each, line by line.")
         else:
@@ -179,11 +179,12 @@ def typed(task: Task, keys: dict[str, str], mark: tuple[Any, ...]) -> Texts | No
 def cards(sides: dict[str, Tried], chosen: dict[str, dict[str, Any]]) -> None:
     """How long each took."""
     of_first = next(iter(sides.values())).seconds
-    with st.grid(3, min_column_width=150):
+    with st.grid(max(2, len(sides)), min_column_width=220):
         for number, (side, one) in enumerate(sides.items()):
-            kept = f"{len(chosen[side]['kept_layers'])} layers"
+            count = len(chosen[side]["kept_layers"])
+            kept = f"{count} layer{'' if count == 1 else 's'}"
             times = kept if not number else f"{kept}, {of_first / one.seconds:.1f} times as fast as A"
-            view.number(f"{side}: time for the first", f"{1000 * one.seconds:.1f} ms", times)
+            view.number(f"{side}: time for one text", f"{1000 * one.seconds:.1f} ms", times)
 
 
 def one_text(task: Task, sides: dict[str, Tried], texts: Texts, chosen: dict[str, dict[str, Any]]) -> None:
@@ -195,7 +196,7 @@ def one_text(task: Task, sides: dict[str, Tried], texts: Texts, chosen: dict[str
     label = tried.choice(next(iter(sides.values())).answers[number]) if task.labels else 0
     what = f"Probability of “{task.labels[label]}”" if task.labels else "Number"
     forming = tried.forming(sides, number, {side: one["kept_layers"] for side, one in chosen.items()}, label)
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns(2, gap="medium")
     if task.labels:
         with left:
             view.heading("What each answers")

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pmb import settings, ui
-from pmb.catalog.models import BaseModel
+from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.recipes import RECIPES
-from pmb.catalog.tasks import Task
+from pmb.catalog.tasks import TASKS, Task
 from pmb.lab.sources import find_model, find_task, known_models, known_tasks
 from pmb.selection import PARAMETER
 from pmb.spec import PROCEDURES
@@ -34,22 +36,84 @@ KEPT_HELP = "Layers are counted from 0, the lowest. Press one to drop it or to h
 
 SHARED = ("model", "task", "strategy", "k", "kept", "recipe", "procedure")  # from page to page
 OPTIONS = {"strategy": CHOICES, "recipe": tuple(RECIPES), "procedure": tuple(PROCEDURES)}
+BY_DEFAULT = {
+    "model": next(iter(MODELS)),
+    "task": next(iter(TASKS)),
+    "strategy": STRATEGIES[0],
+    "recipe": DEFAULT_RECIPE,
+    "procedure": PROCEDURES[0],
+}
+# Of the shared choices those that the address of a page names, by its path; `choose_kept` writes its own.
+ON_PAGE = {
+    "": ("model", "task", "strategy", "k", "recipe", "procedure"),
+    "strategies": ("model", "k", "recipe"),
+    "tasks": ("model", "strategy", "k", "recipe"),
+    "cost": ("model", "task", "k", "recipe"),
+    "layers": ("model", "task", "recipe"),
+    "paper": ("model", "task", "recipe"),
+    "compare": ("task",),
+    "try": ("task",),
+    "runs": (),
+}
 
 
 def carry_over(page: str) -> None:
     """Take what was chosen on one page to the next, before that one draws; what its address says wins.
 
     Streamlit gives each page widgets of its own, with their defaults. `remember` is to be called after the page.
+    On the way between two pages it leaves entries without choices in the browser's history: who comes back to one is
+    shown what he left on that page, or had brought there.
     """
-    state = st.session_state
-    if state.setdefault("page", page) != page:
-        state.page = page
-        for key in SHARED:
-            value = _of_address(key) if key in st.query_params else state.get("chosen", {}).get(key)
-            if value is not None:
-                state[key] = value
-        if not st.query_params and (selected := state.get("selections", {}).get(page)):
-            st.query_params[PARAMETER] = selected
+    state, back = st.session_state, _came_back()
+    before, addresses = state.setdefault("page", page), state.setdefault("addresses", {})
+    without_choices = state.setdefault("without_choices", {})  # what such an entry stands for, by page
+    if before != page:
+        without_choices[before], state.page = addresses.get(before, {}), page
+    if back and not st.query_params and (address := without_choices.get(page)):
+        _write(address, seed=True)
+    if back or before == page:
+        return
+    chosen = state.get("chosen", {})
+    for key in SHARED:
+        value = _of_address(key) if key in st.query_params else chosen.get(key)
+        if value is not None:
+            state[key] = value
+    if not st.query_params:
+        without_choices[page] = _address_of(chosen, page)
+        selected = {key: value for key, value in addresses.get(page, {}).items() if key == PARAMETER}
+        _write(without_choices[page] | selected)
+
+
+def _address_of(chosen: dict[str, Any], page: str) -> dict[str, list[str]]:
+    """What a page's address says of these choices."""
+    said = {key: chosen[key] for key in ON_PAGE[page] if key in chosen and chosen[key] != BY_DEFAULT.get(key)}
+    if page and said.get("strategy") not in STRATEGIES:  # Explore has more
+        said.pop("strategy", None)
+    if said.get("strategy") == CUSTOM:
+        said.pop("k", None)
+    return {key: [str(value)] for key, value in said.items()}
+
+
+def _came_back() -> bool:
+    """Whether it was the browser's Back or Forward that asked for the page; Streamlit keeps that to itself."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
+
+
+def _write(address: dict[str, list[str]], seed: bool = False) -> None:
+    """Write an address into the bar at once, also what is bound to controls, which st.query_params refuses.
+
+    `seed`: controls take their values from it, as if the browser had come back to it.
+    """
+    context, query = get_script_run_ctx(), urlencode(address, doseq=True)
+    if context is None or not address:
+        return
+    with context.session_state.query_params() as parameters:
+        if seed:
+            parameters.set_initial_query_params(query)
+        parameters.populate_from_query_string(query)
+        key, values = list(address.items())[-1]
+        parameters.set_corrected_value(key, values, "string_array_value")  # this tells the browser of all
 
 
 def _of_address(key: str) -> str | int | list[int] | None:
@@ -67,10 +131,10 @@ def _kept_of_address() -> list[int]:
 
 
 def remember() -> None:
-    """Keep what is chosen now, for `carry_over`."""
+    """Keep what is chosen now, and the page's address, for `carry_over`."""
     state = st.session_state
     state.chosen = state.get("chosen", {}) | {key: state[key] for key in SHARED if key in state}
-    state.setdefault("selections", {})[state.page] = st.query_params.get_all(PARAMETER)
+    state.addresses[state.page] = {key: st.query_params.get_all(key) for key in st.query_params}
 
 
 def choose_model() -> BaseModel:

@@ -59,15 +59,15 @@ def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
     """Run and its like."""
     choice, place = st.session_state, st.empty()
     free = [seed for seed in range(len(seeds) + MORE_SEEDS + 1) if seed not in seeds]
-    with place.container(horizontal=True, vertical_alignment="center"):
+    with place.container(horizontal=True, vertical_alignment="center", gap="xsmall"):  # in one line on a phone
         once = ui.action("Run", type="primary", icon=":material/play_arrow:", key="run")
         more = ui.action("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
         wanted = spec_of(plan, task, choice.recipe, seeds[0] if seeds else 0, choice.procedure)
+        take.command_popover(command_of(wanted), wanted.dropped_layers)
         if (words := offers.run_words(wanted)) and ui.may_write():
             st.caption(words, width="content")
         if choice.pop("told_cached", False):
             st.badge("Answered at once from the cache", icon=":material/bolt:", color="green")
-        take.command_popover(command_of(wanted), wanted.dropped_layers)
     if once or more:
         with place.container():
             _ask_for(plan, free[:MORE_SEEDS] if more else [seeds[0] if seeds else 0], task)

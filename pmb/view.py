@@ -6,6 +6,7 @@ drawn otherwise (controls, buttons, hints) is not. Nothing is rendered before th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from pmb.lab.listing import Filter, found_runs
 from pmb.lab.store import Row
 from pmb.report import Chart, Heading, Number, Part, Table, View, Words
 
+BESIDE_NUMBERS = re.compile(r" (?=[%±])|(?<=±) ")
 HELP = (
     "What this page shows as one HTML file, for people without the lab: it opens without network. For people with it, "
     "the address bar holds the whole view."
@@ -53,7 +55,7 @@ def question(text: str) -> None:
 
 def answer(markdown: str, hint: str = "") -> None:
     """The sentence that answers the question, and after it what to press, which is not in the report."""
-    st.markdown(f"##### {markdown}{hint}")
+    st.markdown(f"##### {unparted(markdown)}{hint}")
     if view := _view():
         view.answers.append(markdown)
 
@@ -72,7 +74,7 @@ def section(markdown: str) -> None:
 
 def words(markdown: str) -> None:
     """A sentence of the page."""
-    st.markdown(markdown)
+    st.markdown(unparted(markdown))
     keep(Words(markdown))
 
 
@@ -80,6 +82,11 @@ def note(markdown: str, hint: str = "") -> None:
     """A small sentence that explains what stands beside it, and after it one on the page's controls."""
     st.caption(markdown + hint)
     keep(Words(markdown, small=True))
+
+
+def unparted(text: str) -> str:
+    """The same with numbers that no line end parts from their units and from their intervals."""
+    return BESIDE_NUMBERS.sub("\N{NO-BREAK SPACE}", text)
 
 
 def number(label: str, value: str, beside: str | None = None) -> None:
@@ -96,9 +103,14 @@ def draw(
     keep(Chart(lambda: ui.on_paper(build), alt_text))
 
 
-def draw_once(build: Callable[[], alt.TopLevelMixin], alt_text: str, *of: Hashable) -> None:
+def draw_once(
+    build: Callable[[], alt.TopLevelMixin],
+    alt_text: str,
+    *of: Hashable,
+    width: Literal["stretch", "content"] = "stretch",
+) -> None:
     """A chart that is built when what it shows is new, see `ui.draw_once`; and again for the report."""
-    ui.draw_once(build, alt_text, *of)
+    ui.draw_once(build, alt_text, *of, width=width)
     keep(Chart(lambda: ui.on_paper(build), alt_text))
 
 

@@ -74,7 +74,8 @@ def click(app: AppTest, key: str) -> None:
 def words(app: AppTest) -> str:
     """All that the page says, charts and tables left out."""
     kinds = ("markdown", "caption", "info", "warning", "error", "text", "title")
-    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))  # type: ignore[union-attr]
+    found = "\n".join(str(element.value) for kind in kinds for element in app.get(kind))  # type: ignore[union-attr]
+    return found.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def finish_task(store: Store, task: str, scores: dict[int, float], seeds: int = 3) -> None:

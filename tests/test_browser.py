@@ -292,12 +292,22 @@ def test_a_selected_row_is_in_the_address_and_leads_to_the_other_pages(dashboard
     expect(page.get_by_role("heading", name="What is the difference between these two?")).to_be_visible()
     settled(page)
     assert "b=minilm-l6+standard+" in page.url
+    while "compare" in page.url:  # Streamlit makes more than one entry of a page
+        page.go_back()
+        settled(page)
+    expect(page.get_by_text("Dropping 3 of 6 layers by top keeps")).to_be_visible()  # as it was left
+    expect(page.get_by_text("1 of 24 rows selected")).to_be_visible()
+    assert "k=3" in page.url
+    page.get_by_role("link", name="Compare with the whole model").click()
+    expect(page.get_by_role("heading", name="What is the difference between these two?")).to_be_visible()
+    settled(page)
     page.get_by_role("link", name="Show on Explore").last.click()
     expect(page.get_by_role("heading", name="How many layers can I drop?")).to_be_visible()
     settled(page)
     expect(page.get_by_text("Dropping 1 of 6 layers by top keeps")).to_be_visible()
     page.get_by_role("link", name="Tasks").first.click()
-    expect(page.get_by_text("Dropping 1 of 6 layers by top")).to_be_visible()  # the choice goes along
+    expect(page).to_have_url(f"{dashboard}/tasks?k=1")  # the choice goes along
+    expect(page.get_by_text("Dropping 1 of 6 layers by top costs")).to_be_visible()
     assert complaints == []
 
 

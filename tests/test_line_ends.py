@@ -29,3 +29,9 @@ def test_a_name_stands_at_its_own_point_where_there_is_room() -> None:
 
 def test_a_name_gives_way_to_what_is_written_already() -> None:
     assert placed([("top", 1, 50.0)], [Box(0, 100, 44, 56)])["top"] != 50.0
+
+
+def test_a_name_gives_way_to_a_line_that_passes_there() -> None:
+    names = placed([("top", 1, 50.0), ("top", 2, 50.0), ("symmetric", 2, 51.0)], [])
+    assert names["top"] == 50.0
+    assert abs(names["symmetric"] - 50.0) > NAME_PIXELS / 2

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pmb import controls
 from pmb.settings import REPOSITORY
 
 HEAVY = {"torch", "transformers", "datasets"}
@@ -175,3 +176,10 @@ def test_one_file_alone_opens_models_and_tokenizers() -> None:
     for path in SOURCES:
         found = re.search(r"\.from_pretrained\(|\.from_config\(|safe_open\(", path.read_text(encoding="utf-8"))
         assert not found or path.name in ("folder.py", "checkpoints.py"), path
+
+
+def test_the_address_of_a_page_names_the_shared_controls_that_it_has() -> None:
+    calls = {"k": "choose_drop("} | {key: f"choose_{key}(" for key in controls.BY_DEFAULT}
+    for page, keys in controls.ON_PAGE.items():
+        text = (REPOSITORY / "pages" / f"{page or 'explore'}_page.py").read_text()
+        assert {key for key, call in calls.items() if f"controls.{call}" in text} == set(keys), page

@@ -162,8 +162,8 @@ def test_answers_in_words() -> None:
     one = {name: replace(side, answers=side.answers[:1]) for name, side in (("A", A), ("B", B))}
     assert tried.answer_sentence(one, NAMES) == "The same answer: A fresh, 90 %, B fresh, 70 %."
     second = {name: replace(side, answers=side.answers[1:]) for name, side in (("A", A), ("B", B))}
-    assert tried.answer_sentence(second, NAMES) == "They part: A rotten, 80 %, B fresh, 60 %."
-    assert tried.answer_sentence({"A": A, "B": B}, NAMES) == "A and B part on 1 of 2 sentences."
+    assert tried.answer_sentence(second, NAMES) == "They differ: A rotten, 80 %, B fresh, 60 %."
+    assert tried.answer_sentence({"A": A, "B": B}, NAMES) == "A and B differ on 1 of 2 sentences."
     assert tried.answer_sentence({"A": A, "B": A}, NAMES) == "A and B give the same answer to each of 2 sentences."
     assert tried.answer_sentence({"A": A}, NAMES) == "A answers 2 sentences."
     numbers = {"A": replace(A, answers=((1.0,), (2.0,))), "B": replace(B, answers=((1.5,), (2.1,)))}
@@ -232,7 +232,7 @@ class TestPage:
         assert "Type a sentence and press Answer" in words(app)
         type_in(app, "good\n<b>bad</b> [x](y)")
         said = words(app)
-        assert "A and B part on 1 of 2 sentences" in said
+        assert "A and B differ on 1 of 2 sentences" in said
         assert "its end was cut off" in said
         assert len(app.get("vega_lite_chart")) == 2
         assert app.dataframe[0].value["sentence"].tolist() == ["good", "<b>bad</b> [x](y)"]

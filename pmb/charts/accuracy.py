@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import altair as alt
@@ -9,15 +10,29 @@ import pandas as pd
 
 from pmb.charts.line_ends import Box, line_ends
 from pmb.charts.predicted import hollow_layers
-from pmb.charts.style import FADED, MORE_NAMES, NAMES, OPACITY, Look, Theme, layered, legend, look_of, rows
+from pmb.charts.style import (
+    FADED,
+    MORE_NAMES,
+    NAMES,
+    OPACITY,
+    Look,
+    Theme,
+    layered,
+    legend,
+    legend_pixels,
+    look_of,
+    rows,
+)
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.insight.summary import EXAMPLES, SEEDS, SOURCES
 
 HEIGHT = 340
-NARROW_PIXELS, WHOLE_PIXELS = 300, 75  # the plot on a phone, the words "whole model"
+NARROW_PIXELS, LOW_PIXELS = 300, 290  # the plot on a phone, without its axes
+WHOLE_PIXELS = 75  # the words "whole model"
+LEGEND_COLUMNS = 3
 BEHIND = 0.45  # the opacity of what is not chosen
 BESIDE = 0.05  # layers between neighbours at one depth, whose intervals would lie on each other
-ROOM_FOR_NAMES = 0.28  # of the axis, left of the first depth
+ROOM_FOR_NAMES = 0.34  # of the axis, left of the first depth
 
 
 def accuracy_by_depth(
@@ -46,10 +61,12 @@ def accuracy_by_depth(
     x = alt.X("place:Q", title="layers kept", axis=_axis(values=list(range(1, total + 1)), format="d")).scale(
         domain=depths, nice=False, zero=False
     )
-    y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=domain, nice=False, zero=False)
+    y = alt.Y("mean:Q", title=metric_of(points["metric"].iloc[0]).axis, axis=_axis()).scale(
+        domain=domain, nice=False, zero=False
+    )
     look = look_of([*data["name"], *hollow["name"]], theme)
     marks = {"color": _colour(look, None), "detail": alt.Detail("strategy:N")}
-    per_pixel = ((depths[1] - depths[0]) / NARROW_PIXELS, (domain[1] - domain[0]) / HEIGHT)
+    per_pixel = ((depths[1] - depths[0]) / NARROW_PIXELS, (domain[1] - domain[0]) / LOW_PIXELS)
     whole = [
         Box(depths[0] / per_pixel[0], depths[0] / per_pixel[0] + WHOLE_PIXELS, score, score + 18)
         for score in data[~cuts]["mean"].head(1) / per_pixel[1]
@@ -76,6 +93,7 @@ def accuracy_by_depth(
 def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, theme: Theme) -> alt.LayerChart:
     """Every measured configuration by speed-up and accuracy; the Pareto front connected, the rest faded.
 
+    Its plot is level with that of the chart of depth beside it.
     `points`: as above with the columns `speedup`, `speedup_low`, `speedup_high`, `front`.
     """
     data = _plain(points)
@@ -85,7 +103,9 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         domain=[0.8, float(data["speedup"].max()) * 1.08], nice=False, zero=False
     )
     domain = _padded(data["low"].min(), data["high"].max())
-    y = alt.Y("mean:Q", title=_score_title(points), axis=_axis()).scale(domain=domain, nice=False, zero=False)
+    y = alt.Y("mean:Q", title=metric_of(points["metric"].iloc[0]).axis, axis=_axis()).scale(
+        domain=domain, nice=False, zero=False
+    )
     front = data[data["front"]].drop_duplicates("kept").sort_values("speedup")
     line = (
         alt.Chart(rows(front))
@@ -93,11 +113,12 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         .encode(x=x, y=y, order=alt.Order("speedup:Q"))
     )
     look = look_of(data["name"], theme)
-    colour = _colour(look, legend(3))
+    names = legend(LEGEND_COLUMNS)
+    colour = _colour(look, names)
     dots = (
         alt.Chart(rows(data[cuts]))
         .mark_point(filled=True, size=60)
-        .encode(x=x, y=y, color=colour, shape=_shape(look, legend(3)), opacity=OPACITY, tooltip=_tooltip(data))
+        .encode(x=x, y=y, color=colour, shape=_shape(look, names), opacity=OPACITY, tooltip=_tooltip(data))
     )
     chosen = data[(data["strategy"] == strategy) & (data["drop_count"] == drop_count)]
     return layered(
@@ -107,14 +128,8 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
         dots,
         _whole_point(data, x, y, theme),
         *_picked(chosen, x, theme),
-        height=HEIGHT,
+        height=HEIGHT + legend_pixels(math.ceil(len(look.names) / LEGEND_COLUMNS)),
     )
-
-
-def _score_title(points: pd.DataFrame) -> str:
-    """Such as "accuracy on dev, %"."""
-    metric = metric_of(points["metric"].iloc[0])
-    return f"{metric.name} on dev{',' if metric.unit else ' × 100'}{metric.unit}"
 
 
 def depth_alt_text(points: pd.DataFrame, baselines: pd.DataFrame) -> str:

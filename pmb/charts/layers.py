@@ -10,13 +10,12 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import FADED, OPACITY, Theme, legend, opacity_of, rows
+from pmb.charts.style import FADED, OPACITY, Theme, legend, legend_pixels, opacity_of, rows
 from pmb.insight.intervals import Interval
 from pmb.insight.layers import EMBEDDINGS
 from pmb.insight.metrics import metric_of, shown
 
 HEIGHT = 300
-LEGEND_PIXELS, LEGEND_ROW_PIXELS = 18, 18
 PLOT_PIXELS = 300  # about the width of a plot, on a phone too
 MOST_LABELS = 13  # of layers below a chart
 ROOM = 0.4  # layers at either side
@@ -65,7 +64,7 @@ def score_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
     }
     measured = [shown for shown in models if shown.whole is not None]
     metric = metric_of(next(shown.table["metric"].iloc[0] for shown in measured))
-    title = f"{metric.name} on dev{',' if metric.unit else ' × 100'}{metric.unit}"
+    title = metric.axis
     chart = _chart(models, series, title, theme, ".1f")
     with_rules = alt.layer(*_rules(models, theme), *chart.layer)
     assert isinstance(with_rules, alt.LayerChart)
@@ -187,8 +186,7 @@ def _legend_columns(series: int) -> int:
 def _finished(chart: alt.LayerChart, series: int) -> alt.LayerChart:
     """With room for its legend, so that charts beside each other have equal plots."""
     lines = series // _legend_columns(series) if series > 1 else 0
-    legend = LEGEND_PIXELS + LEGEND_ROW_PIXELS * lines if lines else 0
-    return chart.properties(height=HEIGHT + legend).configure_view(strokeWidth=0)
+    return chart.properties(height=HEIGHT + legend_pixels(lines)).configure_view(strokeWidth=0)
 
 
 def _rules(models: Sequence[Shown], theme: Theme) -> list[alt.Chart]:

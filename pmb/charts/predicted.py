@@ -97,9 +97,9 @@ def predicted_by_depth(hollow: pd.DataFrame, strategy: str, total: int, metric: 
     words = metric_of(metric)
     layers_kept = alt.Axis(values=list(range(1, total + 1)), format="d", **axis)
     x = alt.X("place:Q", title="layers kept", axis=layers_kept).scale(domain=[0.7, total + 0.3], nice=False, zero=False)
-    y = alt.Y(
-        "mean:Q", title=f"{words.name} on dev{',' if words.unit else ' × 100'}{words.unit}", axis=alt.Axis(**axis)
-    ).scale(domain=[min(ends) - room, max(ends) + room], nice=False, zero=False)
+    y = alt.Y("mean:Q", title=words.axis, axis=alt.Axis(**axis)).scale(
+        domain=[min(ends) - room, max(ends) + room], nice=False, zero=False
+    )
     return layered(*hollow_layers(hollow, hollow["name"], strategy, x, y, theme), height=HEIGHT)
 
 

@@ -22,10 +22,10 @@ PALEST = 0.3  # share of the accent colour in the cell of a layer of which the l
 
 @dataclass(frozen=True, slots=True)
 class Shading:
-    """A number a layer, as a strategy chooses by it: the greater, the darker, and the longer the layer stays."""
+    """A number a layer, as a strategy chooses by it: the greater, the stronger the colour, the longer it stays."""
 
     values: tuple[float, ...]
-    words: str  # what a darker layer does
+    words: str  # what a layer of a stronger colour does
     title: str  # of the number
     format: str = ".3f"
 

@@ -93,6 +93,11 @@ def opacity_of(table: pd.DataFrame) -> pd.Series:
     return table["opacity"] if "opacity" in table else pd.Series(1.0, index=table.index)
 
 
+def legend_pixels(lines: int) -> int:
+    """How much higher a chart with a legend of so many lines is than one without, where their plots are level."""
+    return 14 + 15 * lines if lines else 0
+
+
 def legend(columns: int, **more: Any) -> alt.Legend:
     """Names below a chart with filled symbols: an outline would be drawn in the dashes of the lines."""
     return alt.Legend(

@@ -40,7 +40,7 @@ def threshold_chart(
     )
     allowed = [_allowed(points) for points in POINTS]
     lane = alt.YOffset("allowed:N", scale=alt.Scale(domain=allowed, paddingOuter=0.4))
-    legend = alt.Legend(title="loss of at most", orient="bottom", titleFontWeight="normal")
+    legend = alt.Legend(title="loss of at most", orient="bottom", titleFontWeight="normal", symbolOpacity=1)
     shape = alt.Shape("allowed:N", scale=alt.Scale(domain=allowed, range=list(SHAPES)), legend=legend)
     tooltip = [
         alt.Tooltip("name:N", title="task"),

@@ -26,7 +26,7 @@ def probability_chart(data: pd.DataFrame, theme: Theme) -> alt.LayerChart:
         x=alt.X(
             "value:Q",
             title="probability",
-            scale=alt.Scale(domain=[0, 1.15], nice=False),
+            scale=alt.Scale(domain=[0, 1.25], nice=False),
             axis=alt.Axis(format=".0%", values=[0, 0.25, 0.5, 0.75, 1], grid=False, titleFontWeight="normal"),
         ),
         y=alt.Y("label:N", title=None, sort=labels, axis=alt.Axis(domain=False, ticks=False, labelLimit=110)),

@@ -17,6 +17,11 @@ class Metric:
         """What stands over a bare number."""
         return self.name if self.unit else f"{self.name} × 100"
 
+    @property
+    def axis(self) -> str:
+        """What stands along an axis, such as "accuracy on dev, %"."""
+        return f"{self.name} on dev,{self.unit}" if self.unit else f"{self.name} on dev × 100"
+
 
 METRICS = {
     "accuracy": Metric("accuracy", " %"),

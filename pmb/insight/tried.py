@@ -35,7 +35,7 @@ def answer_sentence(sides: Sides, labels: Sequence[str]) -> str:
         if len(names) == 1 or not labels:
             return f"The answer: {said}."
         same = len({choice(one.answers[0]) for one in sides.values()}) == 1
-        return f"The same answer: {said}." if same else f"They part: {said}."
+        return f"The same answer: {said}." if same else f"They differ: {said}."
     if len(names) == 1:
         return f"{names[0]} answers {count} sentences."
     every = f"{', '.join(names[:-1])} and {names[-1]}"
@@ -45,7 +45,7 @@ def answer_sentence(sides: Sides, labels: Sequence[str]) -> str:
     parted = sum(len({choice(one.answers[text]) for one in sides.values()}) > 1 for text in range(count))
     if not parted:
         return f"{every} give the same answer to each of {count} sentences."
-    return f"{every} part on {parted} of {count} sentences."
+    return f"{every} differ on {parted} of {count} sentences."
 
 
 def _numbers(sides: Sides) -> list[tuple[float, ...]]:
