@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -27,6 +28,8 @@ if (
     "PYTEST_XDIST_WORKER" in os.environ
 ):  # torch, also in child processes, on one core each: on two, they wait for one another
     os.environ["OMP_NUM_THREADS"] = "1"
+
+gc.disable()  # until all tests are imported, with torch and much else that stays: looking through it takes seconds
 
 SHARED = REPOSITORY.parent / "shared"
 ASSETS = from_environment().assets  # read before a fixture changes the environment
@@ -57,6 +60,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in STARTS_PROCESSES:
             item.add_marker(pytest.mark.xdist_group("starts processes"))
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, and not among what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
