@@ -51,14 +51,15 @@ def shared() -> Path:
     return SHARED
 
 
-# Files whose tests start workers, clusters or browsers and wait for them: no two of these at a time on two cores.
+# Files whose slow tests start workers, clusters or browsers and wait for them: no two of these at a time on two cores.
 STARTS_PROCESSES = ("test_browser", "test_cluster", "test_faults", "test_worker")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the tests of those files to one of pytest-xdist's processes."""
+    """Leave those tests to one of pytest-xdist's processes, and begin with slow ones, so that both end together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
-        if item.path.stem in STARTS_PROCESSES:
+        if item.path.stem in STARTS_PROCESSES and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.xdist_group("starts processes"))
 
 

@@ -72,7 +72,10 @@ def test_requirements_txt_alone_runs_the_lab(home_with_assets: Settings, tmp_pat
 
     assert "pytest" not in needed
     assert call("-c", "import importlib.util; print(importlib.util.find_spec('pytest'))").strip() == "None"
-    assert json.loads(call("-m", "pmb", "doctor", "--json"))["ok"]
+    report = json.loads(call("-m", "pmb", "doctor", "--json"))
+    assert report["ok"], report
+    looked_at = {finding["what"] for finding in report["findings"]} - {"gpu"}
+    assert looked_at == {"python", "libraries", "device", "assets", "store", "worker", "disk"}
     plan = call("-m", "pmb", "plan", "--strategy", "contribution", "--drop", "2", "--json")
     assert len(json.loads(plan)["kept_layers"]) == 4
     shown = call("-c", PAGE + "; assert not a.exception; print(a.title[0].value)")

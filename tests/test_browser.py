@@ -107,10 +107,8 @@ def browser(chromium: Browser) -> Iterator[Browser]:
         context.close()
 
 
-def opened(
-    browser: Browser, url: str, complaints: list[str], theme: Literal["light", "dark"] = "light", width: str = "wide"
-) -> Page:
-    page = browser.new_page(viewport={"width": WIDTHS[width], "height": 900}, color_scheme=theme)
+def opened(browser: Browser, url: str, complaints: list[str], theme: Literal["light", "dark"] = "light") -> Page:
+    page = browser.new_page(viewport={"width": WIDTHS["wide"], "height": 900}, color_scheme=theme)
 
     def listen(message: ConsoleMessage) -> None:
         where = message.location["url"]
@@ -241,9 +239,7 @@ def test_a_cold_deep_link_shows_its_page_with_navigation_and_sidebar(shown: str,
     assert complaints == []
 
 
-def test_a_table_of_ones_own_is_looked_at_and_becomes_the_task(
-    shown: str, browser: Browser, tmp_path: Path
-) -> None:
+def test_a_table_of_ones_own_is_looked_at_and_becomes_the_task(shown: str, browser: Browser, tmp_path: Path) -> None:
     table = tmp_path / "My reviews.csv"
     lines = [f"{i},<b>bold</b> **{i}** [a](b),{'so so' if i % 4 else 'good'},other words {i}" for i in range(60)]
     table.write_text("\n".join(["id,body,verdict,more", *lines]))
@@ -290,27 +286,28 @@ DEEP_LINKS = {
 }
 
 
+def leaves_its_picture(page: Page, words: str, file: str) -> None:
+    """The page says the words, fits its window, and its picture is not empty."""
+    expect(page.locator("[data-testid=stMain]").get_by_text(words).first).to_be_visible()
+    main = "document.querySelector('[data-testid=stMain]')"
+    assert page.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 1, file
+    target = OUTPUT / file
+    picture(page, target)
+    assert target.stat().st_size > 10_000
+
+
 def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(shown: str, browser: Browser) -> None:
     OUTPUT.mkdir(exist_ok=True)
     complaints: list[str] = []
     for number, (name, (address, words)) in enumerate(DEEP_LINKS.items()):
-        themes = THEMES[::-1] if number % 2 else THEMES  # each page wide in one and narrow in the other
-        page: Page | None = None
-        for theme, width in zip(themes, WIDTHS, strict=True):
-            if page is None:
-                page = opened(browser, f"{shown}/{address}", complaints, theme, width)
-            else:  # by the same browser, which has the program's files by now
-                page.emulate_media(color_scheme=theme)
-                page.set_viewport_size({"width": WIDTHS[width], "height": 900})
-                page.goto(f"{shown}/{address}")
-                settled(page)
-            expect(page.locator("[data-testid=stMain]").get_by_text(words).first).to_be_visible()
-            main = "document.querySelector('[data-testid=stMain]')"
-            assert page.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 1, (name, width)
-            target = OUTPUT / f"{name}-{theme}-{width}.png"
-            picture(page, target)
-            assert target.stat().st_size > 10_000
-        assert page
+        one, other = THEMES[::-1] if number % 2 else THEMES  # each page wide in one and narrow in the other
+        page = opened(browser, f"{shown}/{address}", complaints, one)
+        leaves_its_picture(page, words, f"{name}-{one}-wide.png")
+        page.emulate_media(color_scheme=other)
+        page.set_viewport_size({"width": WIDTHS["narrow"], "height": 900})
+        page.goto(f"{shown}/{address}")  # anew, in the other theme and width; the front end's files are there already
+        settled(page)
+        leaves_its_picture(page, words, f"{name}-{other}-narrow.png")
         page.context.close()
     assert complaints == []
 
