@@ -107,12 +107,12 @@ def browser(chromium: Browser) -> Iterator[Browser]:
         context.close()
 
 
-def opened(browser: Browser, url: str, complaints: list[str], theme: Literal["light", "dark"] = "light") -> Page:
-    page = browser.new_page(viewport={"width": WIDTHS["wide"], "height": 900}, color_scheme=theme)
+def note_errors(page: Page, complaints: list[str]) -> None:
+    """Add what the page logs as an error; no network is here, and the lab asks for nothing outside."""
 
     def listen(message: ConsoleMessage) -> None:
         where = message.location["url"]
-        elsewhere = not where.startswith("http://127.0.0.1")  # no network here; the lab asks for nothing outside
+        elsewhere = not where.startswith("http://127.0.0.1")
         if message.type == "error" and not (
             "Failed to load resource" in message.text and (elsewhere or TRIED.search(where))
         ):
@@ -120,6 +120,11 @@ def opened(browser: Browser, url: str, complaints: list[str], theme: Literal["li
 
     page.on("console", listen)
     page.on("pageerror", lambda error: complaints.append(str(error)))
+
+
+def opened(browser: Browser, url: str, complaints: list[str], theme: Literal["light", "dark"] = "light") -> Page:
+    page = browser.new_page(viewport={"width": WIDTHS["wide"], "height": 900}, color_scheme=theme)
+    note_errors(page, complaints)
     page.goto(url)
     settled(page)
     return page
@@ -272,7 +277,7 @@ def test_a_table_of_ones_own_is_looked_at_and_becomes_the_task(shown: str, brows
     assert complaints == []
 
 
-# By page a link with choices in it, and what that page then says; each is opened by a browser that has seen nothing.
+# By page a link with choices in it, and what that page then says; each is opened by somebody who has seen nothing.
 DEEP_LINKS = {
     "explore": ("?strategy=bottom&k=3&select=top.2", "Dropping 3 of 6 layers by bottom"),
     "strategies": ("strategies?k=2&tasks=rotten-tomatoes", "With 2 of 6 layers dropped"),
@@ -286,29 +291,27 @@ DEEP_LINKS = {
 }
 
 
-def leaves_its_picture(page: Page, words: str, file: str) -> None:
-    """The page says the words, fits its window, and its picture is not empty."""
-    expect(page.locator("[data-testid=stMain]").get_by_text(words).first).to_be_visible()
-    main = "document.querySelector('[data-testid=stMain]')"
-    assert page.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 1, file
-    target = OUTPUT / file
-    picture(page, target)
-    assert target.stat().st_size > 10_000
-
-
 def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(shown: str, browser: Browser) -> None:
     OUTPUT.mkdir(exist_ok=True)
     complaints: list[str] = []
+    context = browser.new_context()
     for number, (name, (address, words)) in enumerate(DEEP_LINKS.items()):
-        one, other = THEMES[::-1] if number % 2 else THEMES  # each page wide in one and narrow in the other
-        page = opened(browser, f"{shown}/{address}", complaints, one)
-        leaves_its_picture(page, words, f"{name}-{one}-wide.png")
-        page.emulate_media(color_scheme=other)
-        page.set_viewport_size({"width": WIDTHS["narrow"], "height": 900})
-        page.goto(f"{shown}/{address}")  # anew, in the other theme and width; the front end's files are there already
-        settled(page)
-        leaves_its_picture(page, words, f"{name}-{other}-narrow.png")
-        page.context.close()
+        page = context.new_page()
+        note_errors(page, complaints)
+        themes = THEMES[::-1] if number % 2 else THEMES  # each page wide in one and narrow in the other
+        for theme, width in zip(themes, WIDTHS, strict=True):
+            context.clear_cookies()
+            page.emulate_media(color_scheme=theme)
+            page.set_viewport_size({"width": WIDTHS[width], "height": 900})
+            page.goto(f"{shown}/{address}")
+            settled(page)
+            expect(page.locator("[data-testid=stMain]").get_by_text(words).first).to_be_visible()
+            main = "document.querySelector('[data-testid=stMain]')"
+            assert page.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 1, (name, width)
+            target = OUTPUT / f"{name}-{theme}-{width}.png"
+            picture(page, target)
+            assert target.stat().st_size > 10_000
+        page.close()
     assert complaints == []
 
 
