@@ -306,7 +306,10 @@ def test_a_child_ends_with_the_pipe_to_its_parent(home_with_assets: Settings) ->
     child.end()
 
 
-def test_contribution_is_measured_on_the_real_model_and_remembered(store: Store, home_with_assets: Settings) -> None:
+def test_contribution_is_measured_on_the_real_model_and_remembered(
+    store: Store, home_with_assets: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pmb.lab.plan.SCORE_SENTENCES", 100)
     scores = layer_scores(store, home_with_assets, MODEL, TASK)
     assert len(scores) == 6
     assert all(0 < score < 1 for score in scores)
