@@ -10,7 +10,7 @@ run: .venv/installed assets
 
 test: .venv/installed-dev assets browser postgresql
 	$(MAKE) --no-print-directory style
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 check: .venv/installed-dev assets
 	$(MAKE) --no-print-directory style

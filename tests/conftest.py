@@ -7,12 +7,14 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import streamlit as st
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling, Scheduling
 
 from pmb.catalog.models import MODELS
 from pmb.catalog.recipes import RECIPES
@@ -28,8 +30,6 @@ if (
     "PYTEST_XDIST_WORKER" in os.environ
 ):  # torch, also in child processes, on one core each: on two, they wait for one another
     os.environ["OMP_NUM_THREADS"] = "1"
-
-gc.disable()  # until all tests are imported, with torch and much else that stays: looking through it takes seconds
 
 SHARED = REPOSITORY.parent / "shared"
 ASSETS = from_environment().assets  # read before a fixture changes the environment
@@ -51,22 +51,39 @@ def shared() -> Path:
     return SHARED
 
 
-# Files whose slow tests start workers, clusters or browsers and wait for them: no two of these at a time on two cores.
+# Files whose tests start workers, clusters or browsers and wait for them: no two of these at a time on two cores.
 STARTS_PROCESSES = ("test_browser", "test_cluster", "test_faults", "test_worker")
 
 
+class WaitingInTurn(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """Leaves the tests of those files to one of pytest-xdist's processes, and gives each other test to who is free.
+
+    By the files' names: pytest-xdist 3.8 finds no mark of a group under pytest 9.2 (its issue 1386).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "starts processes" if Path(nodeid.partition("::")[0]).stem in STARTS_PROCESSES else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """How `make test` shares the tests out."""
+    return WaitingInTurn(config, log) if config.getoption("dist") == "loadscope" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave those tests to one of pytest-xdist's processes, and begin with slow ones, so that both end together."""
+    """Begin with slow tests, so that both processes end together."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    for item in items:
-        if item.path.stem in STARTS_PROCESSES and item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group("starts processes"))
 
 
-def pytest_collection_finish() -> None:
-    """Look for garbage from now on, and not among what was imported."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage among what is imported, torch and much else that stays: that takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

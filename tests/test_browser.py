@@ -318,8 +318,10 @@ def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(shown: s
 def test_a_selected_row_is_in_the_address_and_leads_to_the_other_pages(shown: str, browser: Browser) -> None:
     complaints: list[str] = []
     page = opened(browser, f"{shown}/?strategy=top&k=3", complaints)
-    page.locator("[data-testid=stDataFrame]").scroll_into_view_if_needed()
-    page.locator("[data-testid=stDataFrame]").click(position={"x": 18, "y": 35 + 35 + 17})  # the second row
+    table = page.locator("[data-testid=stDataFrame]")
+    table.scroll_into_view_if_needed()
+    table.locator("canvas").first.wait_for()
+    table.click(position={"x": 18, "y": 35 + 35 + 17})  # the second row
     expect(page.get_by_text("1 of 24 rows selected")).to_be_visible()
     assert "select=" in page.url
     page.get_by_role("link", name="Compare with the whole model").click()
