@@ -3,23 +3,24 @@ PYTHON ?= python3
 PORT ?= 8501
 BIN := .venv/bin
 
-.PHONY: run test check lint format assets browser postgresql clean
+.PHONY: run test check style format assets browser postgresql clean
 
 run: .venv/installed assets
 	$(BIN)/python -m pmb dashboard --port $(PORT)
 
 test: .venv/installed-dev assets browser postgresql
-	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(MAKE) --no-print-directory style
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 check: .venv/installed-dev assets
-	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory style
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-lint:
+# Types are checked by a test (tests/test_structure.py), beside others that wait: mypy uses one core.
+style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .

@@ -23,6 +23,7 @@ from pmb.settings import REPOSITORY, Settings
 
 pytestmark = pytest.mark.slow
 
+FEW = "from pmb.lab import plan; plan.SCORE_SENTENCES = 100; from pmb.cli import main; main()"
 PAGE = "from streamlit.testing.v1 import AppTest; a = AppTest.from_file('streamlit_app.py', default_timeout=60).run()"
 
 
@@ -72,8 +73,11 @@ def test_requirements_txt_alone_runs_the_lab(home_with_assets: Settings, tmp_pat
 
     assert "pytest" not in needed
     assert call("-c", "import importlib.util; print(importlib.util.find_spec('pytest'))").strip() == "None"
-    assert json.loads(call("-m", "pmb", "doctor", "--json"))["ok"]
-    plan = call("-m", "pmb", "plan", "--strategy", "contribution", "--drop", "2", "--json")
+    report = json.loads(call("-m", "pmb", "doctor", "--json"))
+    assert report["ok"], report
+    looked_at = {finding["what"] for finding in report["findings"]} - {"gpu"}
+    assert looked_at == {"python", "libraries", "device", "assets", "store", "worker", "disk"}
+    plan = call("-c", FEW, "plan", "--strategy", "contribution", "--drop", "2", "--json")
     assert len(json.loads(plan)["kept_layers"]) == 4
     shown = call("-c", PAGE + "; assert not a.exception; print(a.title[0].value)")
     assert shown.strip() == "How many layers can I drop?"

@@ -13,6 +13,7 @@ import time
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -48,25 +49,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def dashboard(home_with_assets: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The product as `make run` starts it: page server and worker, with the shipped results."""
+@contextmanager
+def product(home: Path) -> Iterator[str]:
+    """The address of the product as `make run` starts it: page server and worker, with the shipped results."""
     port = free_port()
-    environment = {k: v for k, v in os.environ.items() if k != "PMB_SHIPPED"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PMB_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "pmb", "dashboard", "--port", str(port)],
         cwd=REPOSITORY,
-        env=environment | {"PMB_HOME": str(home_with_assets.home)},
+        env=environment | {"PMB_HOME": str(home)},
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        for _ in range(300):
+        for _ in range(600):
             try:
                 with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):
                     break
             except OSError:
                 assert process.poll() is None, "the dashboard ended"
-                time.sleep(0.2)
+                time.sleep(0.1)
         yield url
     finally:
         process.terminate()
@@ -74,21 +75,44 @@ def dashboard(home_with_assets: Settings, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.fixture
-def browser() -> Iterator[Browser]:
+def dashboard(home_with_assets: Settings) -> Iterator[str]:
+    """In a home of its own, for a test in which something runs."""
+    with product(home_with_assets.home) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def shown(assets_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One for all tests in which nothing runs, since its start takes longer than most of them."""
+    home = tmp_path_factory.mktemp("shown")
+    (home / "assets").symlink_to(assets_folder)
+    with product(home) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One for all tests; what it has seen and kept belongs to a context."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
-        yield chromium
-        chromium.close()
+        started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        yield started
+        started.close()
 
 
-def opened(
-    browser: Browser, url: str, complaints: list[str], theme: Literal["light", "dark"] = "light", width: str = "wide"
-) -> Page:
-    page = browser.new_page(viewport={"width": WIDTHS[width], "height": 900}, color_scheme=theme)
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """It has seen nothing, and leaves no page open that would go on asking its server."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
+
+
+def note_errors(page: Page, complaints: list[str]) -> None:
+    """Add what the page logs as an error; no network is here, and the lab asks for nothing outside."""
 
     def listen(message: ConsoleMessage) -> None:
         where = message.location["url"]
-        elsewhere = not where.startswith("http://127.0.0.1")  # no network here; the lab asks for nothing outside
+        elsewhere = not where.startswith("http://127.0.0.1")
         if message.type == "error" and not (
             "Failed to load resource" in message.text and (elsewhere or TRIED.search(where))
         ):
@@ -96,6 +120,11 @@ def opened(
 
     page.on("console", listen)
     page.on("pageerror", lambda error: complaints.append(str(error)))
+
+
+def opened(browser: Browser, url: str, complaints: list[str], theme: Literal["light", "dark"] = "light") -> Page:
+    page = browser.new_page(viewport={"width": WIDTHS["wide"], "height": 900}, color_scheme=theme)
+    note_errors(page, complaints)
     page.goto(url)
     settled(page)
     return page
@@ -205,9 +234,9 @@ def test_a_model_is_taken_away_as_a_zip(one_run: RunSpec, dashboard: str, browse
     assert complaints == []
 
 
-def test_a_cold_deep_link_shows_its_page_with_navigation_and_sidebar(dashboard: str, browser: Browser) -> None:
+def test_a_cold_deep_link_shows_its_page_with_navigation_and_sidebar(shown: str, browser: Browser) -> None:
     complaints: list[str] = []
-    page = opened(browser, dashboard + "/runs", complaints)
+    page = opened(browser, shown + "/runs", complaints)
     expect(page.get_by_role("heading", name="What is running, and what has run?")).to_be_visible()
     expect(page.get_by_text("Poor Man's BERT Lab").first).to_be_visible()
     page.get_by_role("link", name="Explore").click()
@@ -215,14 +244,12 @@ def test_a_cold_deep_link_shows_its_page_with_navigation_and_sidebar(dashboard: 
     assert complaints == []
 
 
-def test_a_table_of_ones_own_is_looked_at_and_becomes_the_task(
-    dashboard: str, browser: Browser, tmp_path: Path
-) -> None:
+def test_a_table_of_ones_own_is_looked_at_and_becomes_the_task(shown: str, browser: Browser, tmp_path: Path) -> None:
     table = tmp_path / "My reviews.csv"
     lines = [f"{i},<b>bold</b> **{i}** [a](b),{'so so' if i % 4 else 'good'},other words {i}" for i in range(60)]
     table.write_text("\n".join(["id,body,verdict,more", *lines]))
     complaints: list[str] = []
-    page = opened(browser, dashboard, complaints)
+    page = opened(browser, shown, complaints)
     page.get_by_role("button", name="Your table").click()
     dialog = page.get_by_role("dialog")
     upload = dialog.locator("input[type=file]").first
@@ -250,7 +277,7 @@ def test_a_table_of_ones_own_is_looked_at_and_becomes_the_task(
     assert complaints == []
 
 
-# By page a link with choices in it, and what that page then says; each is opened by a browser that has seen nothing.
+# By page a link with choices in it, and what that page then says; each is opened by somebody who has seen nothing.
 DEEP_LINKS = {
     "explore": ("?strategy=bottom&k=3&select=top.2", "Dropping 3 of 6 layers by bottom"),
     "strategies": ("strategies?k=2&tasks=rotten-tomatoes", "With 2 of 6 layers dropped"),
@@ -264,28 +291,37 @@ DEEP_LINKS = {
 }
 
 
-def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(dashboard: str, browser: Browser) -> None:
+def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(shown: str, browser: Browser) -> None:
     OUTPUT.mkdir(exist_ok=True)
     complaints: list[str] = []
+    context = browser.new_context()
     for number, (name, (address, words)) in enumerate(DEEP_LINKS.items()):
+        page = context.new_page()
+        note_errors(page, complaints)
         themes = THEMES[::-1] if number % 2 else THEMES  # each page wide in one and narrow in the other
         for theme, width in zip(themes, WIDTHS, strict=True):
-            page = opened(browser, f"{dashboard}/{address}", complaints, theme, width)
+            context.clear_cookies()
+            page.emulate_media(color_scheme=theme)
+            page.set_viewport_size({"width": WIDTHS[width], "height": 900})
+            page.goto(f"{shown}/{address}")
+            settled(page)
             expect(page.locator("[data-testid=stMain]").get_by_text(words).first).to_be_visible()
             main = "document.querySelector('[data-testid=stMain]')"
             assert page.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 1, (name, width)
             target = OUTPUT / f"{name}-{theme}-{width}.png"
             picture(page, target)
             assert target.stat().st_size > 10_000
-            page.context.close()
+        page.close()
     assert complaints == []
 
 
-def test_a_selected_row_is_in_the_address_and_leads_to_the_other_pages(dashboard: str, browser: Browser) -> None:
+def test_a_selected_row_is_in_the_address_and_leads_to_the_other_pages(shown: str, browser: Browser) -> None:
     complaints: list[str] = []
-    page = opened(browser, f"{dashboard}/?strategy=top&k=3", complaints)
-    page.locator("[data-testid=stDataFrame]").scroll_into_view_if_needed()
-    page.locator("[data-testid=stDataFrame]").click(position={"x": 18, "y": 35 + 35 + 17})  # the second row
+    page = opened(browser, f"{shown}/?strategy=top&k=3", complaints)
+    table = page.locator("[data-testid=stDataFrame]")
+    table.scroll_into_view_if_needed()
+    table.locator("canvas").first.wait_for()
+    table.click(position={"x": 18, "y": 35 + 35 + 17})  # the second row
     expect(page.get_by_text("1 of 24 rows selected")).to_be_visible()
     assert "select=" in page.url
     page.get_by_role("link", name="Compare with the whole model").click()
@@ -318,9 +354,9 @@ def listen_to_all(page: Page, complaints: list[str], asked: list[str]) -> None:
     page.on("request", lambda request: asked.append(request.url.partition(",")[0]))
 
 
-def test_a_report_opens_from_disk_without_network(dashboard: str, browser: Browser, tmp_path: Path) -> None:
+def test_a_report_opens_from_disk_without_network(shown: str, browser: Browser, tmp_path: Path) -> None:
     complaints: list[str] = []
-    page = opened(browser, f"{dashboard}/?strategy=top&k=3", complaints, "dark")
+    page = opened(browser, f"{shown}/?strategy=top&k=3", complaints, "dark")
     with page.expect_download(timeout=60_000) as waited:
         page.get_by_role("button", name="Report").click()
     file = tmp_path / waited.value.suggested_filename
@@ -333,7 +369,7 @@ def test_a_report_opens_from_disk_without_network(dashboard: str, browser: Brows
         alone.goto(file.as_uri())
         expect(alone.get_by_role("heading", name="How many layers can I drop?")).to_be_visible()
         expect(alone.get_by_text("Dropping 3 of 6 layers by top keeps")).to_be_visible()
-        expect(alone.get_by_role("link")).to_have_attribute("href", f"{dashboard}?k=3")  # what is not by default
+        expect(alone.get_by_role("link")).to_have_attribute("href", f"{shown}?k=3")  # what is not by default
         expect(alone.get_by_text("--keep 0,1,2 --recipe standard")).to_be_visible()
         images = alone.get_by_role("img")
         expect(images).to_have_count(3)
@@ -347,16 +383,16 @@ def test_a_report_opens_from_disk_without_network(dashboard: str, browser: Brows
     assert complaints == []
 
 
-def test_the_first_visit_can_be_left_and_does_not_come_back(dashboard: str, browser: Browser) -> None:
+def test_the_first_visit_can_be_left_and_does_not_come_back(shown: str, browser: Browser) -> None:
     complaints: list[str] = []
-    page = opened(browser, dashboard, complaints)
+    page = opened(browser, shown, complaints)
     expect(page.get_by_text("1 of 4")).to_be_visible()
     page.get_by_role("button", name="Next", exact=True).click()
     expect(page.get_by_text("2 of 4")).to_be_visible()
     page.get_by_role("button", name="Leave").click()
     expect(page.get_by_text("2 of 4")).to_be_hidden()
     page.wait_for_function("document.cookie.includes('pmb_visited')")
-    page.goto(dashboard)  # a new session of the same browser
+    page.goto(shown)  # a new session of the same browser
     settled(page)
     expect(page.get_by_text("1 of 4")).to_be_hidden()
     assert complaints == []

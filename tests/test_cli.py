@@ -216,22 +216,6 @@ def test_a_damaged_store_is_one_line(settings: Settings) -> None:
     assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1)
 
 
-@pytest.mark.slow
-def test_doctor_is_content_with_the_embedded_default(home_with_assets: Settings) -> None:
-    ended = pmb_process(home_with_assets, "doctor", "--json")
-    report = json.loads(ended.stdout)
-    assert ended.returncode == 0, report
-    assert {finding["what"] for finding in report["findings"]} - {"gpu"} == {
-        "python",
-        "libraries",
-        "device",
-        "assets",
-        "store",
-        "worker",
-        "disk",
-    }
-
-
 def test_doctor_says_no_where_the_assets_are_broken(settings: Settings) -> None:
     settings.assets.mkdir(parents=True)
     from pmb.engine.assets import _hashes

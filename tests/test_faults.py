@@ -29,11 +29,11 @@ from pmb.engine.checkpoints import Saving
 from pmb.errors import DiskFull
 from pmb.lab import disk, pace, queue, worker
 from pmb.lab.executors import Child, ChildDied, ask
-from pmb.lab.store import Store, get_run, open_store, save_latencies
+from pmb.lab.store import Store, get_run, open_store
 from pmb.settings import REPOSITORY, Settings, cores
-from pmb.spec import Latency, Progress
+from pmb.spec import Progress
 from tests.conftest import fill, result, spec
-from tests.test_worker import LONG, ROWS, children, row_of, until, worker_process
+from tests.test_worker import LONG, ROWS, children, row_of, say_it_is_timed, until, worker_process
 
 MODEL, TASK = find_model("minilm-l6"), find_task("rotten-tomatoes")
 EPOCHS = replace(RECIPES["quick"], name="epochs", train_sentences=320, epochs=5, dropout=0.1)
@@ -129,11 +129,11 @@ def test_a_result_waits_for_space_on_a_full_disk(settings: Settings, tiny_disk: 
 def test_a_run_whose_child_and_worker_are_killed_goes_on_from_its_saved_epoch_to_the_same_predictions(
     store: Store, home_with_assets: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = spec((0, 1), 0, EPOCHS)
+    asked = spec((0,), 0, EPOCHS)
     job = {"kind": "run", "spec": asked.to_dict(), "assets": str(home_with_assets.assets), "threads": cores()}
     undisturbed = ask(job | ROWS | {"alone": False, "timed_devices": []})["result"]
     monkeypatch.setenv("PMB_CHECKPOINT_SECONDS", "0")
-    save_latencies(store, asked, [Latency(2, 32, 32, undisturbed["device"], 3.0, 2.9, 3.1, 9, 0.3, 0.1)])  # is timed
+    say_it_is_timed(store, asked)
     key = queue.submit(store, [asked])[0].key
     checkpoint = disk.checkpoint_folder(home_with_assets, key) / "cut.safetensors"
 

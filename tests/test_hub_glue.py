@@ -17,8 +17,11 @@ import pytest
 from pmb.catalog.tasks import TASKS
 from pmb.engine.glue import LAYOUTS, load_glue, load_hub_glue
 from pmb.errors import BadInput
+from pmb.lab.store import Store
 from pmb.settings import REPOSITORY, Settings
+from tests.conftest import spec
 from tests.hub_server import Hub, Repository, serving
+from tests.test_worker import say_it_is_timed
 
 ROWS = 40
 
@@ -140,8 +143,9 @@ RUN = ("run", "--strategy", "top", "--drop", "5", "--recipe", "quick", "--json")
 
 @pytest.mark.slow
 def test_a_task_is_fetched_once_pinned_and_then_asked_for_no_more(
-    hub: Hub, home_with_assets: Settings, tmp_path: Path
+    hub: Hub, home_with_assets: Settings, store: Store, tmp_path: Path
 ) -> None:
+    say_it_is_timed(store, spec((0,)))
     first = pmb(hub.url, tmp_path, *RUN, "--task", "mnli")
     assert first.returncode == 0, first.stderr
     answer = json.loads(first.stdout)

@@ -27,6 +27,8 @@ from pmb.lab.sources import find_model, find_task, known_tasks, notes_on, rows_o
 from pmb.lab.store import Store, get_run, open_store, write_shipped
 from pmb.lab.waiting import wait_for
 from pmb.settings import Settings
+from tests.conftest import spec as embedded
+from tests.test_worker import say_it_is_timed
 
 pytestmark = pytest.mark.slow
 
@@ -80,8 +82,9 @@ def asked(*arguments: str) -> dict[str, Any]:
 
 
 def test_a_table_is_trained_on_and_answers_from_the_cache_until_it_changes(
-    home_with_assets: Settings, a_table: Path
+    store: Store, home_with_assets: Settings, a_table: Path
 ) -> None:
+    say_it_is_timed(store, embedded((0,)))
     command = ("run", "--task", f"csv:{a_table}", "--keep", "0", "--recipe", "quick")
     first = asked(*command)
     assert first["state"] == "done"
@@ -90,7 +93,6 @@ def test_a_table_is_trained_on_and_answers_from_the_cache_until_it_changes(
     assert first["score_interval"][0] < first["score"]
     assert first["fast"]
     assert asked(*command)["cached"]
-    store = open_store(home_with_assets)
     assert f"csv:{a_table}" in known_tasks(store)
     assert notes_on(store, f"csv:{a_table}") == ["80 of 400 rows were set aside as dev, of each label alike."]
     before = find_task(store, home_with_assets, f"csv:{a_table}")
@@ -101,7 +103,6 @@ def test_a_table_is_trained_on_and_answers_from_the_cache_until_it_changes(
     assert after.revision != before.revision
     with pytest.raises(BadInput, match="have changed since this run was asked for"):
         rows_of(store, home_with_assets, spec)
-    store.close()
 
 
 def test_a_regression_over_pairs_is_measured_shipped_and_read_again(
@@ -113,6 +114,7 @@ def test_a_regression_over_pairs_is_measured_shipped_and_read_again(
     assert task.dev_examples == 40
     assert "line 42, which has 2 of 10 columns" in notes_on(store, "stsb")[0]
     spec = spec_of(plan_kept(MODELS["minilm-l6"], [0, 1]), task, "quick", 0, "tune-cut-tune")
+    say_it_is_timed(store, spec)
     queue.submit(store, [spec])
     wait_for(store, settings, [spec.key], lambda _: None)
     row = get_run(store, spec.key)

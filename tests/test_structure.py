@@ -158,6 +158,12 @@ def test_nothing_deprecated_or_unsafe_is_used(pattern: str) -> None:
         assert not re.search(pattern, path.read_text(encoding="utf-8")), path
 
 
+@pytest.mark.slow  # a minute on one core where nothing is cached: as long as other tests wait for their processes
+def test_every_type_is_right() -> None:
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_requirements_are_pinned_exactly() -> None:
     for name in ("requirements.txt", "requirements-dev.txt", "requirements-onnx.txt", "requirements-ray.txt"):
         for line in (REPOSITORY / name).read_text().splitlines():
