@@ -8,8 +8,8 @@ from __future__ import annotations
 import streamlit as st
 from altair.utils import schemapi
 
-from pmb import controls, guide, ui, view
-from pmb.sidebar import sidebar
+from pmb.screen import controls, guide, ui, view
+from pmb.screen.sidebar import sidebar
 
 st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=":material/layers:", layout="wide")
 

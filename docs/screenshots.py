@@ -14,7 +14,7 @@ from typing import Literal
 import click
 from playwright.sync_api import Page, sync_playwright
 
-from pmb.guide import COOKIE
+from pmb.screen.guide import COOKIE
 
 WIDTHS = {"wide": 1440, "narrow": 390}
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")

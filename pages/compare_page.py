@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import beside, controls, settings, take, ui, view
+from pmb import settings
 from pmb.catalog.tasks import Task
 from pmb.charts import paired as charts
 from pmb.errors import PmbError
@@ -20,8 +20,9 @@ from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import losses_of, predictions_of
 from pmb.lab.sources import find_model
 from pmb.lab.store import change_mark, runs_by_key
-from pmb.links import Link, to_explore, to_try
 from pmb.report import Words
+from pmb.screen import beside, controls, take, ui, view
+from pmb.screen.links import Link, to_explore, to_try
 from pmb.strategies import strategies_of
 
 # =============================================================================

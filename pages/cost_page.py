@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, ui, view
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.charts import cost as charts
@@ -18,8 +17,9 @@ from pmb.insight.summary import SOURCES
 from pmb.lab.answer import sweep_command
 from pmb.lab.results import finished_runs, memories_of
 from pmb.lab.store import change_mark, list_latencies
-from pmb.links import to_explore
-from pmb.selection import Selection, selectable_table, selection
+from pmb.screen import controls, ui, view
+from pmb.screen.links import to_explore
+from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
 from pmb.strategies import drop_counts
 

@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, offers, settings, take, ui, view
+from pmb import settings
 from pmb.catalog.models import BaseModel, cuts_by_strategy
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.charts import accuracy, predicted, strip
-from pmb.cut_runs import measure_button, other_models, pinned, run_buttons
 from pmb.insight import draws, predict, published, summary
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab import previews
@@ -33,10 +32,13 @@ from pmb.lab.previews import Cut
 from pmb.lab.results import configuration_name, finished_runs
 from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark, list_latencies
-from pmb.links import Link, to_compare
-from pmb.preview_row import preview_row
-from pmb.search_part import search_part
-from pmb.selection import Selection, selectable_table, selection
+from pmb.screen import controls, offers, take, ui, view
+from pmb.screen.cut_runs import measure_button, other_models, pinned, run_buttons
+from pmb.screen.links import Link, to_compare
+from pmb.screen.preview_row import preview_row
+from pmb.screen.search_part import search_part
+from pmb.screen.selection import Selection, selectable_table, selection
+from pmb.screen.your_table import your_table
 from pmb.spec import PROCEDURES
 from pmb.strategies import (
     CHOICES,
@@ -49,7 +51,6 @@ from pmb.strategies import (
     Scores,
     drop_counts,
 )
-from pmb.your_table import your_table
 
 # =============================================================================
 # Constants

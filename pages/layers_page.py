@@ -12,7 +12,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, offers, settings, ui, view
+from pmb import settings
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
@@ -27,7 +27,8 @@ from pmb.lab import probes
 from pmb.lab.plan import SCORE_SENTENCES, known_layer_scores
 from pmb.lab.sources import find_model, known_models
 from pmb.lab.store import Row, change_mark
-from pmb.selection import Selection, selectable_table, selection
+from pmb.screen import controls, offers, ui, view
+from pmb.screen.selection import Selection, selectable_table, selection
 
 # =============================================================================
 # Constants

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, offers, settings, ui, view
+from pmb import settings
 from pmb.catalog.models import BASELINES, MODELS, BaseModel
 from pmb.catalog.tasks import Task
 from pmb.charts.published import lost_alt_text, lost_by_strategy
@@ -22,6 +22,7 @@ from pmb.lab.probes import probes_of
 from pmb.lab.results import finished_runs
 from pmb.lab.sources import find_model, find_task, known_tasks
 from pmb.lab.store import change_mark, list_latencies
+from pmb.screen import controls, offers, ui, view
 from pmb.spec import PROCEDURES
 
 # =============================================================================

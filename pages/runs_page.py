@@ -10,17 +10,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import ui
 from pmb.insight import estimate
 from pmb.insight.failures import next_step
 from pmb.insight.intervals import run_interval
 from pmb.lab import disk, listing, queue
 from pmb.lab.listing import ORDERS, Filter
 from pmb.lab.store import Row, get_run
-from pmb.run_details import PARAMETER, show_linked_run
-from pmb.run_files import as_csv, as_parquet
+from pmb.screen import ui
+from pmb.screen.run_details import PARAMETER, show_linked_run
+from pmb.screen.run_files import as_csv, as_parquet
+from pmb.screen.sidebar import queue_seconds
 from pmb.settings import Settings, from_environment
-from pmb.sidebar import queue_seconds
 
 # =============================================================================
 # Constants

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, offers, settings, ui, view
+from pmb import settings
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.charts.contest import contest_alt_text, contest_chart
@@ -24,8 +24,9 @@ from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy
 from pmb.lab.results import configuration_name, finished_runs
 from pmb.lab.sources import find_model, find_task, known_tasks
 from pmb.lab.store import change_mark
-from pmb.links import Link, to_compare, to_explore
-from pmb.selection import Selection, selectable_table, selection
+from pmb.screen import controls, offers, ui, view
+from pmb.screen.links import Link, to_compare, to_explore
+from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
 from pmb.strategies import STRATEGIES, drop_counts
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, settings, ui, view
+from pmb import settings
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import PAPER_AVERAGE, Task
 from pmb.charts import losses as loss_charts
@@ -21,8 +21,9 @@ from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import finished_runs, predictions_of
 from pmb.lab.sources import find_task, known_tasks
 from pmb.lab.store import change_mark
-from pmb.links import Link, to_explore
-from pmb.selection import Selection, selectable_table, selection
+from pmb.screen import controls, ui, view
+from pmb.screen.links import Link, to_explore
+from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
 from pmb.strategies import drop_counts, kept_layers
 

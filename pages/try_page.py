@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from pmb import beside, controls, settings, take, ui, view
+from pmb import settings
 from pmb.bounds import MOST_TRIED, MOST_TRIED_CHARACTERS
 from pmb.catalog.tasks import Task
 from pmb.charts import tried as charts
@@ -22,6 +22,7 @@ from pmb.lab.results import predictions_of
 from pmb.lab.store import Row, change_mark, runs_by_key
 from pmb.lab.tries import Texts, Tries
 from pmb.report import Words
+from pmb.screen import beside, controls, take, ui, view
 from pmb.spec import Tried
 
 # =============================================================================

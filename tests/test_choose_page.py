@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pmb import controls
 from pmb.catalog.models import MODELS
 from pmb.insight.draws import draws_sentence
 from pmb.insight.summary import configurations
 from pmb.lab.store import Store, list_runs
+from pmb.screen import controls
 from pmb.strategies import DRAWS, kept_layers
 from tests.app import STANDARD, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec

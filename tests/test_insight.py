@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pmb import ui
 from pmb.insight import summary
 from pmb.insight.intervals import binomial_interval, difference_interval, seed_interval
+from pmb.screen import ui
 
 several = st.lists(st.floats(0, 1), min_size=2, max_size=8).filter(lambda values: max(values) - min(values) > 1e-6)
 

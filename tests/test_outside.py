@@ -16,13 +16,14 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
-from pmb import cli, controls, selection, strict
+from pmb import cli, strict
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task, parse_table
 from pmb.errors import BadInput, PmbError
 from pmb.lab import listing, queue
 from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Store
+from pmb.screen import controls, selection
 from pmb.settings import Settings
 from pmb.spec import Recipe, RunResult, RunSpec
 from pmb.strategies import STRATEGIES

@@ -14,9 +14,9 @@ from pmb.catalog.tasks import TASKS
 from pmb.lab import queue
 from pmb.lab.dev import save_dev_labels
 from pmb.lab.store import Store, damaged_rows, open_store
+from pmb.screen.ui import open_stores
 from pmb.settings import from_environment
 from pmb.spec import Progress
-from pmb.ui import open_stores
 from tests.app import STANDARD, TOP_2, WHOLE, fill, finish, opened, words
 from tests.conftest import spec
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pmb import ui
 from pmb.lab.store import Store, list_runs
+from pmb.screen import ui
 from tests.app import STANDARD, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pmb import preview_row
 from pmb.catalog.models import cuts_by
 from pmb.charts.style import NAMES, THEMES, Theme, look_of
 from pmb.lab.plan import identity_of_scores
 from pmb.lab.previews import Going, Previews
 from pmb.lab.store import Store, save_block_scores
+from pmb.screen import preview_row
 from pmb.settings import Settings
 from pmb.spec import Progress
 from pmb.strategies import CHOICES, STRATEGIES, kept_layers

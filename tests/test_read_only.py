@@ -12,7 +12,6 @@ import pytest
 import streamlit as st
 from sqlalchemy import update
 
-from pmb import ui, visitors
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, NotAllowed, PmbError, QueueFull, StoreUnavailable
@@ -21,6 +20,7 @@ from pmb.lab.plan import layer_scores, scores_identity
 from pmb.lab.schema import runs
 from pmb.lab.store import READ_ONLY, Row, Store, list_runs, open_store, save_layer_scores
 from pmb.lab.worker import work
+from pmb.screen import ui, visitors
 from pmb.settings import Settings, from_environment
 from tests.app import STANDARD, TOP_2, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec

@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 from altair import SCHEMA_VERSION
 
-from pmb import drawing, report, view
+from pmb import drawing, report
 from pmb.catalog.tasks import TASKS
 from pmb.charts.style import THEMES
 from pmb.lab.dev import save_dev_labels
 from pmb.lab.store import Store
 from pmb.letters import visible
 from pmb.report import Chart, Heading, Number, Table, View, Words
+from pmb.screen import view
 from tests.app import fill, finish_task, opened
 
 pytestmark = pytest.mark.slow
@@ -188,7 +189,7 @@ def test_a_part_that_looks_again_takes_the_place_of_what_it_kept_before(monkeypa
         looks.append(look)
         look()
 
-    monkeypatch.setattr("pmb.ui.live", live)
+    monkeypatch.setattr("pmb.screen.ui.live", live)
     page = View("explore", "What?")
     state = {"report_view": page}
     monkeypatch.setattr("streamlit.session_state", state)

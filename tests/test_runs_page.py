@@ -9,12 +9,12 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from pmb import guide, ui
 from pmb.lab import queue
 from pmb.lab.listing import Filter
 from pmb.lab.schema import runs
 from pmb.lab.store import Store, list_runs
-from pmb.run_files import as_csv, as_parquet
+from pmb.screen import guide, ui
+from pmb.screen.run_files import as_csv, as_parquet
 from pmb.spec import Progress
 from tests.app import STANDARD, TOP_2, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from pmb import controls
+from pmb.screen import controls
 from pmb.settings import REPOSITORY
 
 HEAVY = {"torch", "transformers", "datasets"}
 FORBIDDEN = {
-    "pages": HEAVY,
+    "pages": HEAVY | {"pmb.engine"},
+    "pmb/screen": HEAVY | {"pmb.engine"},
     "pmb/charts": HEAVY | {"streamlit", "pmb.engine", "pmb.lab"},
     "pmb/insight": HEAVY | {"streamlit", "pmb.engine", "pmb.lab"},
     "pmb/lab": HEAVY | {"streamlit", "pandas"},
-    "pmb/engine": {"streamlit", "sqlalchemy", "pmb.lab", "pmb.insight", "pmb.charts", "pmb.ui"},
+    "pmb/engine": {"streamlit", "sqlalchemy", "pmb.lab", "pmb.insight", "pmb.charts", "pmb.screen"},
     "pmb/catalog": HEAVY | {"streamlit", "sqlalchemy", "pmb.lab", "pmb.engine", "pmb.insight"},
     "pmb/spec.py": {"pmb.lab", "pmb.engine", "pmb.insight", "pmb.catalog", "pandas"} | HEAVY,
     "pmb/report.py": HEAVY | {"streamlit", "pmb.lab", "pmb.engine"},
@@ -29,25 +30,7 @@ FORBIDDEN = {
     "pmb/cli.py": HEAVY | {"streamlit", "pandas"},
     "streamlit_app.py": HEAVY,
 }
-DRAWS = (
-    "ui.py",
-    "controls.py",
-    "offers.py",
-    "sidebar.py",
-    "guide.py",
-    "run_details.py",
-    "your_table.py",
-    "selection.py",
-    "cut_runs.py",
-    "beside.py",
-    "search_part.py",
-    "preview_row.py",
-    "take.py",
-    "view.py",
-    "streamlit_app.py",
-    "page_server.py",
-    "visitors.py",
-)  # with pages/, what may import streamlit
+DRAWS = ("pages", "pmb/screen", "streamlit_app.py", "pmb/page_server.py")  # what may import streamlit
 THE_CHILD = REPOSITORY / "pmb" / "lab" / "child.py"  # the one file of lab that reaches into the engine
 SOURCES = [p for room in ("pmb", "pages") for p in (REPOSITORY / room).rglob("*.py")] + [
     REPOSITORY / "streamlit_app.py"
@@ -85,10 +68,11 @@ def test_only_the_child_lets_the_engine_into_the_lab() -> None:
         assert not reaches or path == THE_CHILD, path
 
 
-def test_only_pages_and_their_helpers_import_streamlit() -> None:
+def test_only_pages_and_what_they_are_made_of_import_streamlit() -> None:
     for path in SOURCES:
         if any(name.split(".")[0] == "streamlit" for name in imported(path)):
-            assert path.parent.name == "pages" or path.name in DRAWS, path
+            place = path.relative_to(REPOSITORY).as_posix()
+            assert any(place == room or place.startswith(f"{room}/") for room in DRAWS), path
 
 
 def printed_lines(code: str, home: Path) -> list[str]:

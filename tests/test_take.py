@@ -17,9 +17,9 @@ from pmb.lab import exports, queue
 from pmb.lab.exports import Forms, export
 from pmb.lab.schema import runs
 from pmb.lab.store import Row, Store, get_run
+from pmb.screen.take import Making, makings
 from pmb.settings import Settings
 from pmb.spec import Exported, Made, Progress, Report
-from pmb.take import Making, makings
 from tests.app import STANDARD, TOP_2, click, fill, finish, opened, words
 from tests.conftest import spec
 from tests.test_cli import pmb

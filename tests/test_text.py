@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pmb import report, ui
+from pmb import report
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Table, Task
 from pmb.lab import queue
@@ -17,6 +17,7 @@ from pmb.lab.dev import save_dev_labels
 from pmb.lab.plan import plan_kept, plan_whole, scores_identity, spec_of
 from pmb.lab.schema import sources
 from pmb.lab.store import Store, list_runs, save_layer_scores
+from pmb.screen import ui
 from pmb.spec import Progress
 from tests.app import opened
 from tests.conftest import result

@@ -16,7 +16,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from pmb import settings, visitors
+from pmb import settings
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.charts.style import THEMES, Theme
@@ -25,6 +25,7 @@ from pmb.insight.summary import SOURCES
 from pmb.lab import listing, queue
 from pmb.lab.store import Row, Store, damaged_rows, open_store
 from pmb.letters import visible
+from pmb.screen import visitors
 from pmb.spec import Progress, Report, progress_count
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits

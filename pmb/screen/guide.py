@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from pmb import ui
 from pmb.catalog.glossary import GLOSSARY
+from pmb.screen import ui
 
 COOKIE = "pmb_visited"
 YEAR_SECONDS = 31_536_000

@@ -6,11 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from pmb import settings, ui
+from pmb import settings
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import Task
 from pmb.lab.dev import dev_texts
 from pmb.lab.results import measured_configurations
+from pmb.screen import ui
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

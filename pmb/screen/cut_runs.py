@@ -9,7 +9,7 @@ from dataclasses import asdict
 import pandas as pd
 import streamlit as st
 
-from pmb import offers, settings, take, ui
+from pmb import settings
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
@@ -20,6 +20,7 @@ from pmb.lab.answer import command_of
 from pmb.lab.plan import Plan, plan_baselines, plan_kept, plan_whole, spec_of, with_data
 from pmb.lab.sources import find_model
 from pmb.lab.store import Row
+from pmb.screen import offers, take, ui
 from pmb.spec import RunSpec
 
 MORE_SEEDS = 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from pmb import settings, ui
+from pmb import settings
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.insight import estimate
@@ -17,6 +17,7 @@ from pmb.lab.listing import LIVE
 from pmb.lab.plan import Plan, spec_of, with_data
 from pmb.lab.results import recent_runs
 from pmb.lab.store import Row
+from pmb.screen import ui
 from pmb.spec import RunSpec
 
 SEEDS = (0, 1, 2)

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from pmb import take, ui
 from pmb.catalog.recipes import RECIPES
 from pmb.errors import BadInput
 from pmb.insight.failures import next_step
@@ -15,6 +14,7 @@ from pmb.lab import queue
 from pmb.lab.answer import answer, command_of
 from pmb.lab.queue import spec_of_row
 from pmb.lab.store import Row, get_run
+from pmb.screen import take, ui
 
 PARAMETER = "run"
 MOST_CHARACTERS = 64  # a run's key

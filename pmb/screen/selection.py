@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pmb import view
 from pmb.charts.style import FADED
-from pmb.links import Link
+from pmb.screen import view
+from pmb.screen.links import Link
 
 PARAMETER = "select"  # of the address, once a row
 

@@ -16,10 +16,11 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from pmb import report, ui
+from pmb import report
 from pmb.lab.listing import Filter, found_runs
 from pmb.lab.store import Row
 from pmb.report import Chart, Heading, Number, Part, Table, View, Words
+from pmb.screen import ui
 
 BESIDE_NUMBERS = re.compile(r" (?=[%±])|(?<=±) ")
 HELP = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from pmb import controls, offers, settings, ui, view
+from pmb import settings
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
@@ -20,8 +20,9 @@ from pmb.lab.previews import missing_previews
 from pmb.lab.queue import list_workers
 from pmb.lab.searches import Aim, Limit
 from pmb.lab.store import Row, runs_by_key
-from pmb.preview_row import open_previews
 from pmb.report import Words
+from pmb.screen import controls, offers, ui, view
+from pmb.screen.preview_row import open_previews
 from pmb.strategies import STRATEGIES
 
 AIMS = {

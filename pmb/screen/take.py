@@ -10,12 +10,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from pmb import settings, ui
+from pmb import settings
 from pmb.errors import PmbError, RunFailed
 from pmb.insight.card import remove_layers
 from pmb.lab import exports
 from pmb.lab.exports import Forms
 from pmb.lab.store import runs_by_key
+from pmb.screen import ui
 from pmb.spec import Progress, Report, progress_count
 
 FORMS = {"PyTorch": Forms(), "with ONNX": Forms(onnx=True), "with ONNX and int8": Forms(onnx=True, int8=True)}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pmb import guide, offers, ui, visitors
 from pmb.catalog.models import MODELS
 from pmb.insight import estimate
 from pmb.insight.metrics import shown
 from pmb.lab import listing, probes, queue
 from pmb.lab.store import Row, runs_by_key
+from pmb.screen import guide, offers, ui, visitors
 
 RUNS_PAGE = "pages/runs_page.py"
 SHOWN = 3  # so many of those that go on and of those that wait

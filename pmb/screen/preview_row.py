@@ -7,11 +7,12 @@ from dataclasses import asdict
 
 import streamlit as st
 
-from pmb import settings, ui
+from pmb import settings
 from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.lab.previews import DEV_SENTENCES, TRAIN_SENTENCES, Cut, Going, Previews
+from pmb.screen import ui
 from pmb.spec import progress_count
 from pmb.strategies import STRATEGIES
 

@@ -13,12 +13,13 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pmb import settings, ui
+from pmb import settings
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import TASKS, Task
 from pmb.lab.sources import find_model, find_task, known_models, known_tasks
-from pmb.selection import PARAMETER
+from pmb.screen import ui
+from pmb.screen.selection import PARAMETER
 from pmb.spec import PROCEDURES
 from pmb.strategies import CHOICES, CUSTOM, STRATEGIES
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pmb import settings, ui
+from pmb import settings
 from pmb.bounds import MOST_CLASSES, MOST_MEGABYTES, MOST_ROWS
 from pmb.catalog.tasks import TABLE_SUFFIXES, Table, table_id
 from pmb.charts import preview as charts
 from pmb.errors import BadInput, PmbError
 from pmb.lab import uploads
 from pmb.lab.sources import find_task
+from pmb.screen import ui
 from pmb.spec import ColumnPreview, TablePreview
 
 TYPES = [suffix.removeprefix(".") for suffix in TABLE_SUFFIXES]
