@@ -113,7 +113,9 @@ def part(app: AppTest) -> Expander:
 def told(app: AppTest) -> str:
     """What it says, as it is read."""
     return "\n".join(
-        str(element.value).replace("\\", "") for kind in (part(app).markdown, part(app).caption) for element in kind
+        str(element.value).replace("\\", "").replace("\N{NO-BREAK SPACE}", " ")
+        for kind in (part(app).markdown, part(app).caption)
+        for element in kind
     )
 
 
