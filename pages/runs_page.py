@@ -58,7 +58,7 @@ def load_disk_line(found: Settings) -> str:
 def run_table(rows: list[Row], places: dict[str, int]) -> pd.DataFrame:
     """Runs as people read them; `places`: of those in the queue, a column where there are any."""
     table = pd.DataFrame([_run_row(row, places) for row in rows])
-    return table if places else table.drop(columns="place")
+    return table if places or table.empty else table.drop(columns="place")
 
 
 def _run_row(row: Row, places: dict[str, int]) -> dict[str, Any]:

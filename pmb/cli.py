@@ -23,7 +23,7 @@ import click
 from pmb import api, settings
 from pmb.api import DEFAULT_MODEL, DEFAULT_RECIPE, DEFAULT_TASK, Cut, opened_store
 from pmb.bounds import MOST_DIGITS
-from pmb.catalog.models import cuts_by_strategy
+from pmb.catalog.models import cuts_by, cuts_by_strategy
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError
@@ -238,7 +238,9 @@ def preview(model: str, task: str, strategy: str | None, keep: list[int] | None,
         }
         if keep is not None:
             others[CUSTOM] = [plan_kept(model_row, keep).kept_layers]
-        also = [*measured_scores(), *(kept for cuts in others.values() for kept in cuts)]
+        also = [kept for cuts in others.values() for kept in cuts]
+        cuts = [*also, *cuts_by(model_row, names, known_layer_scores(store, model_row, task_row))]
+        also += predict.calibrating(measured_scores(), cuts)
         cached = not previews.missing_previews(store, model_row, task_row, names, also)
         if not cached:
             previews.preview(store, found, model_row, task_row, names, also, show_fetching, start=start)

@@ -342,7 +342,7 @@ def test_a_selected_row_is_in_the_address_and_leads_to_the_other_pages(shown: st
     settled(page)
     expect(page.get_by_text("Dropping 1 of 6 layers by top keeps")).to_be_visible()
     page.get_by_role("link", name="Tasks").first.click()
-    expect(page).to_have_url(f"{dashboard}/tasks?k=1")  # the choice goes along
+    expect(page).to_have_url(f"{shown}/tasks?k=1")  # the choice goes along
     expect(page.get_by_text("Dropping 1 of 6 layers by top costs")).to_be_visible()
     assert complaints == []
 

@@ -13,6 +13,7 @@ from pmb.insight.contest import contest as contest_of
 from pmb.insight.cost import costs
 from pmb.insight.published import losses as published_losses
 from pmb.spec import Histogram
+from pmb.strategies import Scores
 from tests.test_cost import PEAKS as COST_PEAKS
 from tests.test_cost import RUNS as COST_RUNS
 from tests.test_cost import TIMINGS as COST_TIMINGS
@@ -84,3 +85,28 @@ def test_charts_are_valid(theme: Theme) -> None:
 
 def test_rows_have_null_where_nothing_is_known() -> None:
     assert rows(pd.DataFrame({"a": [1.0, float("nan")]})).to_dict()["values"] == [{"a": 1.0}, {"a": None}]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "scores", "values", "words"),
+    [
+        ("top", [0.9, 0.4], (0.1, 0.6), "changes the sentence token more"),
+        ("block-influence", [0.9, 0.4], (0.1, 0.6), "changes every token more"),
+        ("angular", [[0.2, 0.3]], (0.2, 0.3), "turns the sentence token more"),
+        ("variance", [0.004, 0.003], (0.004, 0.003), "has weights of greater variance"),
+        ("greedy", [2, 1], (2, 1), "goes later"),
+    ],
+)
+def test_the_strip_is_shaded_by_what_its_strategy_chooses_by(
+    strategy: str, scores: Scores, values: tuple[float, ...], words: str
+) -> None:
+    shading = strip.shading(strategy, scores)
+    assert shading is not None
+    assert shading.values == pytest.approx(values)
+    assert shading.words == words
+    drawn = strip.layer_strip([0], 2, shading, THEMES["light"]).to_dict()
+    titles = [
+        tip["title"] for layer in drawn["layer"] for tip in layer["encoding"].get("tooltip", []) if "title" in tip
+    ]
+    assert shading.title in titles
+    assert strip.shading(strategy, None) is None

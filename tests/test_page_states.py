@@ -157,7 +157,7 @@ STATES: dict[str, tuple[Callable[[Store], None], dict[str, str]]] = {
             "paper": "Of the paper's 10 claims|claims",
             "compare": "A is better than B",
             "try": "A and B cannot answer yet",
-            "runs": "215 done",
+            "runs": "240 done",
         },
     ),
     "10,000 runs": (

@@ -9,7 +9,15 @@ import pandas as pd
 import pytest
 
 from pmb.insight import predict
-from pmb.insight.predict import MIN_CONFIGURATIONS, Cut, as_good_as_the_best, calibrate, predictions
+from pmb.insight.predict import (
+    ENOUGH_CONFIGURATIONS,
+    MIN_CONFIGURATIONS,
+    Cut,
+    as_good_as_the_best,
+    calibrate,
+    calibrating,
+    predictions,
+)
 from pmb.scoring import METRICS
 
 DEPTH = 6
@@ -151,3 +159,11 @@ def test_a_shared_cut_stands_once_for_each_of_its_strategies_and_nothing_unknown
     assert rows[0]["frozen"] == frozen[0, 1]
     assert predict.plain_rows(pd.DataFrame(columns=["a"])) == []
     assert predict.calibration_values(None) is None
+
+
+def test_more_measured_cuts_are_read_only_where_too_few_of_the_others_are_measured() -> None:
+    cuts = [(layer,) for layer in range(ENOUGH_CONFIGURATIONS)]
+    more = [(0, 1), (0, 2), (0, 3)]
+    assert calibrating(dict.fromkeys([*cuts, *more], 0.7), cuts) == []
+    assert calibrating(dict.fromkeys([*cuts[2:], *more], 0.7), [*cuts, cuts[2]]) == more[:2]
+    assert calibrating({}, cuts) == []

@@ -8,7 +8,7 @@ often the bands hold is counted by leaving out one configuration at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from pmb.insight.intervals import COVERAGE, Interval, seed_interval, student
 from pmb.insight.metrics import metric_of, shown
 
 MIN_CONFIGURATIONS = 8  # with fewer, three coefficients follow the noise
+ENOUGH_CONFIGURATIONS = 16  # more are not read for the calibration's sake: each takes time
 COLUMNS = ("kept_layers", "depth", "drop_count", "frozen", "predicted", "low", "high", "measured")
 LEAST_SCORE = {"accuracy": 0.0, "f1": 0.0, "macro f1": 0.0}  # of correlations it is -1
 
@@ -69,6 +70,12 @@ def preview(
     table = predictions(frozen, measured, calibration, num_hidden_layers, metric)
     sentence = calibration_sentence(calibration, metric, len(frozen.keys() & measured.keys())) if frozen else ""
     return Preview(metric, table, curves(table, by_strategy), calibration, sentence)
+
+
+def calibrating(measured: Collection[Cut], cuts: Collection[Cut]) -> list[Cut]:
+    """The measured cuts that are to be read beside these, so that enough is measured of what is read."""
+    missing = ENOUGH_CONFIGURATIONS - sum(cut in measured for cut in set(cuts))
+    return [cut for cut in measured if cut not in cuts][: max(0, missing)]
 
 
 def calibrate(frozen: Mapping[Cut, float], measured: Mapping[Cut, float]) -> Calibration | None:
