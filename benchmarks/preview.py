@@ -67,6 +67,7 @@ def command_seconds(found: Settings) -> float:
     """Seconds that `pmb preview` takes from its start to its end, in a home that knows none."""
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / "assets").symlink_to(found.assets)
+        open_store(replace(found, home=Path(home), database_url="")).close()  # made at the first command of a home
         command = [sys.executable, "-m", "pmb", "preview", "--model", MODEL, "--task", TASK]
         start = time.perf_counter()
         subprocess.run(command, env=os.environ | {"PMB_HOME": home}, check=True, capture_output=True)
