@@ -107,12 +107,11 @@ def make_part(missing: dict[str, Row]) -> None:
     keys = [run["key"] for run in missing.values()]
     path = kept_weights(found, keys[0])
     sides = " and ".join(missing)
-    took = [run["total_seconds"] for run in missing.values()]
+    took = ", ".join(f"{side} {duration(run['total_seconds'])}" for side, run in missing.items())
     view.answer(f"{sides} cannot answer yet: what {'they' if len(missing) > 1 else 'it'} learned is not kept.")
     st.caption(
         "When a run ends its score is kept and its weights are not. Made again, with the same seed, it is the same "
-        f"model; that took {' and '.join(map(duration, took))} then."
-        + ui.by_right("", " Who may run things can make it again.")
+        f"model; it took the first time: {took}." + ui.by_right("", " Who may run things can make it again.")
     )
 
     def show() -> None:
