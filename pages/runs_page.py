@@ -21,6 +21,7 @@ from pmb.screen.run_details import PARAMETER, show_linked_run
 from pmb.screen.run_files import as_csv, as_parquet
 from pmb.screen.sidebar import queue_seconds
 from pmb.settings import Settings, from_environment
+from pmb.wording import counted
 
 # =============================================================================
 # Constants
@@ -282,22 +283,22 @@ def change_selected(rows: list[Row]) -> None:
         ("Cancel", to_cancel, ":material/stop:", queue.cancel),
         ("Retry", to_retry, ":material/replay:", queue.retry),
     ):
-        if keys and ui.action(f"{verb} {_runs(len(keys))}", key=f"{verb.lower()}_selected", icon=icon):
+        if keys and ui.action(f"{verb} {counted(len(keys), 'run')}", key=f"{verb.lower()}_selected", icon=icon):
             change(ui.the_store(), keys)
             st.session_state.selected_runs = set()
             st.rerun()
     if not to_cancel and not to_retry and ui.may_write():
-        text = f"{_runs(len(rows))} selected, with a result." if rows else "Select rows to cancel or retry several."
+        text = (
+            f"{counted(len(rows), 'run')} selected, with a result."
+            if rows
+            else "Select rows to cancel or retry several."
+        )
         st.caption(text, width="content")
 
 
 def open_run() -> None:
     """The run whose cell was pressed, in the address."""
     st.query_params[PARAMETER] = st.session_state.open_run.label
-
-
-def _runs(count: int) -> str:
-    return f"{count} run{'' if count == 1 else 's'}"
 
 
 # =============================================================================

@@ -24,6 +24,7 @@ from pmb.lab.tries import Texts, Tries
 from pmb.report import Words
 from pmb.screen import beside, controls, take, ui, view
 from pmb.spec import Tried
+from pmb.wording import counted
 
 # =============================================================================
 # Constants
@@ -181,8 +182,7 @@ def cards(sides: dict[str, Tried], chosen: dict[str, dict[str, Any]]) -> None:
     of_first = next(iter(sides.values())).seconds
     with st.grid(max(2, len(sides)), min_column_width=220):
         for number, (side, one) in enumerate(sides.items()):
-            count = len(chosen[side]["kept_layers"])
-            kept = f"{count} layer{'' if count == 1 else 's'}"
+            kept = counted(len(chosen[side]["kept_layers"]), "layer")
             times = kept if not number else f"{kept}, {of_first / one.seconds:.1f} times as fast as A"
             view.number(f"{side}: time for one text", f"{1000 * one.seconds:.1f} ms", times)
 

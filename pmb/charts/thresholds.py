@@ -9,6 +9,7 @@ import pandas as pd
 
 from pmb.charts.style import OPACITY, Theme, layered, opacity_of, rows
 from pmb.insight.threshold import POINTS
+from pmb.wording import counted
 
 ROW_PIXELS = 54
 AROUND_PIXELS = 110  # axis and legend
@@ -25,7 +26,7 @@ def threshold_chart(
     """
     data = pd.concat([table.assign(name=titles[task]) for task, table in tables.items()])
     data["opacity"] = opacity_of(data)
-    data["allowed"] = data["points"].map(_allowed)
+    data["allowed"] = [counted(points, "point") for points in data["points"]]
     order = [titles[task] for task in tables]
     x = alt.X(
         "dropped:Q",
@@ -38,7 +39,7 @@ def threshold_chart(
         sort=order,
         axis=alt.Axis(domain=False, ticks=False, labelFontSize=13, labelLimit=LABEL_PIXELS, minExtent=LABEL_PIXELS),
     )
-    allowed = [_allowed(points) for points in POINTS]
+    allowed = [counted(points, "point") for points in POINTS]
     lane = alt.YOffset("allowed:N", scale=alt.Scale(domain=allowed, paddingOuter=0.4))
     legend = alt.Legend(title="loss of at most", orient="bottom", titleFontWeight="normal", symbolOpacity=1)
     shape = alt.Shape("allowed:N", scale=alt.Scale(domain=allowed, range=list(SHAPES)), legend=legend)
@@ -60,7 +61,3 @@ def threshold_chart(
         x=x, shape=shape, opacity=OPACITY, tooltip=tooltip
     )
     return layered(rules, marks, height=ROW_PIXELS * len(order) + AROUND_PIXELS)
-
-
-def _allowed(points: int) -> str:
-    return f"{points} point{'' if points == 1 else 's'}"

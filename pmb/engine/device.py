@@ -14,6 +14,7 @@ import pmb
 from pmb import machine
 from pmb.settings import cores
 from pmb.spec import Recipe
+from pmb.wording import counted
 
 CONTEXT_BYTES = 2**30  # CUDA's own, and work space of its libraries
 
@@ -63,7 +64,7 @@ def device_name(device: torch.device) -> str:
     """The device as people know it, a CPU with its cores; the same whether a run uses all of them or not."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {_counted(cores(), 'core')}"
+    return f"{_processor()}, {counted(cores(), 'core')}"
 
 
 def product_type(device: torch.device) -> torch.dtype:
@@ -81,7 +82,7 @@ def product_type(device: torch.device) -> torch.dtype:
 def machine_name(device: torch.device) -> str:
     """Operating system, architecture, instruction set, threads and product type; no host name: results are shared."""
     parts = [f"{platform.system()} {platform.machine()}", torch.backends.cpu.get_cpu_capability()]
-    parts.append(_counted(torch.get_num_threads(), "thread"))
+    parts.append(counted(torch.get_num_threads(), "thread"))
     if product_type(device) == torch.bfloat16:
         parts.append("bfloat16")
     return ", ".join(parts)
@@ -100,10 +101,6 @@ def versions() -> dict[str, str]:
         "transformers": transformers.__version__,
         "pmb": pmb.__version__,
     }
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _processor() -> str:

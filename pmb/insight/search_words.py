@@ -20,6 +20,7 @@ from pmb.insight.search import (
     Standing,
     Step,
 )
+from pmb.wording import counted
 
 
 def sentence_of(question: Question, step: Step) -> str:
@@ -33,12 +34,8 @@ def sentence_of(question: Question, step: Step) -> str:
 def goal_text(goal: Goal, total: int) -> str:
     """A goal as it follows "find …"."""
     if goal.points is not None:
-        return f"the smallest model within {_points(goal.points)}"
+        return f"the smallest model within {counted(goal.points, 'point')}"
     return f"the best model of at most {goal.most_layers} of {total} layers"
-
-
-def _points(number: float) -> str:
-    return f"{number:g} point{'' if number == 1 else 's'}"
 
 
 def _opening(question: Question, step: Step) -> str:
@@ -48,7 +45,11 @@ def _opening(question: Question, step: Step) -> str:
         return "The budget is spent, and nothing is known yet." if verdict == SPENT else "Nothing is known yet."
     goal, total = question.goal, question.num_hidden_layers
     found = next((one for one in standings if one.cut == answer), None)
-    aim = f"within {_points(goal.points)}" if goal.points is not None else f"with at most {goal.most_layers} layers"
+    aim = (
+        f"within {counted(goal.points, 'point')}"
+        if goal.points is not None
+        else f"with at most {goal.most_layers} layers"
+    )
     if found is None:
         if verdict == SURE:
             return f"Sure at 95 %: no cut is {aim}."
@@ -57,7 +58,7 @@ def _opening(question: Question, step: Step) -> str:
     else:
         what = f"layers {' '.join(map(str, answer))} ({len(answer)} of {total}), {_lost(found)}"
         if goal.points is None:
-            most = f"none {aim} is better by more than {_points(TOLERANCE_POINTS)} than"
+            most = f"none {aim} is better by more than {counted(TOLERANCE_POINTS, 'point')} than"
             if verdict == SURE:
                 return f"Sure at 95 %: {most} {what}."
             doubt = f"the best {aim} seems to be {what}."
@@ -76,8 +77,7 @@ def _lost(one: Standing) -> str:
         return f"which scores {100 * one.score:.1f}"
     word, low, high = ("losing", one.low, one.high) if one.loss >= 0 else ("gaining", -one.high, -one.low)
     interval = "" if math.isnan(low) else f"; {low:.1f} to {high:.1f}"
-    seeds = f"{one.seeds} seed{'' if one.seeds == 1 else 's'}"
-    return f"{word} {abs(one.loss):.1f} points ({seeds}{interval})"
+    return f"{word} {abs(one.loss):.1f} points ({counted(one.seeds, 'seed')}{interval})"
 
 
 def _others(question: Question, step: Step) -> str:
@@ -103,4 +103,4 @@ def _others(question: Question, step: Step) -> str:
     if not parts:
         return ""
     kind = "smaller cut" if smaller else "other cut"
-    return f"Of {len(rest)} {kind}{'' if len(rest) == 1 else 's'}: {', '.join(parts)}."
+    return f"Of {counted(len(rest), kind)}: {', '.join(parts)}."

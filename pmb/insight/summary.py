@@ -11,6 +11,7 @@ import pandas as pd
 from pmb.insight.intervals import Interval, difference_interval, run_interval, seed_interval
 from pmb.insight.metrics import metric_of
 from pmb.strategies import CUSTOM, RANDOM, SCORED, STRATEGIES, Scores, drop_counts, kept_layers
+from pmb.wording import counted
 
 Row = Mapping[str, Any]
 
@@ -210,8 +211,7 @@ def _plus_minus(row: Row) -> str:
 
 
 def _seeds(row: Row) -> str:
-    count = len(row["seeds"])
-    return f"{count} seed{'' if count == 1 else 's'}"
+    return counted(len(row["seeds"]), "seed")
 
 
 def _configuration(group: pd.DataFrame) -> dict[str, Any]:

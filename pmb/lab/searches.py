@@ -39,6 +39,7 @@ from pmb.lab.store import Row, Store, about, list_latencies, matching, runs_by_k
 from pmb.settings import Settings
 from pmb.spec import PROCEDURES, Recipe, Report, RunSpec
 from pmb.strategies import STRATEGIES
+from pmb.wording import counted
 
 OPEN, STOPPED, DONE = "open", "stopped", "done"
 ENDED = ("done", "failed")  # runs, without those that were cancelled
@@ -215,7 +216,7 @@ def waiting_line(store: Store, key: str) -> str | None:
         return None
     live = runs_by_key(store, row["waits_for"])
     count = row["found"]["runs"] if row["found"] else 0
-    done = f"{count} run{'' if count == 1 else 's'} done"
+    done = f"{counted(count, 'run')} done"
     return f"{done}, measuring {measuring(row, live)}" if live else f"{done}, choosing what to measure"
 
 

@@ -12,6 +12,7 @@ from pmb.catalog.tasks import Task
 from pmb.lab.dev import dev_texts
 from pmb.lab.results import measured_configurations
 from pmb.screen import ui
+from pmb.wording import counted
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -46,5 +47,4 @@ def described(configuration: dict[str, Any]) -> str:
     title = MODELS[name].title if name in MODELS else name
     kept, total = configuration["kept_layers"], configuration["num_hidden_layers"]
     what = "whole" if len(kept) == total else f"{total - len(kept)} of {total} layers dropped, kept {ui.layers(kept)}"
-    count = len(configuration["keys"])
-    return f"{title}, {what}; {count} seed{'' if count == 1 else 's'}"
+    return f"{title}, {what}; {counted(len(configuration['keys']), 'seed')}"

@@ -24,6 +24,7 @@ from pmb.report import Words
 from pmb.screen import controls, offers, ui, view
 from pmb.screen.preview_row import open_previews
 from pmb.strategies import STRATEGIES
+from pmb.wording import counted
 
 AIMS = {
     "within 1 point": Aim(within=1.0),
@@ -181,7 +182,7 @@ def _state(row: Row) -> str:
 def _goal(row: Row) -> str:
     goal = row["goal"]
     if goal.get("within") is not None:
-        return f"Smallest within {goal['within']:g} point{'' if goal['within'] == 1 else 's'}"
+        return f"Smallest within {counted(goal['within'], 'point')}"
     most = f"at most {goal['most_layers']} of {row['num_hidden_layers']} layers"
     if goal.get("speedup") is not None:
         return f"Best that is {goal['speedup']:g} times as fast ({most})"
@@ -193,7 +194,7 @@ def _spent(row: Row) -> str:
     found = row["found"] or {}
     done, spent = found.get("runs", 0), found.get("spent")
     (name, most), *_ = row["budget"].items()
-    runs, used = f"{done} run{'' if done == 1 else 's'} done for it", f"{spent or 0:.1f}".removesuffix(".0")
+    runs, used = f"{counted(done, 'run')} done for it", f"{spent or 0:.1f}".removesuffix(".0")
     if name == "minutes":
         return f"{runs}, in {f'{used} of ' if spent else ''}at most {most:g} minutes"
     return f"{runs}, {f'counted by epochs as {used} ' if spent and spent != done else ''}of at most {most:g}"
@@ -230,4 +231,4 @@ def _stands(one: Row, found: Row) -> str:
         return "the answer" if found["verdict"] == SURE else "seems so"
     tried = one.get("tried", 0)
     few = tried and not one["seeds"] and one["state"] == OPEN
-    return f"open, {tried} epoch{'' if tried == 1 else 's'}" if few else str(one["state"])
+    return f"open, {counted(tried, 'epoch')}" if few else str(one["state"])
