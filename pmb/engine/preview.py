@@ -59,7 +59,7 @@ def walk(layers: OneByOne, cuts: Sequence[Cut], dtype: torch.dtype) -> Iterator[
     The cuts come in their order, but one on the way to another comes with it. Hidden states are held until what follows
     on them is computed; of cuts in ascending order that is one path from the root. `dtype`: of the matrix products.
     """
-    batches = [batch_of(layers.data, rows, layers.device) for rows in sorted_rows(layers.data, BATCH)]
+    batches = layers.batches
     places = torch.tensor([row for batch in batches for row in batch.rows])
     open_children: dict[Cut, set[Cut]] = {}
     for prefix in (cut[:length] for cut in cuts for length in range(1, len(cut) + 1)):
@@ -129,7 +129,7 @@ class OneByOne:
     @torch.inference_mode()
     def __init__(self, model: PreTrainedModel, data: Encoded, device: torch.device) -> None:
         """Take the model apart, and see that layer by layer it gives what it gave whole; raises BadInput."""
-        self.data, self.device = data, device
+        self.device, self.batches = device, [batch_of(data, rows, device) for rows in sorted_rows(data, BATCH)]
         self._encoder: Any = model.eval().base_model
         self._sentence_token = -1 if data.pad_left else 0
         self.stack = stack = find_stack(model)  # the depth, and what forbids a cut
