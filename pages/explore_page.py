@@ -146,11 +146,7 @@ def load_preview(
     frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model, task).items()}
     by_strategy = cuts_by_strategy(model, STRATEGIES, known_layer_scores(store, model, task))
     others = cuts_by_strategy(model, [*more], None, more) | others
-    chosen = [kept for cuts in others.values() for kept in cuts]
-    also = [
-        *chosen,
-        *predict.calibrating(measured, [*chosen, *(kept for cuts in by_strategy.values() for kept in cuts)]),
-    ]
+    also = predict.cuts_beside(measured, by_strategy, others)
     found = predict.preview(frozen, measured, by_strategy | others, model.num_hidden_layers, task.metric)
     return found, also, previews.missing_previews(store, model, task, STRATEGIES, also)
 

@@ -23,7 +23,7 @@ import click
 from pmb import api, settings
 from pmb.api import DEFAULT_MODEL, DEFAULT_RECIPE, DEFAULT_TASK, Cut, opened_store
 from pmb.bounds import MOST_DIGITS
-from pmb.catalog.models import cuts_by, cuts_by_strategy
+from pmb.catalog.models import cuts_by_strategy
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError
@@ -223,9 +223,11 @@ def preview(model: str, task: str, strategy: str | None, keep: list[int] | None,
         from pmb.insight import predict, summary  # while the child imports what it needs
         from pmb.lab.results import finished_runs
 
-        def measured_scores() -> dict[tuple[int, ...], float]:
+        def known() -> tuple[dict[tuple[int, ...], float], dict[str, list[tuple[int, ...]]]]:
+            """Mean scores of what is measured, and the strategies' cuts."""
             table = summary.configurations(finished_runs(store, model_row, task_row, recipe, PROCEDURES[:1]))
-            return dict(zip(table["kept_layers"], table["mean"], strict=True))
+            cuts = cuts_by_strategy(model_row, names, known_layer_scores(store, model_row, task_row))
+            return dict(zip(table["kept_layers"], table["mean"], strict=True)), cuts
 
         others = {
             name: [
@@ -238,18 +240,16 @@ def preview(model: str, task: str, strategy: str | None, keep: list[int] | None,
         }
         if keep is not None:
             others[CUSTOM] = [plan_kept(model_row, keep).kept_layers]
-        also = [kept for cuts in others.values() for kept in cuts]
-        cuts = [*also, *cuts_by(model_row, names, known_layer_scores(store, model_row, task_row))]
-        also += predict.calibrating(measured_scores(), cuts)
+        measured, by_strategy = known()
+        also = predict.cuts_beside(measured, by_strategy, others)
         cached = not previews.missing_previews(store, model_row, task_row, names, also)
         if not cached:
             previews.preview(store, found, model_row, task_row, names, also, show_fetching, start=start)
             show_progress("")
             model_row, task_row = find_model(store, found, model), find_task(store, found, task)
-        scores, measured = known_layer_scores(store, model_row, task_row), measured_scores()
+            measured, by_strategy = known()
         frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model_row, task_row).items()}
-    by_strategy = cuts_by_strategy(model_row, names, scores) | others
-    foretold = predict.preview(frozen, measured, by_strategy, model_row.num_hidden_layers, task_row.metric)
+    foretold = predict.preview(frozen, measured, by_strategy | others, model_row.num_hidden_layers, task_row.metric)
     rows = predict.plain_rows(foretold.curves)
     draws = predict.plain_rows(predict.over_draws(foretold.curves)) if strategy == RANDOM else None
     if as_json:

@@ -7,6 +7,7 @@ often the bands hold is counted by leaving out one configuration at a time.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,14 @@ def preview(
     table = predictions(frozen, measured, calibration, num_hidden_layers, metric)
     sentence = calibration_sentence(calibration, metric, len(frozen.keys() & measured.keys())) if frozen else ""
     return Preview(metric, table, curves(table, by_strategy), calibration, sentence)
+
+
+def cuts_beside(
+    measured: Collection[Cut], by_strategy: Mapping[str, Sequence[Cut]], others: Mapping[str, Sequence[Cut]]
+) -> list[Cut]:
+    """What is to be read beside the cuts of the strategies: all of the others, and what calibrates."""
+    wanted, known = (list(itertools.chain.from_iterable(cuts.values())) for cuts in (others, by_strategy))
+    return [*wanted, *calibrating(measured, [*wanted, *known])]
 
 
 def calibrating(measured: Collection[Cut], cuts: Collection[Cut]) -> list[Cut]:
