@@ -320,8 +320,7 @@ def step(store: Store, key: str, at_once: int) -> None:
 def _why_failed(row: Row, known: Sequence[Row]) -> str:
     """Why the search's run of the whole model failed."""
     whole = list(range(row["num_hidden_layers"]))
-    mine = [run for run in known if run["key"] in row["asked"] and run["kept_layers"] == whole]
-    failed = next(run for run in mine if run["state"] == "failed")
+    failed = next(run for run in _own(row, known) if run["kept_layers"] == whole and run["state"] == "failed")
     return f"Run {failed['key'][:12]} failed: {failed['error']}"
 
 
@@ -412,13 +411,13 @@ def _predicted(store: Store, row: Row, known: Sequence[Row]) -> dict[Cut, Band]:
 def _decide(store: Store, row: Row, question: Question, known: Sequence[Row], at_once: int) -> Step:
     measured = {_run(run): tuple(run["predictions"]) for run in known if run["state"] == "done"}
     running = [_run(run) for run in known if _is_live(run)]
-    failed = {tuple(run["kept_layers"]) for run in known if run["state"] == "failed" and run["key"] in row["asked"]}
+    failed = {tuple(run["kept_layers"]) for run in _own(row, known) if run["state"] == "failed"}
     return decide(question, measured, running, failed, _budget(store, row, known, at_once), at_once)
 
 
 def _budget(store: Store, row: Row, known: Sequence[Row], at_once: int) -> Budget:
     """What is left of it; runs that were there already, or that others asked for, cost nothing."""
-    mine = [run for run in known if run["key"] in row["asked"] and run["state"] != "cancelled"]
+    mine = [run for run in _own(row, known) if run["state"] != "cancelled"]
     live = [run for run in mine if _is_live(run)]
     if "runs" in row["budget"]:
         full = row["recipe_values"]["epochs"]
@@ -432,6 +431,11 @@ def _budget(store: Store, row: Row, known: Sequence[Row], at_once: int) -> Budge
 
     spent = _clock_seconds(mine) + sum(cost(_run(run)) for run in live)
     return Budget(60 * row["budget"]["minutes"], spent, cost)
+
+
+def _own(row: Row, known: Sequence[Row]) -> list[Row]:
+    """The runs that the search asked for itself."""
+    return [run for run in known if run["key"] in row["asked"]]
 
 
 def _epochs(known: Sequence[Row]) -> int:
@@ -448,7 +452,7 @@ def _as_values(row: Row, question: Question, found: Step, known: Sequence[Row]) 
     standings = [
         {name: None if value != value else value for name, value in asdict(one).items()} for one in found.standings
     ]
-    ended = [run for run in known if run["state"] in ENDED and run["key"] in row["asked"]]
+    ended = [run for run in _own(row, known) if run["state"] in ENDED]
     in_runs = "runs" in row["budget"]
     return {
         "verdict": found.verdict,
