@@ -32,6 +32,8 @@ DROP_HELP = (
     "that not every count is possible."
 )
 
+MODEL_HELP = "Of the catalog; or type a Hub id (owner/model) or the path of a folder with a model."
+TASK_HELP = "GLUE's tasks come from PMB_GLUE_DIR, else from the Hub; a table of your own is csv:PATH."
 KEPT_HELP = "Layers are counted from 0, the lowest. Press one to drop it or to have it back; at least one must stay."
 
 
@@ -141,16 +143,8 @@ def remember() -> None:
 def choose_model() -> BaseModel:
     """A model of the catalog, one looked into before, or what is typed; raises BadInput."""
     store = ui.the_store()
-    name = st.selectbox(
-        "Model",
-        known_models(store),
-        key="model",
-        bind="query-params",
-        width=PIXELS,
-        accept_new_options=ui.may_write(),
-        help="Of the catalog; or type a Hub id (owner/model) or the path of a folder with a model.",
-    )
-    return find_model(store, settings.from_environment(), name or "")
+    name = _named("Model", "model", known_models(store), MODEL_HELP)
+    return find_model(store, settings.from_environment(), name)
 
 
 def choose_task() -> Task:
@@ -158,16 +152,22 @@ def choose_task() -> Task:
     store = ui.the_store()
     if brought := st.session_state.pop("brought_task", ""):  # by the dialog, which is drawn after this box
         st.session_state["task"] = brought
+    name = _named("Task", "task", known_tasks(store), TASK_HELP)
+    return find_task(store, settings.from_environment(), name)
+
+
+def _named(label: str, key: str, options: Sequence[str], explained: str) -> str:
+    """A box of names, to which whoever may run things can add; empty where nothing is chosen."""
     name = st.selectbox(
-        "Task",
-        known_tasks(store),
-        key="task",
+        label,
+        options,
+        key=key,
         bind="query-params",
         width=PIXELS,
         accept_new_options=ui.may_write(),
-        help="GLUE's tasks come from PMB_GLUE_DIR, else from the Hub; a table of your own is csv:PATH.",
+        help=explained,
     )
-    return find_task(store, settings.from_environment(), name or "")
+    return name or ""
 
 
 def bring_cut(kept_layers: Sequence[int]) -> None:
