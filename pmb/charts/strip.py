@@ -11,7 +11,7 @@ import altair as alt
 import pandas as pd
 
 from pmb.charts.style import Theme, rows
-from pmb.strategies import Scores
+from pmb.strategies import LEAST_FIRST, Scores
 
 WIDE_CELLS = 7  # so many wide cells fit a phone
 WIDE_PIXELS, NARROW_PIXELS = 46, 29
@@ -27,24 +27,28 @@ class Shading:
     values: tuple[float, ...]
     words: str  # what a layer of a stronger colour does
     title: str  # of the number
-    format: str = ".3f"
+    format: str
+
+
+# By strategy what a layer of a stronger colour does, and the title and format of its number.
+SAID = {
+    "contribution": ("changes the sentence token more", "changes the sentence token by (1 - cosine)", ".3f"),
+    "block-influence": ("changes every token more", "changes every token by (1 - cosine)", ".3f"),
+    "angular": ("turns the sentence token more", "turns the sentence token by (angle / π)", ".3f"),
+    "variance": ("has weights of greater variance", "variance of its weights", ".5f"),
+    "greedy": ("goes later", "goes as number", ".0f"),
+}
 
 
 def shading(strategy: str, scores: Scores | None) -> Shading | None:
     """What `strategies.kept_layers` takes, as shades; of any other strategy than SCORED it is contribution's."""
     if scores is None:
         return None
-    if strategy == "block-influence":
-        changed = tuple(1 - score for score in scores)
-        return Shading(changed, "changes every token more", "changes every token by (1 - cosine)")
     if strategy == "angular":
-        return Shading(tuple(scores[0]), "turns the sentence token more", "turns the sentence token by (angle / π)")
-    if strategy == "variance":
-        return Shading(tuple(scores), "has weights of greater variance", "variance of its weights", ".5f")
-    if strategy == "greedy":
-        return Shading(tuple(scores), "goes later", "goes as number", ".0f")
-    changed = tuple(1 - score for score in scores)
-    return Shading(changed, "changes the sentence token more", "changes the sentence token by (1 - cosine)")
+        values = scores[0]  # over blocks of one layer
+    else:
+        values = scores if strategy in LEAST_FIRST else [1 - score for score in scores]
+    return Shading(tuple(values), *SAID.get(strategy, SAID["contribution"]))
 
 
 def layer_strip(kept: Sequence[int], num_hidden_layers: int, shading: Shading | None, theme: Theme) -> alt.LayerChart:
