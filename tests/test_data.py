@@ -55,6 +55,7 @@ def test_a_wheel_whose_hash_is_wrong_is_refused_with_what_to_do(tmp_path: Path) 
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "need",
     [

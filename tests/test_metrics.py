@@ -19,6 +19,7 @@ def guesses(count: int = 400, right: float = 0.8, labels: int = 2, seed: int = 0
     return truth.tolist(), np.where(rng.random(count) < right, truth, wrong).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [2, 3])
 @pytest.mark.parametrize("metric", ["macro f1", "matthews"])
 def test_a_bootstrap_of_the_confusion_matrix_is_one_of_the_examples(metric: str, labels: int) -> None:

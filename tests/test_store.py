@@ -291,6 +291,7 @@ def test_a_password_is_in_no_sentence(settings: Settings) -> None:
         open_store(replace(settings, database_url="mysql://me:secret@127.0.0.1/lab"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_server_that_is_started_again_costs_a_worker_nothing(store: Store, postgres: Server) -> None:
     queue.submit(store, [spec()])

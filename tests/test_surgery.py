@@ -102,6 +102,7 @@ def test_a_cut_model_computes_what_the_whole_one_does_with_layers_skipped_by_han
     assert find_stack(model).depth == model.config.num_hidden_layers == len(kept)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @each_cut
 def test_a_cut_model_saved_and_opened_by_transformers_gives_the_same_logits(
