@@ -57,16 +57,26 @@ new MutationObserver((_, observer) => {
   if (document.querySelector('h1')) { window.painted = performance.now(); observer.disconnect(); }
 }).observe(document, {childList: true, subtree: true});
 """
+# The sidebar's progress is drawn anew each second, which may end at any moment around a click: the answer's end is the
+# first after which nothing follows for so long. A script may also be so short that the page never says that it runs:
+# then the change that it made on the page is its end.
+QUIET_MILLISECONDS = 150
 ANSWERED = """
-(element) => new Promise((resolve, reject) => {
+([element, quietMilliseconds]) => new Promise((resolve, reject) => {
   const app = document.querySelector('[data-testid=stApp]');
+  const runs = () => app.getAttribute('data-test-script-state') !== 'notRunning';
   const start = performance.now();
-  let began = false;
-  new MutationObserver((_, observer) => {  // and not a look at each frame: what lies between two would be missed
-    const runs = app.getAttribute('data-test-script-state') !== 'notRunning';
-    if (began && !runs) { observer.disconnect(); resolve(performance.now() - start); }
-    began = began || runs;
+  let began = runs(), quiet = null;
+  const ended = () => {
+    const end = performance.now();
+    clearTimeout(quiet);
+    quiet = setTimeout(() => resolve(end - start), quietMilliseconds);
+  };
+  new MutationObserver(() => {  // and not a look at each frame: what lies between two would be missed
+    if (runs()) { began = true; clearTimeout(quiet); } else if (began) { ended(); }
   }).observe(app, {attributeFilter: ['data-test-script-state']});
+  new MutationObserver(() => { if (!began && !runs()) { began = true; ended(); } })
+    .observe(document.querySelector('[data-testid=stMain]'), {childList: true, subtree: true});
   setTimeout(() => reject(new Error('the click was not answered')), 20000);
   element.click();
 })
@@ -144,7 +154,8 @@ def answers(page: Page, path: str, times: int) -> list[float]:
     seconds = []
     for name in itertools.islice(itertools.cycle(names), times + 2):
         control: Any = page.locator("[data-testid=stMain]").get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
-        seconds.append(control.first.evaluate(ANSWERED) / 1000)
+        element = control.first.element_handle()
+        seconds.append(page.evaluate(ANSWERED, [element, QUIET_MILLISECONDS]) / 1000)
         page.wait_for_timeout(300)
     return seconds[2:]  # each choice once before: what is computed once a choice is not the click
 

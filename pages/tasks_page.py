@@ -20,12 +20,12 @@ from pmb.lab.dev import dev_labels, known_dev_labels
 from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import finished_runs, predictions_of
 from pmb.lab.sources import find_task, known_tasks
-from pmb.lab.store import change_mark
+from pmb.lab.store import Row, change_mark
 from pmb.screen import controls, ui, view
 from pmb.screen.links import Link, to_explore
 from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
-from pmb.strategies import drop_counts, kept_layers
+from pmb.strategies import drop_counts
 
 # =============================================================================
 # Constants
@@ -49,24 +49,36 @@ times, with at most {seeds} seeds: the median, and the least and the greatest as
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def load_points(
+def load_measured(
     model: BaseModel, tasks: tuple[Task, ...], strategy: str, recipe: str, mark: tuple[Any, ...]
-) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """By task the strategy's measured points, and the tasks that the whole model has hardly learned.
+) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, int]], list[str]]:
+    """By task the strategy's points and its runs (see `runs_by_drop`); what the whole model has hardly learned.
 
     Of the default procedure alone; tasks without any are left out.
     """
     store = ui.the_store()
-    points, guessed = {}, []
+    points, drops, hardly = {}, {}, []
     for task in tasks:
-        own = finished_runs(store, model, task, recipe, PROCEDURES[:1])
+        runs = finished_runs(store, model, task, recipe, PROCEDURES[:1])
         scores = known_layer_scores(store, model, task)
-        curves = summary.curves(summary.configurations(own), model.num_hidden_layers, scores)
+        curves = summary.curves(summary.configurations(runs), model.num_hidden_layers, scores)
         found = curves[curves["strategy"] == strategy]
         if not found.empty:
-            points[task.id] = found
-            guessed += [task.id] if hardly_learned(found, known_dev_labels(store, task)) else []
-    return points, guessed
+            points[task.id], drops[task.id] = found, runs_by_drop(runs, found)
+            hardly += [task.id] if hardly_learned(found, known_dev_labels(store, task)) else []
+    return points, drops, hardly
+
+
+def runs_by_drop(runs: list[Row], points: pd.DataFrame) -> dict[str, int]:
+    """How many layers each run of a strategy drops, of few seeds; empty without the whole model and a cut."""
+    drops = dict(zip(points["kept_layers"], points["drop_count"], strict=True))
+    found: dict[int, list[str]] = {}
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        if (kept := tuple(run["kept_layers"])) in drops:
+            found.setdefault(drops[kept], []).append(run["key"])
+    if 0 not in found or len(found) < 2:
+        return {}
+    return {key: count for count, keys in found.items() for key in keys[:THRESHOLD_SEEDS]}
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -85,14 +97,14 @@ def load_threshold(drop_of: dict[str, int], _labels: tuple[int | float, ...], ta
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def load_thresholds(
-    model: BaseModel, tasks: tuple[Task, ...], strategy: str, recipe: str, mark: tuple[Any, ...]
+    drops: dict[str, dict[str, int]], tasks: tuple[Task, ...], mark: tuple[Any, ...]
 ) -> dict[str, pd.DataFrame]:
     """By task how many layers go, where its true dev labels are known."""
     tables = {}
     for task in tasks:
         labels = known_dev_labels(ui.the_store(), task)
-        if labels and (drop_of := runs_by_drop(model, task, strategy, recipe, mark)):
-            tables[task.id] = load_threshold(drop_of, labels, task)
+        if labels and drops[task.id]:
+            tables[task.id] = load_threshold(drops[task.id], labels, task)
     return {name: table for name, table in tables.items() if not table.empty}
 
 
@@ -100,22 +112,6 @@ def load_thresholds(
 def unread_tasks(tasks: tuple[Task, ...], mark: tuple[Any, ...]) -> list[Task]:
     """Those whose data are here and whose dev labels have not been read."""
     return [task for task in tasks if not task.unfetched and known_dev_labels(ui.the_store(), task) is None]
-
-
-def runs_by_drop(model: BaseModel, task: Task, strategy: str, recipe: str, mark: tuple[Any, ...]) -> dict[str, int]:
-    """How many layers each finished run of a strategy drops, of few seeds; empty without the whole model and a cut."""
-    store, total = ui.the_store(), model.num_hidden_layers
-    scores = known_layer_scores(store, model, task)
-    if strategy == "contribution" and scores is None:
-        return {}
-    drops = {kept_layers(strategy, total, count, scores): count for count in drop_counts(strategy, total)}
-    found: dict[int, list[str]] = {}
-    for run in sorted(finished_runs(store, model, task, recipe, PROCEDURES[:1]), key=lambda run: run["seed"]):
-        if (kept := tuple(run["kept_layers"])) in drops:
-            found.setdefault(drops[kept], []).append(run["key"])
-    if 0 not in found or len(found) < 2:
-        return {}
-    return {key: count for count, keys in found.items() for key in keys[:THRESHOLD_SEEDS]}
 
 
 # =============================================================================
@@ -158,11 +154,11 @@ def loss_table(table: pd.DataFrame, titles: dict[str, str], of: Selection) -> No
 
 
 def thresholds(
-    model: BaseModel, tasks: list[Task], strategy: str, recipe: str, mark: tuple[Any, ...], chosen: set[str]
+    num_hidden_layers: int, tasks: list[Task], drops: dict[str, dict[str, int]], mark: tuple[Any, ...], chosen: set[str]
 ) -> None:
     """How many layers go at a loss of 1, 2 or 3 points, chosen on one half of dev and reported on the other.
 
-    `chosen`: the tasks of which something is selected above; the others fade.
+    `drops`: see `runs_by_drop`, by task; `chosen`: the tasks of which something is selected above; the others fade.
     """
     view.section("How many layers go at a loss of 1, 2 or 3 points?")
     store, found = ui.the_store(), settings.from_environment()
@@ -170,21 +166,21 @@ def thresholds(
         with ui.told(f"Reading the dev labels of {ui.plain(task.title)}, once") as report:
             dev_labels(store, found, task, report)
         mark = change_mark(store)
-    tables = load_thresholds(model, tuple(tasks), strategy, recipe, mark)
+    tables = load_thresholds(drops, tuple(tasks), mark)
     if not tables:
         st.info("This needs a cut and the whole model beside it, and the data of the task on this machine.")
         return
     titles = {task.id: task.title for task in tasks}
-    sentence = threshold.threshold_sentence(tables, plain_titles(titles), THRESHOLD_POINTS, model.num_hidden_layers)
+    sentence = threshold.threshold_sentence(tables, plain_titles(titles), THRESHOLD_POINTS, num_hidden_layers)
     view.words(sentence)
     view.note("Line: what another half of the dev sentences would have chosen.")
     drawn = {
         task: table.assign(opacity=FADED if chosen and task not in chosen else 1.0) for task, table in tables.items()
     }
     view.draw_once(
-        lambda: threshold_charts.threshold_chart(drawn, titles, model.num_hidden_layers, ui.theme()),
+        lambda: threshold_charts.threshold_chart(drawn, titles, num_hidden_layers, ui.theme()),
         sentence,
-        *("thresholds", model.id, model.revision, tuple(tables), strategy, recipe, mark, frozenset(chosen)),
+        *("thresholds", tuple((task, *drops[task]) for task in tables), mark, frozenset(chosen)),
     )
     threshold_table(tables, titles)
 
@@ -230,7 +226,7 @@ with controls.row():
 mark = change_mark(store)
 every = {name: find_task(store, found, name) for name in known_tasks(store)}
 titles = {name: task.title for name, task in every.items()}
-measured, hardly = load_points(model, tuple(every.values()), strategy, recipe, mark)
+measured, drops, hardly = load_measured(model, tuple(every.values()), strategy, recipe, mark)
 chosen = st.multiselect(
     "Tasks",
     list(every),
@@ -276,7 +272,8 @@ else:
     )
     loss_table(cuts, titles, selected)
     faded_but = {task for task, has in zip(cuts["task"], selected.has(row_names(cuts)), strict=True) if has}
-    thresholds(model, [every[task] for task in points], strategy, recipe, mark, faded_but - {averages.AVERAGE})
+    faded_but -= {averages.AVERAGE}
+    thresholds(model.num_hidden_layers, [every[task] for task in points], drops, mark, faded_but)
     view.method(
         METHOD.format(
             recipe=recipe,

@@ -55,11 +55,10 @@ def configurations(runs: Sequence[Row]) -> pd.DataFrame:
     the dev examples; `over` says which, SEEDS or EXAMPLES. `difference…`: from the whole model, with Welch's interval;
     NaN where either has a single seed.
     """
-    frame = pd.DataFrame(list(runs))
-    if frame.empty:
-        return pd.DataFrame(columns=list(CONFIGURATION_COLUMNS))
-    frame["kept_layers"] = frame["kept_layers"].map(tuple)
-    rows = [_configuration(group.sort_values("seed")) for _, group in frame.groupby("kept_layers")]
+    by_kept: dict[tuple[int, ...], list[Row]] = {}
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        by_kept.setdefault(tuple(run["kept_layers"]), []).append(run)
+    rows = [_configuration(kept, of_cut) for kept, of_cut in by_kept.items()]
     whole = next((row["scores"] for row in rows if row["drop_count"] == 0), ())
     for row in rows:
         row |= _difference(row, whole)
@@ -214,19 +213,18 @@ def _seeds(row: Row) -> str:
     return counted(len(row["seeds"]), "seed")
 
 
-def _configuration(group: pd.DataFrame) -> dict[str, Any]:
-    first = group.iloc[0]
-    kept = first["kept_layers"]
-    scores = tuple(float(score) for score in group["score"])
+def _configuration(kept: tuple[int, ...], runs: Sequence[Row]) -> dict[str, Any]:
+    first = runs[0]
+    scores = tuple(float(run["score"]) for run in runs)
     varied = len(set(scores)) > 1  # equal scores have no spread to speak from
-    interval = seed_interval(scores) if varied else run_interval(first.to_dict())
+    interval = seed_interval(scores) if varied else run_interval(first)
     total = int(first["num_hidden_layers"])
     return {
         "kept_layers": kept,
         "num_hidden_layers": total,
         "depth": len(kept),
         "drop_count": total - len(kept),
-        "seeds": tuple(int(seed) for seed in group["seed"]),
+        "seeds": tuple(int(run["seed"]) for run in runs),
         "metric": str(first["metric"]),
         "scores": scores,
         "mean": interval.mean,
@@ -235,10 +233,10 @@ def _configuration(group: pd.DataFrame) -> dict[str, Any]:
         "over": SEEDS if varied else EXAMPLES,
         "parameters": int(first["parameters"]),
         "megabytes": float(first["megabytes"]),
-        "train_seconds": float(group["train_seconds"].median()),
-        "sources": tuple(sorted(set(group["source"]))),
-        "device": ", ".join(sorted(set(group["device"]))),
-        "finished_at": float(group["finished_at"].max()),
+        "train_seconds": float(median(run["train_seconds"] for run in runs)),
+        "sources": tuple(sorted({run["source"] for run in runs})),
+        "device": ", ".join(sorted({run["device"] for run in runs})),
+        "finished_at": float(max(run["finished_at"] for run in runs)),
     }
 
 
