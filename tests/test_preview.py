@@ -39,7 +39,7 @@ def possible(architecture: Architecture) -> list[Cut]:
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
 def test_the_tree_gives_the_sentence_token_of_every_cut_model(architecture: Architecture) -> None:
     data, cuts = sentences(architecture, 8), possible(architecture)
-    found = dict(walk(OneByOne(architecture.build(), data, CPU), cuts[::-1], torch.float32))
+    found = dict(walk(OneByOne(architecture.build(), data, CPU, torch.float32), cuts[::-1]))
     assert sorted(found) == sorted(cuts)
     batch = batch_of(data, range(8), CPU)
     where = -1 if data.pad_left else 0
@@ -76,7 +76,7 @@ def test_every_distinct_prefix_is_computed_once_and_the_first_cuts_come_first() 
     architecture, passed, model = distilbert()
     first = [(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3)]
     cuts = [*first, *sorted(set(EVERY_CUT) - set(first))]
-    found = walk(OneByOne(model, sentences(architecture, 8), CPU), cuts, torch.float32)
+    found = walk(OneByOne(model, sentences(architecture, 8), CPU, torch.float32), cuts)
     order = [next(found)[0]]
     passed.clear()
     order += [kept for kept, _ in found]
@@ -87,9 +87,9 @@ def test_every_distinct_prefix_is_computed_once_and_the_first_cuts_come_first() 
 def test_states_that_are_let_go_are_computed_again_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
     architecture, passed, model = distilbert()
     data = sentences(architecture, 8)
-    expected = dict(walk(OneByOne(architecture.build(), data, CPU), EVERY_CUT, torch.float32))
+    expected = dict(walk(OneByOne(architecture.build(), data, CPU, torch.float32), EVERY_CUT))
     monkeypatch.setattr(preview, "HELD_BYTES", 0)
-    found = dict(walk(OneByOne(model, data, CPU), EVERY_CUT, torch.float32))
+    found = dict(walk(OneByOne(model, data, CPU, torch.float32), EVERY_CUT))
     assert len(passed) > len(EVERY_CUT) + 2 * DEPTH
     assert all(np.array_equal(found[kept], expected[kept]) for kept in EVERY_CUT)
 
@@ -103,7 +103,7 @@ def test_a_model_whose_layers_need_more_than_the_states_before_is_refused() -> N
 
     model.base_model.encoder.register_forward_hook(by_depth)
     with pytest.raises(BadInput, match="cannot be previewed: its layers need more"):
-        OneByOne(model, sentences(bert, 8), CPU)
+        OneByOne(model, sentences(bert, 8), CPU, torch.float32)
 
 
 def test_a_cut_is_scored_by_the_task_on_the_dev_part_alone() -> None:

@@ -55,11 +55,9 @@ def fast_forward(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> 
     layers = [Layer(module, dtype) for module in lower]
 
     def forward(batch: Batch) -> Tensor:
-        hidden = encoder.embeddings(input_ids=batch.input_ids, token_type_ids=batch.token_type_ids)
-        if hasattr(encoder, "embeddings_project"):
-            hidden = encoder.embeddings_project(hidden)
+        hidden = embedded(encoder, batch)
         mask = batch.attention_mask[:, None, :].bool() if batch.is_padded else None
-        bias = None if mask is None else torch.where(mask, 0.0, torch.finfo(dtype).min).to(dtype)
+        bias = score_bias(mask, dtype)
         for layer in layers:
             layer.refresh()
             hidden = apply(layer, hidden, bias)
@@ -67,6 +65,19 @@ def fast_forward(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> 
             return _head(model, first_token(last, hidden, mask))
 
     return forward
+
+
+def embedded(encoder: Any, batch: Batch) -> Tensor:
+    """What an encoder laid out as BERT's gives its first layer, (batch, tokens, width)."""
+    hidden: Tensor = encoder.embeddings(input_ids=batch.input_ids, token_type_ids=batch.token_type_ids)
+    if hasattr(encoder, "embeddings_project"):
+        hidden = encoder.embeddings_project(hidden)
+    return hidden
+
+
+def score_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """What `Layer` adds to the attention scores: 0, or the least number where `mask` has no token."""
+    return None if mask is None else torch.where(mask, 0.0, torch.finfo(dtype).min).to(dtype)
 
 
 def pick_forward(model: PreTrainedModel, dtype: torch.dtype, probe: Batch, reference: Tensor) -> tuple[Forward, bool]:

@@ -35,7 +35,7 @@ def going_order(
     """
     if len(train) < 2:
         raise BadInput(f"Greedy choice needs at least 2 train examples; the task has {len(train)}.")
-    layers = OneByOne(model, train, device)
+    layers = OneByOne(model, train, device, product_type(device))
     depth, kinds = layers.stack.depth, layers.stack.kinds
     if layers.stack.shared:  # the same weights: every cut of a depth is one
         return tuple(range(depth, 0, -1))
@@ -49,7 +49,7 @@ def going_order(
             break
         # Most of them begin as a cut of the step before does, or are the beginning of one.
         prefixes = {cut[:length] for cut in possible.values() for length in range(1, len(cut) + 1)}
-        for cut, found in walk(layers, sorted(prefixes - features.keys()), product_type(device)):
+        for cut, found in walk(layers, sorted(prefixes - features.keys())):
             features[cut] = found
             tell(done + len(features.keys() & possible.values()), total)
         scores = {layer: cross_validated(metric, features[cut], train.labels) for layer, cut in possible.items()}

@@ -18,7 +18,9 @@ from transformers import PreTrainedModel
 from pmb import scoring
 from pmb.engine.batches import Batch, Encoded, batch_of, sorted_rows
 from pmb.engine.device import product_type
-from pmb.engine.forward import first_token, laid_out_as_bert, model_inputs, same_logits
+from pmb.engine.forward import embedded, first_token, laid_out_as_bert, model_inputs, same_logits, score_bias
+from pmb.engine.layer import Layer
+from pmb.engine.layer import apply as quick_layer
 from pmb.engine.probe import fit_linear
 from pmb.engine.surgery import find_stack
 from pmb.errors import BadInput
@@ -47,20 +49,19 @@ def score_cuts(
     """
     train, dev = data.labels[:num_train], data.labels[num_train:]
     truth = np.asarray(dev, dtype=np.float64)
-    for cut, features in walk(OneByOne(model, data, device), cuts, product_type(device)):
+    for cut, features in walk(OneByOne(model, data, device, product_type(device)), cuts):
         guesses = fit_linear(features[:num_train], train)(features[num_train:])
         yield cut, scoring.METRICS[metric](truth, np.asarray(guesses, dtype=np.float64))
 
 
 @torch.inference_mode()
-def walk(layers: OneByOne, cuts: Sequence[Cut], dtype: torch.dtype) -> Iterator[tuple[Cut, Features]]:
+def walk(layers: OneByOne, cuts: Sequence[Cut]) -> Iterator[tuple[Cut, Features]]:
     """The sentence token of every example behind each cut: the first, or of a model padded on the left the last.
 
     The cuts come in their order, but one on the way to another comes with it. Hidden states are held until what follows
-    on them is computed; of cuts in ascending order that is one path from the root. `dtype`: of the matrix products.
+    on them is computed; of cuts in ascending order that is one path from the root.
     """
-    batches = layers.batches
-    places = torch.tensor([row for batch in batches for row in batch.rows])
+    places = torch.tensor([row for batch in layers.batches for row in batch.rows])
     open_children: dict[Cut, set[Cut]] = {}
     for prefix in (cut[:length] for cut in cuts for length in range(1, len(cut) + 1)):
         open_children.setdefault(prefix[:-1], set()).add(prefix)
@@ -74,12 +75,7 @@ def walk(layers: OneByOne, cuts: Sequence[Cut], dtype: torch.dtype) -> Iterator[
         before = held.get(cut[:start])
         for prefix in (cut[:length] for length in range(start + 1, len(cut) + 1)):
             goes_on = bool(open_children[prefix]) or prefix != cut
-            # Once for all batches: inside, a layer's weights are converted at their first use alone.
-            with torch.autocast(layers.device.type, dtype, enabled=dtype != torch.float32):
-                passed = [
-                    layers.apply(prefix[-1], batch, before[i] if before else None, goes_on)
-                    for i, batch in enumerate(batches)
-                ]
+            passed = layers.apply(prefix[-1], before, goes_on)
             open_children[prefix[:-1]].discard(prefix)
             if not open_children[prefix[:-1]]:
                 held.pop(prefix[:-1], None)
@@ -127,45 +123,68 @@ class OneByOne:
     """An encoder whose forward pass is one layer on given hidden states, with all that it does around its layers."""
 
     @torch.inference_mode()
-    def __init__(self, model: PreTrainedModel, data: Encoded, device: torch.device) -> None:
-        """Take the model apart, and see that layer by layer it gives what it gave whole; raises BadInput."""
-        self.device, self.batches = device, [batch_of(data, rows, device) for rows in sorted_rows(data, BATCH)]
+    def __init__(self, model: PreTrainedModel, data: Encoded, device: torch.device, dtype: torch.dtype) -> None:
+        """Take the model apart, and see that layer by layer it gives what it gave whole; raises BadInput.
+
+        `dtype`: of the matrix products.
+        """
+        self.batches = [batch_of(data, rows, device) for rows in sorted_rows(data, BATCH)]
+        self._device, self._dtype = device, dtype
         self._encoder: Any = model.eval().base_model
         self._sentence_token = -1 if data.pad_left else 0
         self.stack = stack = find_stack(model)  # the depth, and what forbids a cut
         few = batch_of(data, range(min(CHECKED_EXAMPLES, len(data))), device)
         whole = self._forward(few)
         self._layers: list[Any] = [*stack.layers] * (stack.depth if stack.shared else 1)
-        self._as_bert = not data.pad_left and laid_out_as_bert(model)
+        self._quick: list[Layer] = []  # of a model laid out as BERT is
+        laid_out = not data.pad_left and laid_out_as_bert(model)
         self._one = _OneLayer(self._layers[0])
         del stack.layers[:]
         stack.layers.append(self._one)
         model.config.num_hidden_layers = 1
-        before: Tensor | None = None
-        for layer in range(stack.depth - 1):
-            before, _ = self.apply(layer, few, before, True)
-        last = stack.depth - 1
-        if not same_logits(self.apply(last, few, before, True)[1], whole):
+        if not same_logits(self._through_all(few), whole):
             name = type(model).__name__
             raise BadInput(f"{name} cannot be previewed: its layers need more than what the layer before gives.")
-        if self._as_bert:
-            self._as_bert = same_logits(self.apply(last, few, before, False)[1], whole)
+        if laid_out:
+            self._quick = [Layer(layer, torch.float32) for layer in self._layers]
+            same = same_logits(self._through_all(few), whole)
+            self._quick = [Layer(layer, dtype) for layer in self._layers] if same else []
 
-    def apply(self, layer: int, batch: Batch, before: Tensor | None, goes_on: bool) -> tuple[Tensor, Tensor]:
-        """The layer's hidden states and, behind all that follows on the last layer, the sentence token, float32.
+    def apply(self, layer: int, before: list[Tensor] | None, goes_on: bool) -> list[tuple[Tensor, Tensor]]:
+        """The layer's hidden states and, behind all that follows on the last layer, the sentence token, of each batch.
 
-        `before`: the hidden states that it is given; None: those of the embeddings. Where it does not go on, the hidden
-        states may be those of the sentence token alone.
+        `before`: the hidden states that it is given, by batch; None: those of the embeddings. Where it does not go on,
+        the hidden states may be those of the sentence token alone. The tokens are float32.
         """
-        if self._as_bert and not goes_on and before is not None:
+        # Once for all batches: inside, a layer's weights are converted at their first use alone.
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            return [
+                self._apply(layer, batch, before[i] if before else None, goes_on)
+                for i, batch in enumerate(self.batches)
+            ]
+
+    def _apply(self, layer: int, batch: Batch, before: Tensor | None, goes_on: bool) -> tuple[Tensor, Tensor]:
+        if self._quick:
+            before = embedded(self._encoder, batch) if before is None else before
             mask = batch.attention_mask[:, None, :].bool() if batch.is_padded else None
-            token = first_token(self._layers[layer], before, mask)
-            return token, token[:, 0].float().cpu()
+            if goes_on:
+                after = quick_layer(self._quick[layer], before, score_bias(mask, self._quick[layer].dtype))
+            else:
+                after = first_token(self._layers[layer], before, mask)
+            return after, after[:, 0].float().cpu()
         self._one.layer, self._one.given = self._layers[layer], before
         token = self._forward(batch)
         states, self._one.output = self._one.output, None
         assert states is not None, "the layer was not passed"
         return states, token
+
+    def _through_all(self, batch: Batch) -> Tensor:
+        """The sentence token behind all layers, one after the other, with products in float32."""
+        before: Tensor | None = None
+        last = self.stack.depth - 1
+        for layer in range(last):
+            before, _ = self._apply(layer, batch, before, True)
+        return self._apply(last, batch, before, False)[1]
 
     def _forward(self, batch: Batch) -> Tensor:
         states: Tensor = self._encoder(**model_inputs(self._encoder, batch))[0]
