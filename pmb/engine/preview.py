@@ -68,10 +68,12 @@ def walk(layers: OneByOne, cuts: Sequence[Cut]) -> Iterator[tuple[Cut, Features]
         open_children.setdefault(prefix, set())
     wanted = dict.fromkeys(cuts)
     held: dict[Cut, list[Tensor]] = {}
+    if before := layers.embeddings():
+        held[()] = before
     for cut in cuts:
         if cut not in wanted:
             continue
-        start = max((length for length in range(1, len(cut)) if cut[:length] in held), default=0)
+        start = max((length for length in range(len(cut)) if cut[:length] in held), default=0)
         before = held.get(cut[:start])
         for prefix in (cut[:length] for length in range(start + 1, len(cut) + 1)):
             goes_on = bool(open_children[prefix]) or prefix != cut
@@ -150,6 +152,13 @@ class OneByOne:
             same = same_logits(self._through_all(few), whole)
             self._quick = [Layer(layer, dtype) for layer in self._layers] if same else []
 
+    def embeddings(self) -> list[Tensor] | None:
+        """What the first layer is given, by batch; None where only the encoder itself can give it."""
+        if not self._quick:
+            return None
+        with self._product_type():
+            return [embedded(self._encoder, batch) for batch in self.batches]
+
     def apply(self, layer: int, before: list[Tensor] | None, goes_on: bool) -> list[tuple[Tensor, Tensor]]:
         """The layer's hidden states and, behind all that follows on the last layer, the sentence token, of each batch.
 
@@ -157,11 +166,14 @@ class OneByOne:
         the hidden states may be those of the sentence token alone. The tokens are float32.
         """
         # Once for all batches: inside, a layer's weights are converted at their first use alone.
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+        with self._product_type():
             return [
                 self._apply(layer, batch, before[i] if before else None, goes_on)
                 for i, batch in enumerate(self.batches)
             ]
+
+    def _product_type(self) -> torch.autocast:
+        return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
 
     def _apply(self, layer: int, batch: Batch, before: Tensor | None, goes_on: bool) -> tuple[Tensor, Tensor]:
         if self._quick:
