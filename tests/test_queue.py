@@ -169,15 +169,23 @@ def test_a_cancelled_run_whose_process_dies_is_cancelled(store: Store) -> None:
     assert state(store, key) == "cancelled"
 
 
-def test_run_pressed_after_cancel_takes_the_cancellation_back(store: Store) -> None:
+@pytest.mark.parametrize("again", ["retry", "submit"])
+def test_a_run_asked_for_again_after_cancel_is_not_cancelled(store: Store, again: str) -> None:
     key = queue.submit(store, [spec()])[0].key
+
+    def ask() -> None:
+        if again == "retry":
+            queue.retry(store, [key])
+        else:
+            queue.submit(store, [spec()])
+
     claimed(store)
     queue.cancel(store, [key])
-    queue.submit(store, [spec()])
+    ask()
     assert queue.renew(store, key, "worker", Progress("training")) == "go on"
     queue.cancel(store, [key])
     assert queue.renew(store, key, "worker", Progress("training")) == "cancel"
-    queue.submit(store, [spec()])  # while its process is ended
+    ask()  # while its process is ended
     assert not queue.end_cancelled(store, key, "worker")
     assert state(store, key) == "queued"
 

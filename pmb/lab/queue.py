@@ -72,8 +72,6 @@ def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
             # In the order of the keys, as whoever locks several rows here does it: nobody waits in a circle.
             connection.execute(store.insert_new(runs), sorted(rows, key=lambda row: str(row["key"])))
         _queue_again(connection, keys, now, store.user)
-        not_any_more = and_(runs.c.key.in_(keys), runs.c.state == "running")
-        connection.execute(update(runs).where(not_any_more).values(cancel_requested=False))
         waiting = connection.execute(_WAITING).scalar_one()
         if waiting > max(before, store.most_waiting):
             raise QueueFull(
@@ -261,7 +259,10 @@ def cancel(store: Store, keys: Sequence[str]) -> None:
 
 
 def retry(store: Store, keys: Sequence[str]) -> None:
-    """Queue failed and cancelled runs again, with their attempts counted anew. Raises NotAllowed."""
+    """Queue failed and cancelled runs again, with their attempts counted anew; raises NotAllowed.
+
+    One that is to be cancelled and still goes on is not, any more.
+    """
     store.check_may_write()
     with store.connect() as connection:
         begin_writing(connection)
@@ -361,11 +362,18 @@ def _new_row(spec: RunSpec, user: str = "") -> dict[str, Any]:
 
 
 def _queue_again(connection: Connection, keys: Sequence[str], now: float, user: str) -> None:
-    """Put those of the runs that failed or were cancelled at the end of the queue, in the order of the keys."""
+    """Put those of the runs that failed or were cancelled at the end of the queue, in the order of the keys.
+
+    One that was to be cancelled and still goes on is not, any more.
+    """
     values: dict[str, Any] = {"state": "queued", "attempts": 0, "deaths": 0, "not_before": None}
     values |= {"started_at": None, "finished_at": None, "error": None, "log": None}
-    ended_badly = and_(runs.c.key.in_(keys), runs.c.state.in_(("failed", "cancelled")))
-    again = set(_locked(connection, ended_badly))
+    locked = _locked(connection, runs.c.key.in_(keys))  # all of them: none ends between the two
+    connection.execute(
+        update(runs).where(runs.c.key.in_(locked), runs.c.state == "running").values(cancel_requested=False)
+    )
+    ended_badly = runs.c.state.in_(("failed", "cancelled"))
+    again = set(connection.execute(select(runs.c.key).where(runs.c.key.in_(locked), ended_badly)).scalars())
     for i, key in enumerate(keys):
         if key in again:
             queued = values | _UNHELD | {"queued_at": now + i * 1e-6, "started_by": user or None}
