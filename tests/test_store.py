@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Timer
+from threading import Barrier, Timer
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import URL, text
 
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
@@ -112,6 +113,24 @@ def test_a_truncated_store_is_said_to_be_damaged(settings: Settings, store: Stor
     path.write_bytes(path.read_bytes()[: 4096 * 6 + 100])
     with pytest.raises(StoreUnavailable, match="damaged"):
         list_runs(open_store(settings))
+
+
+@pytest.mark.only_sqlite
+def test_a_new_file_that_many_open_at_the_same_moment_is_locked_for_none(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(40):  # of which SQLite itself refuses someone in every fifth
+            together = Barrier(4)
+            url = URL.create("sqlite", database=str(tmp_path / f"{number}.sqlite"))
+
+            def opened(together: Barrier = together, url: URL = url) -> str:
+                engine = database.make_engine(url)
+                together.wait()
+                with engine.connect() as connection:
+                    mode = connection.execute(text("PRAGMA journal_mode")).scalar_one()
+                engine.dispose()
+                return str(mode)
+
+            assert [each.result() for each in [pool.submit(opened) for _ in range(4)]] == ["wal"] * 4
 
 
 @pytest.mark.only_sqlite

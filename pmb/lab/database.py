@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sqlite3
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,19 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.text_factory = _READ_TEXT
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    if cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        _begin_wal(cursor)
     cursor.execute("PRAGMA synchronous = FULL")  # a finished run survives a power cut
     cursor.close()
+
+
+def _begin_wal(cursor: sqlite3.Cursor) -> None:
+    """Once in a file's life; where several open a new one at a time, SQLite lets one and refuses the others at once."""
+    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random  # for a new file alone
+
+    locked = retry_if_exception_type(sqlite3.OperationalError)
+    patiently = Retrying(retry=locked, stop=stop_after_delay(BUSY_SECONDS), wait=wait_random(0, 0.05), reraise=True)
+    patiently(cursor.execute, "PRAGMA journal_mode = WAL")
 
 
 def _prepare_reader(connection: Any, _record: object) -> None:
