@@ -146,7 +146,7 @@ def test_the_engine_reads_the_dev_part_in_the_order_of_hashes_and_leaves_out_wha
         20,
         tmp_path,
         lambda progress: None,
-        lambda kept, score: told.append(kept),
+        lambda kept, score, device: told.append(kept),
     )
     assert told == [(0,), (0, 1, 2), (0, 1, 2, 3), (1, 2, 3), (3,), (0, 3)]  # what lies on the way comes with it
     assert taken == [*train[:40], *in_hash_order(dev)[:20]]

@@ -69,7 +69,7 @@ def test_the_probed_model_is_the_one_that_a_run_makes(architecture: Architecture
     architecture.build().save_pretrained(tmp_path)
     train, dev = sentences(architecture, 64), sentences(architecture, 30)
     phases: list[str] = []
-    found = probe_layers(tmp_path, TASK, train, dev, RECIPE, 1, CPU, lambda progress: phases.append(progress.phase))
+    found = probe_layers(tmp_path, TASK, train, dev, RECIPE, 1, lambda progress: phases.append(progress.phase))
     torch.manual_seed(1)
     model = load_classifier(tmp_path, TASK.labels)
     fine_tune(model, train, RECIPE, 1, CPU, lambda progress: None)
@@ -87,7 +87,7 @@ def test_a_training_that_changes_nothing_leaves_every_layer_as_it_was(tmp_path: 
     bert.build().save_pretrained(tmp_path)
     still = replace(RECIPE, learning_rate=0.0)
     data = sentences(bert, 24)
-    found = probe_layers(tmp_path, TASK, data, data, still, 0, CPU, lambda progress: None)
+    found = probe_layers(tmp_path, TASK, data, data, still, 0, lambda progress: None)
     assert found.similarity == pytest.approx([1.0] * (DEPTH + 1), abs=1e-6)
     assert found.tuned == found.pretrained
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,10 +14,11 @@ from transformers import PreTrainedModel
 import pmb
 from pmb import machine
 from pmb.settings import cores
-from pmb.spec import Recipe
+from pmb.spec import Recipe, Report
 from pmb.wording import counted
 
 CONTEXT_BYTES = 2**30  # CUDA's own, and work space of its libraries
+STATES_BYTES = 3 * 2**30  # hidden states that a preview holds, and those of one batch on the way
 
 
 def pick_device() -> torch.device:
@@ -39,6 +41,15 @@ def needed_bytes(model: PreTrainedModel, recipe: Recipe) -> int:
     return 16 * parameters + config.num_hidden_layers * a_layer + CONTEXT_BYTES
 
 
+def inference_bytes(folder: Path) -> int:
+    """What passing sentences through the model in this folder takes of a GPU's memory, rather too much than too little.
+
+    Its weights may stand there in 16 bits; in the GPU they are there in 32 bits, twice, and in 16 bits.
+    """
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return 5 * weights + STATES_BYTES + CONTEXT_BYTES
+
+
 def claim_device(need: int) -> tuple[torch.device, str]:
     """The GPU where it has `need` bytes free, which are taken at once; else the CPU, and why in a sentence.
 
@@ -49,6 +60,7 @@ def claim_device(need: int) -> tuple[torch.device, str]:
     if not torch.cuda.is_available():
         return cpu, ""
     try:
+        torch.cuda.empty_cache()  # what an earlier claim of this process took and nothing holds
         free, _ = torch.cuda.mem_get_info()
         if free >= need:
             torch.empty(need, dtype=torch.uint8, device="cuda")
@@ -58,6 +70,17 @@ def claim_device(need: int) -> tuple[torch.device, str]:
         why = f"the GPU does not answer ({(str(error).strip().splitlines() or ['no words'])[0]})"
     holders = [machine.holder_words(holder) for gpu in machine.gpus() for holder in gpu.holders]
     return cpu, f"on the CPU: {why}{'; held by ' + ', '.join(holders) if holders else ''}"
+
+
+def claimed(need: int, report: Report) -> tuple[torch.device, Report]:
+    """What `claim_device` gives, and the report that says why where it is not the GPU."""
+    device, instead_of_gpu = claim_device(need)
+    return device, noted(report, instead_of_gpu)
+
+
+def noted(report: Report, note: str) -> Report:
+    """Say the note with all progress."""
+    return (lambda progress: report(replace(progress, note=note))) if note else report
 
 
 def device_name(device: torch.device) -> str:

@@ -19,7 +19,7 @@ from pmb import scoring
 from pmb.catalog.tasks import Task
 from pmb.engine import finetune, surgery
 from pmb.engine.batches import Encoded, batch_of
-from pmb.engine.device import device_name, machine_name, versions
+from pmb.engine.device import claimed, device_name, machine_name, needed_bytes, versions
 from pmb.engine.forward import model_inputs
 from pmb.spec import LayerProbe, Progress, Recipe, Report, Score
 
@@ -42,7 +42,6 @@ def probe_layers(
     dev: Encoded,
     recipe: Recipe,
     seed: int,
-    device: torch.device,
     report: Report,
 ) -> LayerProbe:
     """Fine-tune the whole model as a run does, and look at its layers before and after; raises PmbError.
@@ -50,12 +49,14 @@ def probe_layers(
     Sajjad et al. (2020) draw both: the cosine similarity of the sentence token in the pre-trained and in the
     fine-tuned model, and a classifier on the sentence token of each layer of the fine-tuned one.
     """
+    torch.manual_seed(seed)
+    model = surgery.load_classifier(folder, task.labels)
+    device, report = claimed(needed_bytes(model, recipe), report)
+    model = surgery.on_device(model, device)
 
     def reading(when: str) -> Told:
         return lambda done: report(Progress(f"reading the layers {when} training", done, len(train) + len(dev)))
 
-    torch.manual_seed(seed)
-    model = surgery.on_device(surgery.load_classifier(folder, task.labels), device)
     pretrained, before = read_layers(model, task.metric, train, dev, device, reading("before"))
     finetune.fine_tune(model, train, recipe, seed, device, report)
     tuned, after = read_layers(model, task.metric, train, dev, device, reading("after"))

@@ -33,10 +33,12 @@ from pmb.engine.batches import Encoded
 from pmb.engine.checkpoints import Checkpoint, Saving, threads_of
 from pmb.engine.device import (
     claim_device,
+    claimed,
     device_name,
+    inference_bytes,
     machine_name,
     needed_bytes,
-    pick_device,
+    noted,
     product_type,
     use_threads,
     versions,
@@ -92,7 +94,7 @@ def fine_tuned(
     device, instead_of_gpu = claim_device(needed_bytes(model, spec.recipe))
     if device.type == "cuda":
         idle_megabytes = memory.held_megabytes(device)
-    report = _noted(report, instead_of_gpu)
+    report = noted(report, instead_of_gpu)
     kept = _checkpoints(saving, spec, device)
     model = surgery.on_device(model, device)
     earlier_seconds = 0.0
@@ -129,11 +131,6 @@ def fine_tuned(
         peak_megabytes=training.peak_megabytes,
         idle_megabytes=idle_megabytes,
     )
-
-
-def _noted(report: Report, note: str) -> Report:
-    """Say the note with all progress."""
-    return (lambda progress: report(replace(progress, note=note))) if note else report
 
 
 def _checkpoints(saving: Saving | None, spec: RunSpec, device: torch.device) -> Checkpoint | None:
@@ -195,8 +192,12 @@ def warm_up(model: BaseModel, task: Task, assets_folder: Path) -> None:
     sentence = tuple(range(1, 9))
     label: int | float = 0 if task.labels else 0.0
     few = Encoded(token_ids=(sentence,) * WARM_UP_SENTENCES, labels=(label,) * WARM_UP_SENTENCES, pad_token_id=0)
-    recipe = replace(RECIPES["quick"], epochs=1)
-    finetune.fine_tune(surgery.on_device(classifier, pick_device()), few, recipe, 0, pick_device(), lambda _: None)
+    recipe = replace(RECIPES["quick"], epochs=1, batch_size=len(few), max_length=len(sentence))
+    device, _ = claim_device(needed_bytes(classifier, recipe))
+    finetune.fine_tune(surgery.on_device(classifier, device), few, recipe, 0, device, lambda _: None)
+    if device.type == "cuda":
+        del classifier, loaded
+        torch.cuda.empty_cache()  # a child that waits for a run leaves the GPU to others
 
 
 def _is_here(row: BaseModel, assets_folder: Path) -> bool:
@@ -210,9 +211,11 @@ def _is_here(row: BaseModel, assets_folder: Path) -> bool:
 
 
 def measure_latency(model: BaseModel, task: Task, depths: Sequence[int], assets_folder: Path) -> list[Latency]:
-    """Time the base model cut to each depth beside the whole one, on all cores; raises PmbError."""
+    """Time the base model cut to each depth beside the whole one, on the GPU or all cores; raises PmbError."""
     use_threads(cores())
-    return latency.measure_latency(model_folder(model, assets_folder), task.labels, depths, pick_device())
+    folder = model_folder(model, assets_folder)
+    device, _ = claim_device(inference_bytes(folder))  # each latency names what it was measured on
+    return latency.measure_latency(folder, task.labels, depths, device)
 
 
 def measure_similarity(
@@ -221,8 +224,9 @@ def measure_similarity(
     """Contribution scores of the pre-trained model's layers over the first TRAIN examples; raises PmbError."""
     examples = data.load_task(task, assets_folder, report).train[:num_sentences]
     folder = model_folder(model, assets_folder, report)
+    device, report = claimed(inference_bytes(folder), report)
     report(Progress("measuring what each layer contributes"))
-    return similarity.layer_similarity(folder, examples, pick_device())
+    return similarity.layer_similarity(folder, examples, device)
 
 
 def measure_blocks(
@@ -231,8 +235,9 @@ def measure_blocks(
     """Scores of block influence, angular and variance, the first two over the first TRAIN examples; raises PmbError."""
     examples = data.load_task(task, assets_folder, report).train[:num_sentences]
     folder = model_folder(model, assets_folder, report)
+    device, report = claimed(inference_bytes(folder), report)
     report(Progress("measuring what each layer changes"))
-    influence, angular = similarity.block_measures(folder, examples, pick_device())
+    influence, angular = similarity.block_measures(folder, examples, device)
     return {"block-influence": influence, "angular": angular, "variance": similarity.weight_variance(folder)}
 
 
@@ -245,12 +250,13 @@ def measure_greedy(
     examples = data.load_task(task, assets_folder, report).train[:num_sentences]
     folder = model_folder(model, assets_folder, report)
     encoded = batches.encode(surgery.load_tokenizer(folder), examples, preview.MAX_LENGTH)
-    classifier = surgery.on_device(surgery.load_classifier(folder, task.labels), pick_device())
+    device, report = claimed(inference_bytes(folder), report)
+    classifier = surgery.on_device(surgery.load_classifier(folder, task.labels), device)
 
     def tell(done: int, total: int) -> None:
         report(Progress("trying cuts", done, total))
 
-    return {"greedy": greedy.going_order(classifier, task.metric, encoded, pick_device(), tell)}
+    return {"greedy": greedy.going_order(classifier, task.metric, encoded, device, tell)}
 
 
 def probe_layers(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder: Path, report: Report) -> LayerProbe:
@@ -258,7 +264,7 @@ def probe_layers(spec: RunSpec, model_row: BaseModel, task: Task, assets_folder:
     report(Progress("loading"))
     folder = model_folder(model_row, assets_folder, report)
     parts = encoded(spec, task, folder, assets_folder, report)
-    return probe.probe_layers(folder, task, parts["train"], parts["dev"], spec.recipe, spec.seed, pick_device(), report)
+    return probe.probe_layers(folder, task, parts["train"], parts["dev"], spec.recipe, spec.seed, report)
 
 
 def preview_cuts(
@@ -272,9 +278,9 @@ def preview_cuts(
     num_dev: int,
     assets_folder: Path,
     report: Report,
-    tell: Callable[[tuple[int, ...], float], None],
+    tell: Callable[[tuple[int, ...], float, str], None],
 ) -> None:
-    """Tell what a classifier reads off each cut of these strategies that is not known, as soon as it is found.
+    """Tell what a classifier reads off each cut of these strategies that is not known, and on what device, at once.
 
     The cuts of the first strategy come before all others. `also`: more cuts; `num_train`, `num_dev`: examples at most,
     those of dev in the order of their hashes, since a file may be sorted. Raises PmbError.
@@ -289,12 +295,11 @@ def preview_cuts(
     found = data.load_task(task, assets_folder, report)
     train, dev = found.train[:num_train], in_hash_order(found.dev)[:num_dev]
     encoded = batches.encode(surgery.load_tokenizer(folder), [*train, *dev], preview.MAX_LENGTH)
-    model = surgery.on_device(surgery.load_classifier(folder, task.labels), pick_device())
+    device, report = claimed(inference_bytes(folder), report)
+    model = surgery.on_device(surgery.load_classifier(folder, task.labels), device)
     report(Progress("previewing", 0, len(cuts)))
-    for done, (cut, score) in enumerate(
-        preview.score_cuts(model, task.metric, encoded, len(train), cuts, pick_device()), 1
-    ):
-        tell(cut, score)
+    for done, (cut, score) in enumerate(preview.score_cuts(model, task.metric, encoded, len(train), cuts, device), 1):
+        tell(cut, score, device_name(device))
         report(Progress("previewing", done, len(cuts)))
 
 

@@ -180,9 +180,8 @@ def _preview(
     assets_folder, strategies, scores = Path(job["assets"]), job["strategies"], job["scores"]
     known = {tuple(kept) for kept in job["known"]}
     engine.use_threads(job["threads"])
-    device = engine.device_name(engine.pick_device())
 
-    def tell(kept: tuple[int, ...], score: float) -> None:
+    def tell(kept: tuple[int, ...], score: float, device: str) -> None:
         known.add(kept)
         send({"kept": kept, "score": score, "computed_on": device})
 
