@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from pmb import machine
@@ -20,13 +21,15 @@ from pmb.catalog.models import find_model
 from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import find_task
 from pmb.doctor import examine
+from pmb.engine import finetune
 from pmb.engine import run as engine
-from pmb.engine.batches import batch_of
+from pmb.engine.batches import Batch, batch_of
 from pmb.engine.checkpoints import Checkpoint
 from pmb.engine.device import claim_device, needed_bytes
 from pmb.engine.dropout import set_dropout
 from pmb.engine.finetune import fine_tune, predict
 from pmb.engine.forward import fast_forward, plain_forward
+from pmb.engine.graphs import TOKENS, Repeated, Shape, own_stream, repeated
 from pmb.engine.preview import score_cuts
 from pmb.engine.shortage import shortage
 from pmb.lab import queue, worker
@@ -99,7 +102,9 @@ def test_a_run_on_a_gpu_says_so_and_scores_as_on_a_cpu(assets_folder: Path, monk
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
-def test_every_architecture_learns_and_is_previewed_on_a_gpu_as_on_a_cpu(architecture: Architecture) -> None:
+def test_every_architecture_learns_and_is_previewed_on_a_gpu_as_on_a_cpu(
+    architecture: Architecture, capsys: pytest.CaptureFixture[str]
+) -> None:
     data, losses, logits = words(architecture, 32), [], []
     recipe = replace(RECIPE, epochs=3, dropout=0.0)
     for device in (CPU, GPU):
@@ -108,6 +113,7 @@ def test_every_architecture_learns_and_is_previewed_on_a_gpu_as_on_a_cpu(archite
         with torch.inference_mode():
             logits.append(plain_forward(model)(batch_of(data, range(8), device)).cpu())
         assert len(predict(model, data, device)) == len(data)
+    assert "not repeated" not in capsys.readouterr().err
     assert losses[0] == pytest.approx(losses[1], rel=0.05, abs=0.05)
     assert torch.allclose(logits[0], logits[1], atol=0.1)
     cuts = [(0,), (0, 2)]
@@ -139,6 +145,64 @@ def test_the_quick_way_gives_the_logits_and_gradients_of_the_plain_one(dtype: to
     largest = max(gradient.abs().max() for gradient in plain_gradients.values())
     for name, gradient in plain_gradients.items():
         assert torch.allclose(gradient, quick_gradients[name], atol=float(close * largest)), name
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_steps_repeated_as_graphs_train_as_those_launched_one_by_one(
+    dropout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, epochs=4, dropout=dropout, learning_rate=1e-3)
+    graphs: list[Shape] = []
+
+    class Counted(Repeated):
+        def _record(self, shape: Shape, batch: Batch) -> None:
+            graphs.append(shape)
+            super()._record(shape, batch)
+
+    def trained(repeat: bool) -> tuple[tuple[float, ...], Tensor]:
+        torch.manual_seed(5)
+        model = small_bert().to(GPU)  # type: ignore[arg-type]
+        with monkeypatch.context() as patch:
+            # Launched one by one, but with the same shapes: the masks that dropout draws depend on them.
+            again = Counted if repeat else lambda step: step
+            patch.setattr(finetune, "repeated", lambda step, device, need: (again(step), TOKENS))
+            losses = fine_tune(model, sentences(), recipe, 0, GPU, lambda _: None).losses
+        return losses, model.classifier.weight.detach().clone()
+
+    one_by_one, weights = trained(repeat=False)
+    assert not graphs
+    losses, repeated_weights = trained(repeat=True)
+    assert len(graphs) == len(set(graphs)) > 1
+    assert losses == pytest.approx(one_by_one, rel=1e-3)
+    assert torch.allclose(weights, repeated_weights, atol=1e-3)
+
+
+def test_a_step_that_waits_for_a_number_is_not_repeated_and_trains_on(capsys: pytest.CaptureFixture[str]) -> None:
+    weight = torch.zeros(1, device=GPU)
+    drawn: list[float] = []
+
+    def step(batch: Batch) -> Tensor:
+        drawn.append(float(torch.rand(1, device=GPU)))  # a graph cannot wait for it
+        return weight.add_(1).clone()
+
+    data = sentences(16)
+    with own_stream(GPU):
+        again = Repeated(step)
+        losses = [float(again(batch_of(data, range(8), GPU, TOKENS))) for _ in range(4)]
+    assert losses == [1.0, 2.0, 3.0, 4.0]
+    assert len(set(drawn)) == 4
+    assert "Training steps are not repeated as CUDA graphs: " in capsys.readouterr().err
+
+
+def test_graphs_are_used_only_where_as_much_memory_again_is_free() -> None:
+    def step(batch: Batch) -> Tensor:
+        return torch.zeros(())
+
+    assert repeated(step, CPU, 0) == (step, 1)
+    assert repeated(step, GPU, 10**15) == (step, 1)
+    found, multiple = repeated(step, GPU, GB)
+    assert isinstance(found, Repeated)
+    assert multiple == TOKENS
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
@@ -218,7 +282,7 @@ def test_memory_that_runs_out_in_the_middle_is_said_in_words(
 ) -> None:
     monkeypatch.setattr(engine, "claim_device", lambda need: (GPU, ""))  # as if somebody took it a moment later
     recipe = replace(QUICK, batch_size=64)
-    with held_by_another(GB // 4), pytest.raises(torch.OutOfMemoryError) as raised:
+    with held_by_another(GB // 4), pytest.raises(RuntimeError) as raised:
         engine.run(spec((0, 1, 2), recipe=recipe), MODEL, TASK, assets_folder, lambda progress: None)
     said = shortage(raised.value, recipe)
     assert said is not None

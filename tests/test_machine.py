@@ -115,7 +115,9 @@ def test_a_containers_limit_counts_where_it_is_lower(tmp_path: Path, monkeypatch
 
 def test_a_full_gpu_says_how_much_was_free_and_what_to_lower(shared_gpu: Callable[[float], None]) -> None:
     shared_gpu(0.3)
-    said = shortage.shortage(torch.cuda.OutOfMemoryError("CUDA out of memory."), TINY)
+    error = torch.cuda.OutOfMemoryError("CUDA out of memory.")
+    said = shortage.shortage(error, TINY)
+    assert said == shortage.shortage(RuntimeError("CUDA error: out of memory\nCompile with"), TINY)
     assert said == (
         "The GPU ran out of memory: this run held 0.0 of its 80.0 GB, 0.3 were free; lower the recipe's batch size "
         f"({TINY.batch_size}) or length ({TINY.max_length} tokens), do fewer runs at a time (PMB_JOBS=1) or "

@@ -65,10 +65,12 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_
     )
 
 
-def batch_of(data: Encoded, rows: Sequence[int], device: torch.device) -> Batch:
-    """Fill up the given rows to the longest of them."""
+def batch_of(data: Encoded, rows: Sequence[int], device: torch.device, multiple: int = 1) -> Batch:
+    """Fill up the given rows to the longest of them, or to the next multiple of so many tokens that the data reach."""
     lengths = [len(data.token_ids[row]) for row in rows]
     longest = max(lengths)
+    if multiple > 1:  # not beyond what the data have: a model has no place for more than its tokenizer gives
+        longest = min(-(-longest // multiple) * multiple, max(map(len, data.token_ids)))
 
     def filled(values: Sequence[Sequence[int]], filler: int) -> Tensor:
         tensor = torch.full((len(rows), longest), filler, dtype=torch.long)

@@ -15,11 +15,12 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from pmb.engine import memory
-from pmb.engine.batches import Encoded, batch_of, shuffled_rows, sorted_rows
+from pmb.engine.batches import Batch, Encoded, batch_of, shuffled_rows, sorted_rows
 from pmb.engine.checkpoints import Checkpoint, Generators, Keeper, Stand
-from pmb.engine.device import product_type
+from pmb.engine.device import needed_bytes, product_type
 from pmb.engine.dropout import set_dropout
 from pmb.engine.forward import Forward, evaluated, pick_forward, plain_forward, same_logits
+from pmb.engine.graphs import Step, own_stream, repeated
 from pmb.engine.vocabulary import compacted
 from pmb.errors import RunFailed
 from pmb.spec import Progress, Recipe, Report
@@ -62,13 +63,13 @@ def fine_tune(
     reference = evaluated(model, plain_forward(model), batch_of(train, probe, device))
     with _vocabulary(model, train, recipe, device, reference) as data:
         forward, fast = pick_forward(model, product_type(device), batch_of(data, probe, device), reference)
-        optimizer = torch.optim.AdamW(
-            model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-        )
+        optimizer = _optimizer(model, recipe, device)
         order = random.Random(seed)
         keeper = Keeper(checkpoint, model, optimizer, Generators(order, masks, device))
         before = keeper.restore()
-        stand = _Loop(model, forward, data, recipe, device, report, optimizer, order).train(before, keeper)
+        loop = _Loop(model, forward, fast, data, recipe, device, report, optimizer, order)
+        with own_stream(device):
+            stand = loop.train(before, keeper)
     # What was read to go on from stood in memory too: only a fine-tuning in one go tells its peak.
     peak_megabytes = None if before.losses else memory.peak_megabytes(device, peak_before)
     return Training(stand.seconds, before.seconds, stand.losses, fast, peak_megabytes)
@@ -96,6 +97,7 @@ class _Loop:
 
     model: PreTrainedModel
     forward: Forward
+    fast: bool
     data: Encoded
     recipe: Recipe
     device: torch.device
@@ -106,28 +108,36 @@ class _Loop:
     def train(self, stand: Stand, keeper: Keeper) -> Stand:
         """Train the epochs that are left, and have each saved."""
         self.model.train()
+        step: Step = self._step
+        multiple = 1
+        if self.fast:  # transformers' own way may wait for numbers on its way
+            step, multiple = repeated(self._step, self.device, needed_bytes(self.model, self.recipe))
         start = time.perf_counter() - stand.seconds
         while len(stand.losses) < self.recipe.epochs:
-            loss = self._epoch(len(stand.losses), time.perf_counter() - start)
+            loss = self._epoch(step, multiple, len(stand.losses), time.perf_counter() - start)
             stand = Stand((*stand.losses, loss), time.perf_counter() - start)
             keeper.save(stand)
         return stand
 
-    def _epoch(self, epoch: int, seconds_before: float) -> float:
-        """Train one epoch, counted from 0; returns its mean loss."""
+    def _step(self, batch: Batch) -> Tensor:
+        """Train on one batch; returns its loss."""
+        loss = _loss(self.forward(batch).float(), batch.labels)
+        loss.backward()
+        _clip(self.optimizer, list(self.model.parameters()), self.recipe.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def _epoch(self, train_on: Step, multiple: int, epoch: int, seconds_before: float) -> float:
+        """Train one epoch, counted from 0, with batches of a multiple of so many tokens; returns its mean loss."""
         steps = total_steps(len(self.data), self.recipe)
         step = steps // self.recipe.epochs * epoch
         start = time.perf_counter() - seconds_before
         losses: list[float] = []
         for rows in shuffled_rows(self.data, self.recipe.batch_size, self.order):
             factor = linear_schedule(step, steps, self.recipe.warmup_fraction)
-            self.optimizer.param_groups[0]["lr"] = self.recipe.learning_rate * factor
-            batch = batch_of(self.data, rows, self.device)
-            loss = _loss(self.forward(batch).float(), batch.labels)
-            loss.backward()
-            _clip(self.optimizer, list(self.model.parameters()), self.recipe.max_grad_norm)
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            _set_learning_rate(self.optimizer, self.recipe.learning_rate * factor)
+            loss = train_on(batch_of(self.data, rows, self.device, multiple))
             step += 1
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
@@ -138,6 +148,22 @@ class _Loop:
             seconds = time.perf_counter() - start
             self.report(Progress("training", step, steps, losses[-1], seconds / step * (steps - step)))
         return sum(losses) / len(losses)
+
+
+def _optimizer(model: PreTrainedModel, recipe: Recipe, device: torch.device) -> torch.optim.AdamW:
+    """AdamW; on a GPU with its rate in the GPU's memory, where a graph of kernels reads it anew each time."""
+    on_gpu = device.type == "cuda"
+    rate = torch.tensor(recipe.learning_rate, device=device) if on_gpu else recipe.learning_rate
+    decay = recipe.weight_decay
+    return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, fused=True, capturable=on_gpu)
+
+
+def _set_learning_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
+    group = optimizer.param_groups[0]
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -16,11 +16,13 @@ WORDS = (
     "could not create a memory",
     "bad_alloc",
 )
+# How CUDA and its libraries say that a GPU gives no more, where torch's own allocator is not the one that asked.
+GPU_WORDS = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
 
 
 def shortage(error: BaseException, recipe: Recipe | None) -> str | None:
     """The sentence for a user where the error means that memory ran out; else None."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
+    if isinstance(error, torch.cuda.OutOfMemoryError) or any(word in str(error) for word in GPU_WORDS):
         free, total = torch.cuda.mem_get_info()
         held = torch.cuda.memory_reserved()
         return (
