@@ -4,8 +4,9 @@ Run: bash benchmarks/gpu.sh      (installs what it needs, then runs this with --
  or: python -m benchmarks.gpu [--pairs 5] [--write]
 BERT-base has its true size and random weights, since only the time is compared. The sentences are random tokens with
 the lengths of MRPC's train pairs (53.2 tokens on average, standard deviation 13.0, from 19 to 103 with a BERT
-tokenizer). Trainer is tried with and without torch.compile, bf16, lengths grouped; its faster one counts. The sweep is
-`python -m pmb sweep` with PMB_JOBS=1 and with --jobs at a time. --anyway tries the first, small, on a CPU.
+tokenizer). The lab is tried with and without CUDA graphs. Trainer is tried with and without torch.compile, bf16,
+lengths grouped; its faster one counts. The sweep is `python -m pmb sweep` with PMB_JOBS=1 and with --jobs at a time.
+--anyway tries the first, small, on a CPU.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import click
 import torch
@@ -56,9 +58,11 @@ def bert(layers: int) -> BertForSequenceClassification:
 def seconds_of(side: str, tokenizer: PreTrainedTokenizerBase, train: Encoded, layers: int) -> float:
     """One epoch in batches of 32."""
     model, recipe = bert(layers), recipe_of(len(train), 0.1)
-    if side == "lab":
+    if side.startswith("lab"):
         on_gpu = model.to(pick_device())  # type: ignore[arg-type]
-        return finetune.fine_tune(on_gpu, train, recipe, 0, pick_device(), lambda _: None).seconds
+        graphs = finetune.repeated if side == "lab" else lambda step, device, need_bytes: (step, 1)
+        with patch.object(finetune, "repeated", graphs):
+            return finetune.fine_tune(on_gpu, train, recipe, 0, pick_device(), lambda _: None).seconds
     options: dict[str, Any] = {"bf16": native_bf16(), "torch_compile": side == "trainer_compiled"}
     return trainer.train_with_trainer(model, tokenizer, train, recipe, 0, group_by_length=True, **options)
 
@@ -96,22 +100,25 @@ def sweep_seconds(jobs: int, recipe: str) -> float:
 @click.option("--pairs", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--sweeps", type=click.IntRange(1), default=2, show_default=True, help="So often each.")
 @click.option("--jobs", type=int, default=12, show_default=True, help="Runs of the sweep at a time.")
+@click.option("--compiled/--not-compiled", default=True, show_default=True, help="Trainer with torch.compile too.")
 @click.option("--write", is_flag=True, help="Put the tables into benchmarks/RESULTS.md.")
 @click.option("--anyway", is_flag=True, help="Without a GPU: a few sentences and two layers, and no sweep.")
-def main(pairs: int, sweeps: int, jobs: int, write: bool, anyway: bool) -> None:
+def main(pairs: int, sweeps: int, jobs: int, compiled: bool, write: bool, anyway: bool) -> None:
     """Measure both and print two tables."""
     quieten()
     if not (torch.cuda.is_available() or anyway):
         raise click.ClickException("No GPU is visible to torch here; --anyway tries the script on the CPU.")
     if anyway:
-        click.echo("\n".join(fine_tuning(pairs, 64, 2, ("lab", "trainer"))))
+        click.echo("\n".join(fine_tuning(pairs, 64, 2, ("lab", "lab_without_graphs", "trainer"))))
         return
-    table = fine_tuning(pairs, MRPC_PAIRS, 12, ("lab", "trainer", "trainer_compiled"))
-    publish("One fine-tuning on a GPU", [f"`bash benchmarks/gpu.sh`, {pairs} pairs.", "", *table], write)
+    sides = ("lab", "lab_without_graphs", "trainer", *(["trainer_compiled"] if compiled else []))
+    table = fine_tuning(pairs, MRPC_PAIRS, 12, sides)
+    command = f"`python -m benchmarks.gpu --pairs {pairs}{'' if compiled else ' --not-compiled'} --write`"
+    publish("One fine-tuning on a GPU", [f"{command}.", "", *table], write)
     one, many = (min(sweep_seconds(count, "quick") for _ in range(sweeps)) for count in (1, jobs))
     table = ["| runs at a time | seconds |", "| --- | --- |", f"| 1 | {one:.0f} |", f"| {jobs} | {many:.0f} |", ""]
     table.append(f"{jobs} at a time take 1/{one / many:.2f} of the time.")
-    publish("24 small runs on one GPU", [f"`bash benchmarks/gpu.sh`, the least of {sweeps}.", "", *table], write)
+    publish("24 small runs on one GPU", [f"{command}, the least of {sweeps}.", "", *table], write)
 
 
 if __name__ == "__main__":
