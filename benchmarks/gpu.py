@@ -34,6 +34,7 @@ from pmb.catalog.models import find_model
 from pmb.engine import assets, finetune
 from pmb.engine.batches import Encoded
 from pmb.engine.device import pick_device
+from pmb.engine.graphs import repeated
 from pmb.engine.run import quieten
 from pmb.settings import REPOSITORY, from_environment
 
@@ -60,8 +61,8 @@ def seconds_of(side: str, tokenizer: PreTrainedTokenizerBase, train: Encoded, la
     model, recipe = bert(layers), recipe_of(len(train), 0.1)
     if side.startswith("lab"):
         on_gpu = model.to(pick_device())  # type: ignore[arg-type]
-        graphs = finetune.repeated if side == "lab" else lambda step, device, need_bytes: (step, 1)
-        with patch.object(finetune, "repeated", graphs):
+        graphs = repeated if side == "lab" else lambda step, device, need_bytes: (step, 1)
+        with patch("pmb.engine.finetune.repeated", graphs):
             return finetune.fine_tune(on_gpu, train, recipe, 0, pick_device(), lambda _: None).seconds
     options: dict[str, Any] = {"bf16": native_bf16(), "torch_compile": side == "trainer_compiled"}
     return trainer.train_with_trainer(model, tokenizer, train, recipe, 0, group_by_length=True, **options)
