@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +15,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import URL, text
+from sqlalchemy.exc import OperationalError
 
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
@@ -41,7 +44,7 @@ from pmb.lab.store import (
 from pmb.scoring import score
 from pmb.settings import REPOSITORY, Settings
 from pmb.spec import Latency, Progress
-from tests.conftest import result, spec
+from tests.conftest import fill, result, spec
 from tests.layer_results import ask_for_probe, finish_probe, layer_probe
 from tests.postgres import Server
 
@@ -131,6 +134,18 @@ def test_a_new_file_that_many_open_at_the_same_moment_is_locked_for_none(tmp_pat
                 return str(mode)
 
             assert [each.result() for each in [pool.submit(opened) for _ in range(4)]] == ["wal"] * 4
+
+
+@pytest.mark.only_sqlite
+def test_a_new_file_on_a_full_disk_is_not_waited_for(tiny_disk: Path) -> None:
+    fill(tiny_disk)
+    engine = database.make_engine(URL.create("sqlite", database=str(tiny_disk / "new.sqlite")))
+    began = time.monotonic()
+    with pytest.raises(OperationalError, match="full|disk"):
+        engine.connect()
+    assert time.monotonic() - began < database.BUSY_SECONDS / 4
+    engine.dispose()
+    gc.collect()  # the connection that was refused holds the file
 
 
 @pytest.mark.only_sqlite

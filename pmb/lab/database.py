@@ -87,9 +87,9 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 def _begin_wal(cursor: sqlite3.Cursor) -> None:
     """Once in a file's life; where several open a new one at a time, SQLite lets one and refuses the others at once."""
-    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random  # for a new file alone
+    from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_random  # for a new file alone
 
-    locked = retry_if_exception_type(sqlite3.OperationalError)
+    locked = retry_if_exception_message(match=".*locked")
     patiently = Retrying(retry=locked, stop=stop_after_delay(BUSY_SECONDS), wait=wait_random(0, 0.05), reraise=True)
     patiently(cursor.execute, "PRAGMA journal_mode = WAL")
 
