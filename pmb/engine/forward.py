@@ -56,7 +56,7 @@ def fast_forward(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> 
 
     def forward(batch: Batch) -> Tensor:
         hidden = embedded(encoder, batch)
-        mask = batch.attention_mask[:, None, :].bool() if batch.is_padded else None
+        mask = token_mask(batch)
         bias = score_bias(mask, dtype)
         for layer in layers:
             layer.refresh()
@@ -73,6 +73,11 @@ def embedded(encoder: Any, batch: Batch) -> Tensor:
     if hasattr(encoder, "embeddings_project"):
         hidden = encoder.embeddings_project(hidden)
     return hidden
+
+
+def token_mask(batch: Batch) -> Tensor | None:
+    """Where there is a token, (batch, 1, tokens); None where all are."""
+    return batch.attention_mask[:, None, :].bool() if batch.is_padded else None
 
 
 def score_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -18,7 +18,15 @@ from transformers import PreTrainedModel
 from pmb import scoring
 from pmb.engine.batches import Batch, Encoded, batch_of, sorted_rows
 from pmb.engine.device import product_type
-from pmb.engine.forward import embedded, first_token, laid_out_as_bert, model_inputs, same_logits, score_bias
+from pmb.engine.forward import (
+    embedded,
+    first_token,
+    laid_out_as_bert,
+    model_inputs,
+    same_logits,
+    score_bias,
+    token_mask,
+)
 from pmb.engine.layer import Layer
 from pmb.engine.layer import apply as quick_layer
 from pmb.engine.probe import fit_linear
@@ -178,7 +186,7 @@ class OneByOne:
     def _apply(self, layer: int, batch: Batch, before: Tensor | None, goes_on: bool) -> tuple[Tensor, Tensor]:
         if self._quick:
             before = embedded(self._encoder, batch) if before is None else before
-            mask = batch.attention_mask[:, None, :].bool() if batch.is_padded else None
+            mask = token_mask(batch)
             if goes_on:
                 after = quick_layer(self._quick[layer], before, score_bias(mask, self._quick[layer].dtype))
             else:
