@@ -261,7 +261,7 @@ def comparison(
     curves = {side: load_losses(tuple(of_side.values())) for side, of_side in keys.items()}
     training_part(curves)
     commands_part(task, {"A": both[0], "B": both[1]})
-    sentences_part(task, labels, sides)
+    view.live(lambda: sentences_part(task, labels, sides), None)  # the toggle waits for nothing else of the page
     view.method(METHOD.format(dev=len(labels), seeds=paired.MOST_SEEDS, resamples=paired.RESAMPLES))
     store, behind = ui.the_store(), [key for of_side in keys.values() for key in of_side.values()]
     view.made([command_for(one, task) for one in both], lambda: runs_by_key(store, behind))

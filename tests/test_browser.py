@@ -383,6 +383,28 @@ def test_a_report_opens_from_disk_without_network(shown: str, browser: Browser, 
     assert complaints == []
 
 
+def test_a_report_holds_what_a_part_of_the_page_drew_last_and_its_address(
+    shown: str, browser: Browser, tmp_path: Path
+) -> None:
+    complaints: list[str] = []
+    page = opened(browser, f"{shown}/compare", complaints)
+    expect(page.get_by_text("How this was measured")).to_be_visible()
+    for sentences in (True, False):
+        page.get_by_role("switch", name="Show the sentences").click(force=True)  # a label lies over it
+        where = re.compile("sentences=true")
+        (expect(page).to_have_url if sentences else expect(page).not_to_have_url)(where)
+        expect(page.get_by_text("A right, B wrong", exact=True)).to_have_count(int(sentences))
+        with page.expect_download(timeout=60_000) as waited:
+            page.get_by_role("button", name="Report").click()
+        file = tmp_path / f"{sentences}.html"
+        waited.value.save_as(file)
+        written = file.read_text(encoding="utf-8")
+        assert written.count("Sentences that flipped") == 1
+        assert ("A right, B wrong" in written) == sentences
+        assert ("sentences=true" in written) == sentences
+    assert complaints == []
+
+
 def test_the_first_visit_can_be_left_and_does_not_come_back(shown: str, browser: Browser) -> None:
     complaints: list[str] = []
     page = opened(browser, shown, complaints)

@@ -144,6 +144,7 @@ def live(show: Callable[[], object], seconds: float | None) -> None:
         if whole and drawn:  # at once: a report may be made meanwhile
             whole.parts[place : place + kept] = drawn.parts
             kept = len(drawn.parts)
+            whole.link = whole.link and _address()  # a control within it writes into the address too
 
     ui.live(again, seconds)
 
@@ -164,9 +165,14 @@ def made(commands: Sequence[str], measured: Callable[[], Sequence[Mapping[str, A
     `measured`: gives the rows behind the view, with machine, device and versions; called when a report is made.
     """
     if view := _view():
-        query = {name: st.query_params.get_all(name) for name in st.query_params}
-        view.link = urlunsplit(urlsplit(st.context.url or "")._replace(query=urlencode(query, doseq=True)))
+        view.link = _address()
         view.commands, view.measured = tuple(commands), measured
+
+
+def _address() -> str:
+    """The view's address as it is now."""
+    query = {name: st.query_params.get_all(name) for name in st.query_params}
+    return urlunsplit(urlsplit(st.context.url or "")._replace(query=urlencode(query, doseq=True)))
 
 
 def runs_of(models: Sequence[str], tasks: Sequence[str], recipes: Sequence[str]) -> Callable[[], list[Row]]:
