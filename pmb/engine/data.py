@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 from pmb.catalog.tasks import Task
 from pmb.engine import assets
@@ -62,8 +63,14 @@ def inspect_task(task: Task, assets_folder: Path, report: Report) -> tuple[Task,
 
             task = replace(task, commit=hub.newest_commit(task.hub, hub.glue_files(task.id)))
         found = load_task(task, assets_folder, report)
-    revision = task.revision if task.wheel else revision_of(found)
-    return replace(task, revision=revision, train_examples=len(found.train), dev_examples=len(found.dev)), found.notes
+    filled = replace(
+        task,
+        revision=task.revision if task.wheel else revision_of(found),
+        train_examples=len(found.train),
+        dev_examples=len(found.dev),
+        mean_characters=round(mean(len("".join(example.texts)) for example in found.train), 1),
+    )
+    return filled, found.notes
 
 
 def dev_examples(

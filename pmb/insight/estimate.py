@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from pmb.catalog.tasks import Task
+
 WORDS = 30_000  # of a usual vocabulary
+CHARACTERS_A_TOKEN = 4.2  # of English in a vocabulary of 30,000 word pieces
+# What a step takes besides, in tokens; of 0 to 400, among the best on the shipped runs, judged by other tasks.
+STEP_TOKENS = 240
 # Of so many of the newest runs that are like one, so many nearest to it in work tell how long it will take. Of 4 to 30
 # and 1 to 5, these are among the best on the shipped runs, where each is judged by those that had ended before.
 LIKE_RUNS, NEAREST_RUNS = 8, 2
@@ -56,30 +61,33 @@ def seconds_left(
     )
 
 
-def run_seconds(wanted: Mapping[str, Any], ended: Sequence[Mapping[str, Any]]) -> float | None:
+def run_seconds(
+    wanted: Mapping[str, Any], ended: Sequence[Mapping[str, Any]], tasks: Mapping[str, Task]
+) -> float | None:
     """About how long one run takes from start to result; None without a run of the kind that has ended.
 
     By work, from the NEAREST_RUNS of the newest LIKE_RUNS of the same model and task: sentences of one task are about
     as long as those of another run of it, and what a run does besides grows with nothing. Without any, those of the
-    model; all of one machine, which a change of threads makes another one. `ended`: the newest first.
+    model, by how long their sentences are where that is known; all of one machine, which a change of threads makes
+    another one. `ended`: the newest first; `tasks`: by id, those that are known.
     """
     of_model = [run for run in ended if run["model"] == wanted["model"] and run["recipe_values"]["train_sentences"]]
     of_task = [run for run in of_model if run["task"] == wanted["task"]]
-    like = of_task or of_model
+    long = {id: task for id, task in tasks.items() if task.mean_characters and task.dev_examples}
+    by_length = not of_task and wanted["task"] in long
+    like = of_task or (by_length and [run for run in of_model if run["task"] in long]) or of_model
+    by_length = by_length and like is not of_model
     if not like or not wanted["recipe_values"]["train_sentences"]:
         return None
-    layers, kept = wanted["num_hidden_layers"], len(wanted["kept_layers"])
-    to_do = work(wanted["recipe_values"], like[0]["whole_model_parameters"], layers, kept)
+
+    def amount(run: Mapping[str, Any]) -> float:
+        recipe, depths = run["recipe_values"], (run["num_hidden_layers"], len(run["kept_layers"]))
+        done = work(recipe, like[0]["whole_model_parameters"], *depths)
+        return done * tokens_an_example(recipe, long[run["task"]]) if by_length else done
+
+    to_do = amount(wanted)
     newest = [run for run in like if run["machine"] == like[0]["machine"]][:LIKE_RUNS]
-    done = [
-        (
-            work(
-                run["recipe_values"], run["whole_model_parameters"], run["num_hidden_layers"], len(run["kept_layers"])
-            ),
-            run["total_seconds"],
-        )
-        for run in newest
-    ]
+    done = [(amount(run), run["total_seconds"]) for run in newest]
     nearest = sorted(done, key=lambda one: abs(math.log(one[0] / to_do)))[:NEAREST_RUNS]
     return median(seconds / amount for amount, seconds in nearest) * to_do
 
@@ -104,6 +112,18 @@ def work(recipe: Mapping[str, Any], parameters: int, num_hidden_layers: int, dep
     """What a fine-tuning costs, in examples times parameters."""
     share = (depth - SAVED_OF_LAST) / (num_hidden_layers - SAVED_OF_LAST)
     return recipe["train_sentences"] * recipe["epochs"] * share * layer_parameters(parameters, num_hidden_layers)
+
+
+def tokens_an_example(recipe: Mapping[str, Any], task: Task) -> float:
+    """What each of a recipe's train examples costs, in tokens; of a task with fewer of them, the less.
+
+    Its own tokens, its part of what a step takes besides, and its part of dev, which goes forward alone.
+    """
+    tokens = (task.mean_characters or 0.0) / CHARACTERS_A_TOKEN
+    wanted = recipe["train_sentences"]
+    share = min(wanted, task.train_examples or wanted) / wanted
+    dev = (task.dev_examples or 0) / (3 * wanted * recipe["epochs"])
+    return share * (tokens + STEP_TOKENS / recipe["batch_size"]) + dev * tokens
 
 
 def duration(seconds: float) -> str:

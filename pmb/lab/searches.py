@@ -34,7 +34,7 @@ from pmb.lab.rows import are_answers
 from pmb.lab.schema import dev_labels as dev_table
 from pmb.lab.schema import runs
 from pmb.lab.schema import searches as table
-from pmb.lab.sources import find_model, find_task
+from pmb.lab.sources import find_model, find_task, tasks_by_id
 from pmb.lab.store import Row, Store, about, list_latencies, matching, runs_by_key
 from pmb.settings import Settings
 from pmb.spec import PROCEDURES, Recipe, Report, RunSpec
@@ -422,12 +422,12 @@ def _budget(store: Store, row: Row, known: Sequence[Row], at_once: int) -> Budge
     if "runs" in row["budget"]:
         full = row["recipe_values"]["epochs"]
         return Budget(row["budget"]["runs"], _epochs(mine) / full, lambda run: run.epochs / full)
-    recent = recent_runs(store, RATE_RUNS)
+    recent, tasks = recent_runs(store, RATE_RUNS), tasks_by_id(store)
 
     def cost(run: Run) -> float:
         # Before anything has run here nothing is known, and the first runs tell.
         wanted = _spec(row, run).to_dict() | {"recipe_values": asdict(_recipe(row, run.epochs))}
-        return (estimate.run_seconds(wanted, recent) or 0.0) / at_once
+        return (estimate.run_seconds(wanted, recent, tasks) or 0.0) / at_once
 
     spent = _clock_seconds(mine) + sum(cost(_run(run)) for run in live)
     return Budget(60 * row["budget"]["minutes"], spent, cost)

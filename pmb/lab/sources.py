@@ -126,6 +126,13 @@ def known_tasks(store: Store) -> list[str]:
     return [*TASKS, *(name for name in _names(store, "task") if name.startswith(TABLE))]
 
 
+def tasks_by_id(store: Store) -> dict[str, Task]:
+    """The catalog's tasks, and all that were looked into with what their data said."""
+    query = select(sources.c.kind, sources.c.name, sources.c.facts).where(sources.c.kind == "task")
+    looked_into = (Task.from_dict(row["facts"]) for row in store.read(sources, query))
+    return TASKS | {task.id: task for task in looked_into}
+
+
 def _place(kind: str, name: str) -> Path:
     """The path that a user means; raises BadInput where there can be none, such as with NUL or a stranger's home."""
     if len(name) > MOST_NAME_CHARACTERS:

@@ -16,6 +16,7 @@ from pmb.lab import queue
 from pmb.lab.listing import LIVE
 from pmb.lab.plan import Plan, spec_of, with_data
 from pmb.lab.results import recent_runs
+from pmb.lab.sources import tasks_by_id
 from pmb.lab.store import Row
 from pmb.screen import ui
 from pmb.spec import RunSpec
@@ -74,7 +75,7 @@ def load_rate(mark: Sequence[Any]) -> float | None:
 def run_seconds(spec: RunSpec) -> float | None:
     """About how long one run takes here, from start to result; None where nothing like it has run yet."""
     wanted = spec.to_dict() | {"recipe_values": asdict(spec.recipe)}
-    return estimate.run_seconds(wanted, load_recent(ui.states()))
+    return estimate.run_seconds(wanted, load_recent(ui.states()), tasks_by_id(ui.the_store()))
 
 
 def run_words(spec: RunSpec) -> str:
