@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from pmb.lab.previews import Previews, save_preview
 from pmb.lab.searches import Aim, Limit
 from pmb.lab.store import Store, damaged_rows, get_run, list_runs, save_latencies
 from pmb.settings import Settings
-from pmb.spec import Latency
+from pmb.spec import Latency, RunSpec
 from pmb.strategies import STRATEGIES
 from tests.app import click, opened, rerun, words
 from tests.conftest import result, spec
@@ -40,11 +41,16 @@ def accuracy(kept: list[int]) -> float:
     return 0.9 if len(kept) >= 3 else 0.6
 
 
-def finish_next(store: Store, seed_matters: float = 0.003) -> bool:
-    """Do the longest-waiting run, as a worker would, with made-up answers."""
+def finish_next(
+    store: Store, seed_matters: float = 0.003, fails: Callable[[RunSpec], bool] = lambda spec: False
+) -> bool:
+    """Do the longest-waiting run, as a worker would, with made-up answers, or fail it."""
     claim = queue.claim(store, "worker")
     if claim is None:
         return False
+    if fails(claim.spec):
+        queue.fail(store, claim.key, "worker", "The loss is not a number.", "")
+        return True
     rng = np.random.default_rng(int(claim.key[:8], 16))
     share = accuracy(list(claim.spec.kept_layers)) + seed_matters * rng.standard_normal()
     right = np.where(rng.random(SENTENCES) < 0.05, rng.random(SENTENCES), HARDNESS) < share
@@ -146,6 +152,25 @@ def test_a_run_that_fails_leaves_its_cut_out(prepared: Store, settings: Settings
     row = get_run(prepared, claim.key)
     assert row is not None
     assert (row["state"], row["attempts"]) == ("failed", 1)  # not asked for again
+
+
+def test_a_whole_model_that_fails_with_few_epochs_alone_ends_the_few_epochs_and_not_the_search(
+    prepared: Store, settings: Settings
+) -> None:
+    def few_and_whole(one: RunSpec) -> bool:
+        return one.recipe.epochs < RECIPES["stable"].epochs and list(one.kept_layers) == WHOLE
+
+    key = searches.start(prepared, settings, MODEL, TASK, "stable", Aim(within=3), Limit(runs=8))
+    for _ in range(60):
+        searches.step_open(prepared, 2)
+        if not finish_next(prepared, fails=few_and_whole):
+            break
+    (failed,) = list_runs(prepared, "failed")
+    assert (failed["kept_layers"], failed["attempts"]) == (WHOLE, 1)  # not asked for again
+    found = searches.answer(prepared, key)
+    assert found["state"] == "done"
+    assert found["verdict"] in ("sure", "budget spent")
+    assert len(found["answer"]) < len(WHOLE)
 
 
 def test_without_a_whole_model_it_ends_with_the_reason_and_goes_on_when_there_is_one(

@@ -93,6 +93,12 @@ class Question:
     epochs: int  # of the full recipe
     predicted: Mapping[Cut, Band] = field(default_factory=dict)
     most_seeds: int = MOST_SEEDS
+    tries_few_epochs: bool = True  # not where the whole model, which they are measured by, fails with few
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """With how many epochs cuts are tried, the full recipe's last."""
+        return rungs(self.epochs) if self.tries_few_epochs else (self.epochs,)
 
     @property
     def whole(self) -> Cut:
@@ -203,7 +209,7 @@ class _Known:
                 cut: points_of(question.metric, question.labels, list(runs.values()))
                 for cut, runs in by_epochs[epochs].items()
             }
-            for epochs in rungs(question.epochs)[:-1]
+            for epochs in question.rungs[:-1]
         }
         looks = 2 * question.most_seeds - 1  # each further seed of either side is one
         self.selected_level = (1 - TAIL) / looks / max(1, len(question.eligible))
@@ -304,7 +310,7 @@ class _Known:
 
         Few epochs tell nothing more of a cut of which there is a run of the full recipe.
         """
-        ladder, whole = rungs(self.question.epochs), self.question.whole
+        ladder, whole = self.question.rungs, self.question.whole
         cuts = [cut for cut in self.question.eligible if cut not in self.failed]
         value = self._values()
         for below, epochs in zip((0, *ladder), ladder[:-1], strict=False):

@@ -319,9 +319,20 @@ def step(store: Store, key: str, at_once: int) -> None:
 
 def _why_failed(row: Row, known: Sequence[Row]) -> str:
     """Why the search's run of the whole model failed."""
-    whole = list(range(row["num_hidden_layers"]))
-    failed = next(run for run in _own(row, known) if run["kept_layers"] == whole and run["state"] == "failed")
+    failed = _failed_whole(row, known)[0]
     return f"Run {failed['key'][:12]} failed: {failed['error']}"
+
+
+def _failed_whole(row: Row, known: Sequence[Row], few_epochs: bool = False) -> list[Row]:
+    """The search's runs of the whole model that failed, with the full recipe or with fewer epochs."""
+    whole, full = list(range(row["num_hidden_layers"])), row["recipe_values"]["epochs"]
+    return [
+        run
+        for run in _own(row, known)
+        if run["kept_layers"] == whole
+        and run["state"] == "failed"
+        and (run["recipe_values"]["epochs"] < full) == few_epochs
+    ]
 
 
 def _write(store: Store, row: Row, values: Row) -> bool:
@@ -396,6 +407,7 @@ def _question(store: Store, row: Row, known: Sequence[Row], labels: Answers) -> 
         labels=labels,
         epochs=row["recipe_values"]["epochs"],
         predicted=_predicted(store, row, known),
+        tries_few_epochs=not _failed_whole(row, known, few_epochs=True),
     )
 
 
@@ -412,6 +424,8 @@ def _decide(store: Store, row: Row, question: Question, known: Sequence[Row], at
     measured = {_run(run): tuple(run["predictions"]) for run in known if run["state"] == "done"}
     running = [_run(run) for run in known if _is_live(run)]
     failed = {tuple(run["kept_layers"]) for run in _own(row, known) if run["state"] == "failed"}
+    if not _failed_whole(row, known):
+        failed.discard(question.whole)
     return decide(question, measured, running, failed, _budget(store, row, known, at_once), at_once)
 
 
