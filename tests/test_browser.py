@@ -393,7 +393,10 @@ def test_a_report_holds_what_a_part_of_the_page_drew_last_and_its_address(
         page.get_by_role("switch", name="Show the sentences").click(force=True)  # a label lies over it
         where = re.compile("sentences=true")
         (expect(page).to_have_url if sentences else expect(page).not_to_have_url)(where)
-        expect(page.get_by_text("A right, B wrong", exact=True)).to_have_count(int(sentences))
+        expect(page.get_by_text("A right, B wrong", exact=True)).to_have_count(
+            int(sentences),
+            timeout=90_000,  # a child reads them
+        )
         with page.expect_download(timeout=60_000) as waited:
             page.get_by_role("button", name="Report").click()
         file = tmp_path / f"{sentences}.html"

@@ -84,7 +84,9 @@ def test_asking_again_is_answered_at_once_and_marked_as_cached(scored: Store) ->
 
 def test_two_more_seeds_are_the_next_free_ones(scored: Store) -> None:
     fill(scored, seeds=1)
-    click(opened(), "more_seeds")
+    app = opened()
+    assert app.button(key="more_seeds").label == "Add two seeds"
+    click(app, "more_seeds")
     queued = {(tuple(row["kept_layers"]), row["seed"]) for row in _rows(scored) if row["state"] == "queued"}
     assert queued == {(TOP_2, 1), (TOP_2, 2), (WHOLE, 1), (WHOLE, 2)}
 
@@ -94,6 +96,7 @@ def test_the_address_chooses_what_is_shown(scored: Store) -> None:
     app = opened(strategy="bottom", k="3")
     assert app.selectbox(key="strategy").value == "bottom"
     assert "has not been measured" in words(app)
+    assert app.button(key="more_seeds").label == "Run two seeds"  # there is nothing to add them to
     assert len(app.dataframe) == 1
 
 

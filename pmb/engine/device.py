@@ -17,8 +17,9 @@ from pmb.settings import cores
 from pmb.spec import Recipe, Report
 from pmb.wording import counted
 
+BATCH_BYTES = 2**28  # hidden states of one batch on its way through the layers
 CONTEXT_BYTES = 2**30  # CUDA's own, and work space of its libraries
-STATES_BYTES = 3 * 2**30  # hidden states that a preview holds, and those of one batch on the way
+STATES_BYTES = 3 * 2**30  # hidden states that a preview holds, and those of a batch
 
 
 def pick_device() -> torch.device:
@@ -41,13 +42,13 @@ def needed_bytes(model: PreTrainedModel, recipe: Recipe) -> int:
     return 16 * parameters + config.num_hidden_layers * a_layer + CONTEXT_BYTES
 
 
-def inference_bytes(folder: Path) -> int:
+def inference_bytes(folder: Path, states: int = STATES_BYTES) -> int:
     """What passing sentences through the model in this folder takes of a GPU's memory, rather too much than too little.
 
     Its weights may stand there in 16 bits; in the GPU they are there in 32 bits, twice, and in 16 bits.
     """
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return 5 * weights + STATES_BYTES + CONTEXT_BYTES
+    return 5 * weights + states + CONTEXT_BYTES
 
 
 def claim_device(need: int) -> tuple[torch.device, str]:
@@ -63,6 +64,8 @@ def claim_device(need: int) -> tuple[torch.device, str]:
         torch.cuda.empty_cache()  # what an earlier claim of this process took and nothing holds
         free, _ = torch.cuda.mem_get_info()
         if free >= need:
+            if torch.cuda.current_stream() == torch.cuda.default_stream():
+                torch.cuda.set_stream(torch.cuda.Stream())  # on which all of the process computes from now on
             torch.empty(need, dtype=torch.uint8, device="cuda")
             return torch.device("cuda"), ""
         why = f"{machine.gigabytes(free)} GB of the GPU's memory are free and about {machine.gigabytes(need)} needed"

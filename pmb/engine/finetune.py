@@ -121,11 +121,13 @@ class _Loop:
 
     def _step(self, batch: Batch) -> Tensor:
         """Train on one batch; returns its loss."""
-        loss = _loss(self.forward(batch).float(), batch.labels)
-        loss.backward()
-        _clip(self.optimizer, list(self.model.parameters()), self.recipe.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            loss = _loss(self.forward(batch).float(), batch.labels)
+            loss.backward()
+            _clip(self.optimizer, list(self.model.parameters()), self.recipe.max_grad_norm)
+            self.optimizer.step()
+        finally:  # what a recording that breaks off leaves is no gradient
+            self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
     def _epoch(self, train_on: Step, multiple: int, epoch: int, seconds_before: float) -> float:

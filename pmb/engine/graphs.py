@@ -82,8 +82,11 @@ class Repeated:
 
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """Compute on a stream of its own where there is a GPU: the one that everybody has cannot be recorded."""
-    if device.type != "cuda":
+    """Compute on a stream of its own where there is a GPU: the one that everybody has cannot be recorded.
+
+    A process that has claimed the GPU is on one already, and stays there: torch gives memory again to its stream alone.
+    """
+    if device.type != "cuda" or torch.cuda.current_stream() != torch.cuda.default_stream():
         yield
         return
     stream, everybodys = torch.cuda.Stream(), torch.cuda.current_stream()
@@ -96,8 +99,9 @@ def own_stream(device: torch.device) -> Iterator[None]:
 def repeated(step: Step, device: torch.device, need_bytes: int) -> tuple[Step, int]:
     """The step, repeated as graphs where that can be, and of what its batches' tokens are to be a multiple.
 
-    Graphs keep memory of their own, about as much as the step takes without them: `need_bytes`.
+    Graphs keep memory of their own, about as much as the step takes without them: `need_bytes`. Shapes, and with them
+    the masks that dropout draws, do not depend on whether that is free.
     """
-    if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] >= need_bytes:
-        return Repeated(step), TOKENS
-    return step, 1
+    if device.type != "cuda":
+        return step, 1
+    return (Repeated(step) if torch.cuda.mem_get_info(device)[0] >= need_bytes else step), TOKENS

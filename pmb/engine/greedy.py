@@ -34,7 +34,7 @@ def going_order(
     """
     if len(train) < 2:
         raise BadInput(f"Greedy choice needs at least 2 train examples; the task has {len(train)}.")
-    # Its steps are often near ties: in float32 they are the same on machines with and without bfloat16 products.
+    # Its steps are often near ties: in float32 they seldom go another way on another machine.
     layers = OneByOne(model, train, device, torch.float32)
     depth, kinds = layers.stack.depth, layers.stack.kinds
     if layers.stack.shared:  # the same weights: every cut of a depth is one

@@ -32,6 +32,7 @@ from pmb.engine import (
 from pmb.engine.batches import Encoded
 from pmb.engine.checkpoints import Checkpoint, Saving, threads_of
 from pmb.engine.device import (
+    BATCH_BYTES,
     claim_device,
     claimed,
     device_name,
@@ -214,7 +215,7 @@ def measure_latency(model: BaseModel, task: Task, depths: Sequence[int], assets_
     """Time the base model cut to each depth beside the whole one, on the GPU or all cores; raises PmbError."""
     use_threads(cores())
     folder = model_folder(model, assets_folder)
-    device, _ = claim_device(inference_bytes(folder))  # each latency names what it was measured on
+    device, _ = claim_device(inference_bytes(folder, BATCH_BYTES))  # each latency names what it was measured on
     return latency.measure_latency(folder, task.labels, depths, device)
 
 
@@ -224,7 +225,7 @@ def measure_similarity(
     """Contribution scores of the pre-trained model's layers over the first TRAIN examples; raises PmbError."""
     examples = data.load_task(task, assets_folder, report).train[:num_sentences]
     folder = model_folder(model, assets_folder, report)
-    device, report = claimed(inference_bytes(folder), report)
+    device, report = claimed(inference_bytes(folder, BATCH_BYTES), report)
     report(Progress("measuring what each layer contributes"))
     return similarity.layer_similarity(folder, examples, device)
 
@@ -298,8 +299,9 @@ def preview_cuts(
     device, report = claimed(inference_bytes(folder), report)
     model = surgery.on_device(surgery.load_classifier(folder, task.labels), device)
     report(Progress("previewing", 0, len(cuts)))
+    name = device_name(device)
     for done, (cut, score) in enumerate(preview.score_cuts(model, task.metric, encoded, len(train), cuts, device), 1):
-        tell(cut, score, device_name(device))
+        tell(cut, score, name)
         report(Progress("previewing", done, len(cuts)))
 
 

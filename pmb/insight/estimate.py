@@ -119,7 +119,7 @@ def tokens_an_example(recipe: Mapping[str, Any], task: Task) -> float:
 
     Its own tokens, its part of what a step takes besides, and its part of dev, which goes forward alone.
     """
-    tokens = (task.mean_characters or 0.0) / CHARACTERS_A_TOKEN
+    tokens = min((task.mean_characters or 0.0) / CHARACTERS_A_TOKEN, recipe["max_length"])
     wanted = recipe["train_sentences"]
     share = min(wanted, task.train_examples or wanted) / wanted
     dev = (task.dev_examples or 0) / (3 * wanted * recipe["epochs"])

@@ -127,10 +127,10 @@ def known_tasks(store: Store) -> list[str]:
 
 
 def tasks_by_id(store: Store) -> dict[str, Task]:
-    """The catalog's tasks, and all that were looked into with what their data said."""
+    """The catalog's tasks, and all that were looked into since their sentences are counted, by what their data said."""
     query = select(sources.c.kind, sources.c.name, sources.c.facts).where(sources.c.kind == "task")
     looked_into = (Task.from_dict(row["facts"]) for row in store.read(sources, query))
-    return TASKS | {task.id: task for task in looked_into}
+    return TASKS | {task.id: task for task in looked_into if task.mean_characters}
 
 
 def _place(kind: str, name: str) -> Path:

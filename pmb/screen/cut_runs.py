@@ -62,7 +62,8 @@ def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
     free = [seed for seed in range(len(seeds) + MORE_SEEDS + 1) if seed not in seeds]
     with place.container(horizontal=True, vertical_alignment="center", gap="xsmall"):  # in one line on a phone
         once = ui.action("Run", type="primary", icon=":material/play_arrow:", key="run")
-        more = ui.action("Add two seeds", icon=":material/add:", key="more_seeds", help="Narrows the interval.")
+        label, help = ("Add two seeds", "Narrows the interval.") if seeds else ("Run two seeds", "Gives an interval.")
+        more = ui.action(label, icon=":material/add:", key="more_seeds", help=help)
         wanted = spec_of(plan, task, choice.recipe, seeds[0] if seeds else 0, choice.procedure)
         take.command_popover(command_of(wanted), wanted.dropped_layers)
         if (words := offers.run_words(wanted)) and ui.may_write():

@@ -125,7 +125,7 @@ def live(show: Callable[[], object], seconds: float | None) -> None:
 
     def again() -> None:
         nonlocal drawn
-        if drawn:  # by its timer, and not with the page, which has looked
+        if drawn and seconds:  # by its timer, and not with the page, which has looked
             look()
         drawn = True
         show()
