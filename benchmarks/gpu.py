@@ -61,7 +61,7 @@ def seconds_of(side: str, tokenizer: PreTrainedTokenizerBase, train: Encoded, la
     model, recipe = bert(layers), recipe_of(len(train), 0.1)
     if side.startswith("lab"):
         on_gpu = model.to(pick_device())  # type: ignore[arg-type]
-        graphs = repeated if side == "lab" else lambda step, device, need_bytes: (step, 1)
+        graphs = repeated if side == "lab" else lambda step, *_: (step, ())
         with patch("pmb.engine.finetune.repeated", graphs):
             return finetune.fine_tune(on_gpu, train, recipe, 0, pick_device(), lambda _: None).seconds
     options: dict[str, Any] = {"bf16": native_bf16(), "torch_compile": side == "trainer_compiled"}

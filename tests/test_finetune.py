@@ -10,7 +10,7 @@ import torch
 from transformers import BertForSequenceClassification
 
 from pmb.engine import finetune
-from pmb.engine.batches import Encoded, shuffled_rows, sorted_rows
+from pmb.engine.batches import Encoded, batch_of, shuffled_rows, sorted_rows
 from pmb.engine.finetune import Training, fine_tune, linear_schedule, predict, total_steps
 from pmb.errors import RunFailed
 from pmb.spec import Progress
@@ -109,6 +109,16 @@ def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_nothing() -> None
     assert factors[100] == 0.0
     assert factors[:11] == sorted(factors[:11])
     assert factors[10:] == sorted(factors[10:], reverse=True)
+
+
+def test_a_batch_is_filled_up_to_the_next_width_and_the_mask_says_so() -> None:
+    data = sentences()  # of 3 to 9 tokens
+    full = [row for row in range(len(data)) if len(data.token_ids[row]) == 7][:2]
+    assert (batch_of(data, full, CPU).input_ids.shape, batch_of(data, full, CPU).is_padded) == ((2, 7), False)
+    wide = batch_of(data, full, CPU, (4, 8, 9))
+    assert (wide.input_ids.shape, wide.is_padded) == ((2, 8), True)
+    assert wide.attention_mask.sum(1).tolist() == [7, 7]
+    assert batch_of(data, full, CPU, (4,)).input_ids.shape == (2, 7)  # none is wide enough
 
 
 def test_an_epoch_and_an_evaluation_see_each_sentence_once() -> None:

@@ -25,11 +25,11 @@ from pmb.engine import finetune
 from pmb.engine import run as engine
 from pmb.engine.batches import Batch, batch_of
 from pmb.engine.checkpoints import Checkpoint
-from pmb.engine.device import claim_device, needed_bytes
+from pmb.engine.device import claim_device, leave_default_stream, needed_bytes
 from pmb.engine.dropout import set_dropout
 from pmb.engine.finetune import fine_tune, predict
 from pmb.engine.forward import fast_forward, plain_forward
-from pmb.engine.graphs import TOKENS, Repeated, Shape, own_stream, repeated
+from pmb.engine.graphs import TOKENS, Repeated, Shape, repeated
 from pmb.engine.preview import score_cuts
 from pmb.engine.shortage import shortage
 from pmb.lab import queue, worker
@@ -165,7 +165,7 @@ def test_steps_repeated_as_graphs_train_as_those_launched_one_by_one(
         with monkeypatch.context() as patch:
             # Launched one by one, but with the same shapes: the masks that dropout draws depend on them.
             again = Counted if repeat else lambda step: step
-            patch.setattr(finetune, "repeated", lambda step, device, need: (again(step), TOKENS))
+            patch.setattr(finetune, "repeated", lambda step, *_: (again(step), (8, 9)))
             losses = fine_tune(model, sentences(), recipe, 0, GPU, lambda _: None).losses
         return losses, model.classifier.weight.detach().clone()
 
@@ -186,9 +186,9 @@ def test_a_step_that_waits_for_a_number_is_not_repeated_and_trains_on(capsys: py
         return weight.add_(1).clone()
 
     data = sentences(16)
-    with own_stream(GPU):
-        again = Repeated(step)
-        losses = [float(again(batch_of(data, range(8), GPU, TOKENS))) for _ in range(4)]
+    leave_default_stream()
+    again = Repeated(step)
+    losses = [float(again(batch_of(data, range(8), GPU))) for _ in range(4)]
     assert losses == [1.0, 2.0, 3.0, 4.0]
     assert len(set(drawn)) == 4
     assert "Training steps are not repeated as CUDA graphs: " in capsys.readouterr().err
@@ -198,11 +198,12 @@ def test_graphs_are_used_only_where_as_much_memory_again_is_free() -> None:
     def step(batch: Batch) -> Tensor:
         return torch.zeros(())
 
-    assert repeated(step, CPU, 0) == (step, 1)
-    assert repeated(step, GPU, 10**15) == (step, TOKENS)
-    found, multiple = repeated(step, GPU, GB)
+    data = sentences()  # of up to 9 tokens
+    assert repeated(step, CPU, 0, data) == (step, ())
+    assert repeated(step, GPU, 10**15, data) == (step, (TOKENS, 9))
+    found, widths = repeated(step, GPU, GB, data)
     assert isinstance(found, Repeated)
-    assert multiple == TOKENS
+    assert widths == (TOKENS, 9)
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:

@@ -31,9 +31,7 @@ def shared_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(free * GB), 80 * GB))
         monkeypatch.setattr(torch, "empty", lambda *size, **more: None)
-        for name in ("current_stream", "default_stream", "Stream"):
-            monkeypatch.setattr(torch.cuda, name, lambda: "a stream")
-        monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: None)
+        monkeypatch.setattr(device, "leave_default_stream", lambda: None)
         held = Gpu("H", int(free * GB), 80 * GB, (Holder(7, "anna", 70 * GB), Holder(8, "", None)))
         monkeypatch.setattr(machine, "gpus", lambda: (held,))
 

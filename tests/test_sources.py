@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from pmb.engine.surgery import describe
 from pmb.errors import BadInput
 from pmb.lab import queue
 from pmb.lab.plan import plan_kept, plan_whole, spec_of
-from pmb.lab.sources import find_model, find_task, known_tasks, notes_on, rows_of
+from pmb.lab.schema import sources
+from pmb.lab.sources import find_model, find_task, known_tasks, notes_on, rows_of, tasks_by_id
 from pmb.lab.store import Store, get_run, open_store, write_shipped
 from pmb.lab.waiting import wait_for
 from pmb.settings import Settings
@@ -208,6 +209,18 @@ def test_names_that_are_nothing_are_refused_with_the_nearest(store: Store, home_
 
 
 @pytest.mark.both_databases
+def test_what_was_looked_into_before_sentences_were_counted_hides_no_length_of_the_catalog(store: Store) -> None:
+    old, counted = replace(TASKS["sst2"], mean_characters=None), replace(TASKS["qnli"], mean_characters=230.0)
+    with store.connect() as connection:
+        for task in (old, counted):
+            row = {"kind": "task", "name": f"{task.id} {task.hub}", "fingerprint": "hub", "facts": asdict(task)}
+            connection.execute(store.insert_new(sources), row | {"notes": [], "inspected_at": 1.0})
+    found = tasks_by_id(store)
+    assert found["sst2"] == TASKS["sst2"]
+    assert found["qnli"].mean_characters == 230.0
+    assert found.keys() == TASKS.keys()
+
+
 def test_what_was_looked_into_is_remembered_until_its_files_change(
     store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

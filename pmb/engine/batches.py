@@ -65,12 +65,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_
     )
 
 
-def batch_of(data: Encoded, rows: Sequence[int], device: torch.device, multiple: int = 1) -> Batch:
-    """Fill up the given rows to the longest of them, or to the next multiple of so many tokens that the data reach."""
+def batch_of(data: Encoded, rows: Sequence[int], device: torch.device, widths: Sequence[int] = ()) -> Batch:
+    """Fill up the given rows to the longest of them, or to the next of these numbers of tokens, the least first."""
     lengths = [len(data.token_ids[row]) for row in rows]
     longest = max(lengths)
-    if multiple > 1:  # not beyond what the data have: a model has no place for more than its tokenizer gives
-        longest = min(-(-longest // multiple) * multiple, max(map(len, data.token_ids)))
+    longest = next((width for width in widths if width >= longest), longest)
 
     def filled(values: Sequence[Sequence[int]], filler: int) -> Tensor:
         tensor = torch.full((len(rows), longest), filler, dtype=torch.long)

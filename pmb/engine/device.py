@@ -64,8 +64,7 @@ def claim_device(need: int) -> tuple[torch.device, str]:
         torch.cuda.empty_cache()  # what an earlier claim of this process took and nothing holds
         free, _ = torch.cuda.mem_get_info()
         if free >= need:
-            if torch.cuda.current_stream() == torch.cuda.default_stream():
-                torch.cuda.set_stream(torch.cuda.Stream())  # on which all of the process computes from now on
+            leave_default_stream()
             torch.empty(need, dtype=torch.uint8, device="cuda")
             return torch.device("cuda"), ""
         why = f"{machine.gigabytes(free)} GB of the GPU's memory are free and about {machine.gigabytes(need)} needed"
@@ -73,6 +72,19 @@ def claim_device(need: int) -> tuple[torch.device, str]:
         why = f"the GPU does not answer ({(str(error).strip().splitlines() or ['no words'])[0]})"
     holders = [machine.holder_words(holder) for gpu in machine.gpus() for holder in gpu.holders]
     return cpu, f"on the CPU: {why}{'; held by ' + ', '.join(holders) if holders else ''}"
+
+
+def leave_default_stream() -> None:
+    """Have this thread compute on a stream of its own from now on; once.
+
+    CUDA records no graph of the default one, and torch gives memory again to the stream that had it alone: what is
+    claimed and what computes have to be on the same.
+    """
+    everybodys = torch.cuda.default_stream()
+    if torch.cuda.current_stream() == everybodys:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(everybodys)
+        torch.cuda.set_stream(stream)
 
 
 def claimed(need: int, report: Report) -> tuple[torch.device, Report]:

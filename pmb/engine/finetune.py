@@ -17,10 +17,10 @@ from transformers import PreTrainedModel
 from pmb.engine import memory
 from pmb.engine.batches import Batch, Encoded, batch_of, shuffled_rows, sorted_rows
 from pmb.engine.checkpoints import Checkpoint, Generators, Keeper, Stand
-from pmb.engine.device import needed_bytes, product_type
+from pmb.engine.device import leave_default_stream, needed_bytes, product_type
 from pmb.engine.dropout import set_dropout
 from pmb.engine.forward import Forward, evaluated, pick_forward, plain_forward, same_logits
-from pmb.engine.graphs import Step, own_stream, repeated
+from pmb.engine.graphs import Step, repeated
 from pmb.engine.vocabulary import compacted
 from pmb.errors import RunFailed
 from pmb.spec import Progress, Recipe, Report
@@ -57,6 +57,8 @@ def fine_tune(
     on a CPU, the dropout masks come from `seed`; on a GPU the masks come from torch's generator, which the caller has
     seeded.
     """
+    if device.type == "cuda":
+        leave_default_stream()
     peak_before = memory.forget_peak(device)
     masks = set_dropout(model, recipe.dropout, seed)
     probe = range(min(PROBE_EXAMPLES, len(train)))
@@ -67,9 +69,7 @@ def fine_tune(
         order = random.Random(seed)
         keeper = Keeper(checkpoint, model, optimizer, Generators(order, masks, device))
         before = keeper.restore()
-        loop = _Loop(model, forward, fast, data, recipe, device, report, optimizer, order)
-        with own_stream(device):
-            stand = loop.train(before, keeper)
+        stand = _Loop(model, forward, fast, data, recipe, device, report, optimizer, order).train(before, keeper)
     # What was read to go on from stood in memory too: only a fine-tuning in one go tells its peak.
     peak_megabytes = None if before.losses else memory.peak_megabytes(device, peak_before)
     return Training(stand.seconds, before.seconds, stand.losses, fast, peak_megabytes)
@@ -109,12 +109,12 @@ class _Loop:
         """Train the epochs that are left, and have each saved."""
         self.model.train()
         step: Step = self._step
-        multiple = 1
+        widths: tuple[int, ...] = ()
         if self.fast:  # transformers' own way may wait for numbers on its way
-            step, multiple = repeated(self._step, self.device, needed_bytes(self.model, self.recipe))
+            step, widths = repeated(step, self.device, needed_bytes(self.model, self.recipe), self.data)
         start = time.perf_counter() - stand.seconds
         while len(stand.losses) < self.recipe.epochs:
-            loss = self._epoch(step, multiple, len(stand.losses), time.perf_counter() - start)
+            loss = self._epoch(step, widths, len(stand.losses), time.perf_counter() - start)
             stand = Stand((*stand.losses, loss), time.perf_counter() - start)
             keeper.save(stand)
         return stand
@@ -130,8 +130,8 @@ class _Loop:
             self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
-    def _epoch(self, train_on: Step, multiple: int, epoch: int, seconds_before: float) -> float:
-        """Train one epoch, counted from 0, with batches of a multiple of so many tokens; returns its mean loss."""
+    def _epoch(self, train_on: Step, widths: Sequence[int], epoch: int, seconds_before: float) -> float:
+        """Train one epoch, counted from 0, with batches of these numbers of tokens; returns its mean loss."""
         steps = total_steps(len(self.data), self.recipe)
         step = steps // self.recipe.epochs * epoch
         start = time.perf_counter() - seconds_before
@@ -139,7 +139,7 @@ class _Loop:
         for rows in shuffled_rows(self.data, self.recipe.batch_size, self.order):
             factor = linear_schedule(step, steps, self.recipe.warmup_fraction)
             _set_learning_rate(self.optimizer, self.recipe.learning_rate * factor)
-            loss = train_on(batch_of(self.data, rows, self.device, multiple))
+            loss = train_on(batch_of(self.data, rows, self.device, widths))
             step += 1
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):

@@ -7,14 +7,13 @@ batch, and batches are filled up to few shapes. https://docs.pytorch.org/docs/st
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pmb.engine.batches import Batch
+from pmb.engine.batches import Batch, Encoded
 
 TOKENS = 8  # batches to be repeated are filled up to a multiple of it
 
@@ -80,28 +79,15 @@ class Repeated:
         self._recorded[shape] = _Recorded(graph, batch, loss)
 
 
-@contextmanager
-def own_stream(device: torch.device) -> Iterator[None]:
-    """Compute on a stream of its own where there is a GPU: the one that everybody has cannot be recorded.
-
-    A process that has claimed the GPU is on one already, and stays there: torch gives memory again to its stream alone.
-    """
-    if device.type != "cuda" or torch.cuda.current_stream() != torch.cuda.default_stream():
-        yield
-        return
-    stream, everybodys = torch.cuda.Stream(), torch.cuda.current_stream()
-    stream.wait_stream(everybodys)
-    with torch.cuda.stream(stream):
-        yield
-    everybodys.wait_stream(stream)
-
-
-def repeated(step: Step, device: torch.device, need_bytes: int) -> tuple[Step, int]:
-    """The step, repeated as graphs where that can be, and of what its batches' tokens are to be a multiple.
+def repeated(step: Step, device: torch.device, need_bytes: int, data: Encoded) -> tuple[Step, tuple[int, ...]]:
+    """The step, repeated as graphs where that can be, and how many tokens its batches of these data may have.
 
     Graphs keep memory of their own, about as much as the step takes without them: `need_bytes`. Shapes, and with them
-    the masks that dropout draws, do not depend on whether that is free.
+    the masks that dropout draws, do not depend on whether that is free. No batch is filled up beyond what the data
+    have: a model has no place for more tokens than its tokenizer gives.
     """
     if device.type != "cuda":
-        return step, 1
-    return (Repeated(step) if torch.cuda.mem_get_info(device)[0] >= need_bytes else step), TOKENS
+        return step, ()
+    longest = max(map(len, data.token_ids))
+    enough = torch.cuda.mem_get_info(device)[0] >= need_bytes
+    return (Repeated(step) if enough else step), (*range(TOKENS, longest, TOKENS), longest)

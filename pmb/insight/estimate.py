@@ -74,9 +74,8 @@ def run_seconds(
     of_model = [run for run in ended if run["model"] == wanted["model"] and run["recipe_values"]["train_sentences"]]
     of_task = [run for run in of_model if run["task"] == wanted["task"]]
     long = {id: task for id, task in tasks.items() if task.mean_characters and task.dev_examples}
-    by_length = not of_task and wanted["task"] in long
-    like = of_task or (by_length and [run for run in of_model if run["task"] in long]) or of_model
-    by_length = by_length and like is not of_model
+    of_long = [run for run in of_model if {run["task"], wanted["task"]} <= long.keys()]
+    like, by_length = of_task or of_long or of_model, bool(of_long and not of_task)
     if not like or not wanted["recipe_values"]["train_sentences"]:
         return None
 

@@ -75,7 +75,8 @@ def load_rate(mark: Sequence[Any]) -> float | None:
 def run_seconds(spec: RunSpec) -> float | None:
     """About how long one run takes here, from start to result; None where nothing like it has run yet."""
     wanted = spec.to_dict() | {"recipe_values": asdict(spec.recipe)}
-    return estimate.run_seconds(wanted, load_recent(ui.states()), tasks_by_id(ui.the_store()))
+    tasks = {} if _judged_by_its_own(spec) else tasks_by_id(ui.the_store())
+    return estimate.run_seconds(wanted, load_recent(ui.states()), tasks)
 
 
 def run_words(spec: RunSpec) -> str:
@@ -83,9 +84,14 @@ def run_words(spec: RunSpec) -> str:
     seconds = run_seconds(spec)
     if seconds is None:
         return ""
-    known = any((row["model"], row["task"]) == (spec.model, spec.task) for row in load_recent(ui.states()))
     time = estimate.duration(seconds)
-    return f"about {time} a run here" if known else f"perhaps {time} a run here, judged by other tasks"
+    own = _judged_by_its_own(spec)
+    return f"about {time} a run here" if own else f"perhaps {time} a run here, judged by other tasks"
+
+
+def _judged_by_its_own(spec: RunSpec) -> bool:
+    """Whether a run of the same model and task is among those by which its time is judged."""
+    return any((row["model"], row["task"]) == (spec.model, spec.task) for row in load_recent(ui.states()))
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

@@ -120,7 +120,10 @@ def plain(text: str) -> str:
 
 
 def live(show: Callable[[], object], seconds: float | None) -> None:
-    """Draw a part that looks again every so many seconds; a PmbError in it becomes a message there."""
+    """Draw a part that looks again every so many seconds, or with None only when something in it is pressed.
+
+    A PmbError in it becomes a message there.
+    """
     drawn = False
 
     def again() -> None:

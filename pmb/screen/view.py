@@ -128,7 +128,7 @@ def keep_table(shown: pd.DataFrame, config: Mapping[str, Any] | None = None) -> 
 
 
 def live(show: Callable[[], object], seconds: float | None) -> None:
-    """A part that looks again every so many seconds, see `ui.live`; the report has what it drew last, in its place."""
+    """A part that is drawn again alone, see `ui.live`; the report has what it drew last, in its place."""
     whole = _view()
     place = len(whole.parts) if whole else 0
     kept = 0
