@@ -212,18 +212,30 @@ def sentences_part(task: Task, labels: tuple[int | float, ...], sides: dict[str,
     if task.unfetched:
         st.caption("The sentences are not on this machine" + ui.by_right(f": {TO_FETCH} them.", "."))
         return
-    if not st.toggle("Show the sentences", key="sentences", bind="query-params"):
-        return
+    if st.toggle("Show the sentences", key="sentences", bind="query-params"):
+        with st.container():
+            flips = {f"A {what[0]}, B {what[1]}": lost, f"B {what[0]}, A {what[1]}": won}
+            sentences_tables(task, labels, sides, flips)
+    else:
+        # In the container's place, since Streamlit does not clear what a fragment no longer draws when the sidebar's
+        # timer comes in the same moment.
+        st.empty()
+
+
+def sentences_tables(
+    task: Task, labels: tuple[int | float, ...], sides: dict[str, Any], flips: dict[str, list[int]]
+) -> None:
+    """The first sentences of each kind of flip, with what was answered."""
     try:
         with st.spinner("Reading the sentences"):
-            rows = tuple(lost[:MOST_SENTENCES] + won[:MOST_SENTENCES])
+            rows = tuple(row for found in flips.values() for row in found[:MOST_SENTENCES])
             texts = dict(zip(rows, beside.load_texts(task, rows), strict=True))
     except PmbError as error:
         st.text(str(error))
         return
     decide = paired.majority if task.labels else paired.average
     answers = {side: decide(of_seeds) for side, of_seeds in sides.items()}
-    for heading, found in ((f"A {what[0]}, B {what[1]}", lost), (f"B {what[0]}, A {what[1]}", won)):
+    for heading, found in flips.items():
         view.heading(heading)
         data = pd.DataFrame(
             {
