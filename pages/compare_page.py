@@ -46,20 +46,20 @@ number of pairs (Holm, 1979)."""
 # =============================================================================
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_answers(keys: dict[int, str], task: Task, dev: int) -> dict[int, list[int | float]]:
     """What the runs answered on so many dev examples, by seed; finished runs do not change."""
     found = predictions_of(ui.the_store(), list(keys.values()), task, dev)
     return {seed: found[key] for seed, key in keys.items() if key in found}
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_comparison(
-    task: Task, labels: tuple[int | float, ...], a: dict[int, str], b: dict[int, str]
+    task: Task, _labels: tuple[int | float, ...], a: dict[int, str], b: dict[int, str]
 ) -> paired.Compared:
     """The comparison of runs that do not change, each side with at least one whose answers can be used."""
-    left, right = (load_answers(of_side, task, len(labels)) for of_side in (a, b))
-    return paired.compare(task.metric, labels, left, right, bool(task.labels))
+    left, right = (load_answers(of_side, task, len(_labels)) for of_side in (a, b))
+    return paired.compare(task.metric, _labels, left, right, bool(task.labels))
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -57,7 +57,7 @@ tell."""
 # =============================================================================
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_costs(
     model: BaseModel, task: Task, recipe: str, mark: tuple[Any, ...]
 ) -> tuple[pd.DataFrame, set[str], str, str, int]:

@@ -89,7 +89,7 @@ depth. **Source**: {sources}."""
 # =============================================================================
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_points(
     model: BaseModel,
     task: Task,
@@ -117,7 +117,7 @@ def load_points(
     return table, curves
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_baselines(plans: list[Plan], task: Task, recipe: str, mark: tuple[Any, ...]) -> pd.DataFrame:
     """Those of other models that stand beside the cuts and are measured: configurations with `title` and `number`."""
     tables = []
@@ -127,27 +127,27 @@ def load_baselines(plans: list[Plan], task: Task, recipe: str, mark: tuple[Any, 
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_preview(
     model: BaseModel,
     task: Task,
     recipe: str,
     procedure: str,
-    measured: dict[Cut, float],
     more: dict[str, Scores],
     others: dict[str, list[Cut]],
     mark: Hashable,
+    _measured: dict[Cut, float],
 ) -> tuple[predict.Preview, list[Cut], bool]:
     """The stored previews with what they predict, the cuts beside the six strategies', and whether any is missing.
 
-    `measured`: mean scores by kept layers; with `recipe`, `procedure` and `mark` these change.
+    `_measured`: mean scores by kept layers; with `recipe`, `procedure` and `mark` these change.
     """
     store = ui.the_store()
     frozen = {kept: row["score"] for kept, row in previews.known_previews(store, model, task).items()}
     by_strategy = cuts_by_strategy(model, STRATEGIES, known_layer_scores(store, model, task))
     others = cuts_by_strategy(model, [*more], None, more) | others
-    also = predict.cuts_beside(measured, by_strategy, others)
-    found = predict.preview(frozen, measured, by_strategy | others, model.num_hidden_layers, task.metric)
+    also = predict.cuts_beside(_measured, by_strategy, others)
+    found = predict.preview(frozen, _measured, by_strategy | others, model.num_hidden_layers, task.metric)
     return found, also, previews.missing_previews(store, model, task, STRATEGIES, also)
 
 
@@ -468,7 +468,7 @@ run_buttons(plan, chosen, task)
 if strategy == RANDOM:
     draws_part(plan, task, table)
 scores_by_cut = dict(zip(table["kept_layers"], table["mean"], strict=True))
-preview, also, missing = load_preview(model, task, recipe, procedure, scores_by_cut, more, others, mark)
+preview, also, missing = load_preview(model, task, recipe, procedure, more, others, mark, scores_by_cut)
 preview_row(model, task, strategy, also, missing)
 if chosen is None:
     view.words(predict.answer_sentence(preview, plan.kept_layers))

@@ -50,7 +50,7 @@ hold where one contradicts it, widened to the number of comparisons (Bonferroni)
 # =============================================================================
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]) -> Measured:
     """What the store has of a model with a recipe, on the tasks that it has learned."""
     store, half = ui.the_store(), claims.half(model.num_hidden_layers)
@@ -82,7 +82,7 @@ def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: 
     )
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_verdicts(
     model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]
 ) -> tuple[Measured, list[Verdict]]:

@@ -48,7 +48,7 @@ the same layers are one cut and one run. **Source**: {sources}."""
 # =============================================================================
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_points(
     model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
@@ -62,7 +62,7 @@ def load_points(
     return points, guessed
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_distilled(
     model: BaseModel, tasks: tuple[Task, ...], recipe: str, depth: int, mark: tuple[Any, ...]
 ) -> dict[str, dict[str, float]]:
@@ -79,7 +79,7 @@ def load_distilled(
     return scores
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_contests(
     model: BaseModel,
     tasks: tuple[Task, ...],

@@ -61,7 +61,7 @@ def load_answers(keys: tuple[str, ...], texts: Texts, pair: bool) -> list[Tried]
     return tries.answers(open_tries(), ui.the_store(), settings.from_environment(), keys, texts, pair)
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_differing(keys: tuple[str, ...], task: Task, mark: tuple[Any, ...]) -> list[int]:
     """The dev sentences to which the runs gave different answers; of numbers those farthest apart come first."""
     store = ui.the_store()

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import RECIPES
@@ -94,6 +94,12 @@ def losses_of(store: Store, keys: Sequence[str]) -> dict[str, list[float | None]
     """The mean training losses of those runs, a value an epoch, by run; None where one was not a number."""
     query = select(runs.c.key, runs.c.state, runs.c.losses).where(runs.c.key.in_(keys), runs.c.state == "done")
     return {row["key"]: row["losses"] for row in store.read(runs, query)}
+
+
+def last_end(store: Store) -> float | None:
+    """When the last finished run ended, by which `recent_runs` change; an index answers it."""
+    with store.connect() as connection:
+        return connection.execute(select(func.max(runs.c.finished_at)).where(runs.c.state == "done")).scalar()
 
 
 def recent_runs(store: Store, limit: int) -> list[Row]:

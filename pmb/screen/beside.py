@@ -15,13 +15,13 @@ from pmb.screen import ui
 from pmb.wording import counted
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_configurations(task: Task, mark: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
     """What can be compared on a task."""
     return measured_configurations(ui.the_store(), task)
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
 def load_texts(task: Task, rows: tuple[int, ...]) -> list[tuple[str, ...]]:
     """The texts of dev sentences, read in a child process."""
     return dev_texts(settings.from_environment(), task, rows)

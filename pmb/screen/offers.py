@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import streamlit as st
 
@@ -15,7 +14,7 @@ from pmb.insight import estimate
 from pmb.lab import queue
 from pmb.lab.listing import LIVE
 from pmb.lab.plan import Plan, spec_of, with_data
-from pmb.lab.results import recent_runs
+from pmb.lab.results import last_end, recent_runs
 from pmb.lab.sources import tasks_by_id
 from pmb.lab.store import Row
 from pmb.screen import ui
@@ -63,20 +62,20 @@ def seconds_for(specs: list[RunSpec], plans: list[Plan]) -> float | None:
     """About how long runs take here; None where nothing has run yet."""
     parameters = {plan.model.id: plan.model.parameters for plan in plans}
     wanted = [spec.to_dict() | {"recipe_values": asdict(spec.recipe), "progress": None} for spec in specs]
-    return estimate.seconds_left(wanted, load_rate(ui.states()), parameters)
+    return estimate.seconds_left(wanted, rate(), parameters)
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
-def load_rate(mark: Sequence[Any]) -> float | None:
-    """Seconds by work of this machine's newest runs, else of the shipped ones."""
-    return estimate.seconds_per_work(recent_runs(ui.the_store(), RATE_RUNS))
+def rate() -> float | None:
+    """Seconds by work of this machine's newest runs, else of the shipped ones; None where there are none."""
+    return estimate.seconds_per_work(_recent())
 
 
 def run_seconds(spec: RunSpec) -> float | None:
     """About how long one run takes here, from start to result; None where nothing like it has run yet."""
     wanted = spec.to_dict() | {"recipe_values": asdict(spec.recipe)}
-    tasks = {} if _judged_by_its_own(spec) else tasks_by_id(ui.the_store())
-    return estimate.run_seconds(wanted, load_recent(ui.states()), tasks)
+    recent = _recent()
+    tasks = {} if _judged_by_its_own(spec, recent) else tasks_by_id(ui.the_store())
+    return estimate.run_seconds(wanted, recent, tasks)
 
 
 def run_words(spec: RunSpec) -> str:
@@ -85,18 +84,22 @@ def run_words(spec: RunSpec) -> str:
     if seconds is None:
         return ""
     time = estimate.duration(seconds)
-    own = _judged_by_its_own(spec)
+    own = _judged_by_its_own(spec, _recent())
     return f"about {time} a run here" if own else f"perhaps {time} a run here, judged by other tasks"
 
 
-def _judged_by_its_own(spec: RunSpec) -> bool:
+def _judged_by_its_own(spec: RunSpec, recent: Sequence[Row]) -> bool:
     """Whether a run of the same model and task is among those by which its time is judged."""
-    return any((row["model"], row["task"]) == (spec.model, spec.task) for row in load_recent(ui.states()))
+    return any((row["model"], row["task"]) == (spec.model, spec.task) for row in recent)
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
-def load_recent(mark: Sequence[Any]) -> list[Row]:
-    """The runs by which the time of others is judged, the newest first."""
+def _recent() -> Sequence[Row]:
+    return load_recent(last_end(ui.the_store()))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def load_recent(mark: float | None) -> Sequence[Row]:
+    """The runs by which the time of others is judged, the newest first; one list for all, since copies take longest."""
     return recent_runs(ui.the_store(), RATE_RUNS)
 
 

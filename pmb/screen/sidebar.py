@@ -73,7 +73,7 @@ def queue_seconds() -> float | None:
     running = [row for row in ui.live_runs() if row["state"] == "running"]
     rows = running + listing.waiting_by_work(ui.the_store())
     parameters = {row["model"]: MODELS[row["model"]].parameters for row in rows if row["model"] in MODELS}
-    return estimate.seconds_left(rows, offers.load_rate(ui.states()), parameters)
+    return estimate.seconds_left(rows, offers.rate(), parameters)
 
 
 def _cut(row: Row) -> str:

@@ -17,12 +17,13 @@ import pandas as pd
 import streamlit as st
 
 from pmb import settings
-from pmb.catalog.models import MODELS
-from pmb.catalog.tasks import TASKS
+from pmb.catalog.models import MODELS, BaseModel
+from pmb.catalog.tasks import TASKS, Task
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, NotAllowed, PmbError
 from pmb.insight.summary import SOURCES
 from pmb.lab import listing, queue
+from pmb.lab.plan import Plan
 from pmb.lab.store import Row, Store, damaged_rows, open_store
 from pmb.letters import visible
 from pmb.screen import visitors
@@ -47,6 +48,8 @@ SOURCE_BADGES: dict[str, tuple[str, Literal["gray", "blue"], str]] = {
 }
 ONE_SEED = "Other seeds may give other scores: the interval is over the dev examples alone."
 SHOWN_DAMAGED = 3  # rows of the store
+# For `st.cache_data`, whose own look at each field of a row takes ten times as long.
+BY_REPR: dict[str | type, Callable[[Any], Any]] = {BaseModel: repr, Task: repr, Plan: repr}
 _on_paper: ContextVar[bool] = ContextVar("on paper", default=False)
 IDLE_SECONDS = 5.0  # otherwise: somebody else may have asked for a run
 
@@ -199,11 +202,6 @@ def count_live() -> tuple[int, int]:
     """How many runs went on, and how many waited, at the last look."""
     running, waiting = st.session_state.live_count
     return running, waiting
-
-
-def states() -> list[tuple[str, int, float | None]]:
-    """By state how many runs there are and when the last of them ended; changes with every run that does."""
-    return listing.count_states(the_store())
 
 
 def title_of(row: Row) -> str:
