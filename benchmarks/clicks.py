@@ -4,7 +4,8 @@ Run: python -m benchmarks.clicks [--runs 10000] [--times 20] [--write]   (with n
 A real browser in front of the dashboard as `make run` starts it. A page is painted when its title stands in a new tab,
 from where the tab begins to load: in a browser that has shown the dashboard before, and in one that has to fetch and
 compile Streamlit's own five megabytes first. A click is answered when the page's script has ended and its last element
-has reached the browser.
+has reached the browser. A borrowed machine is quicker at one hour than at another: a fixed loop of plain Python, timed
+before each page, tells how quick it was.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from pmb.settings import REPOSITORY, Settings, from_environment
 
 PORT = 8599
 WARM_SECONDS = 15.0
+LOOP_STEPS = 5_000_000
 # By page what is clicked in turn: the role and the names of the controls, of which the second undoes the first; none
 # where a page has boxes alone.
 CLICKS: dict[str, tuple[str, tuple[str, str]] | None] = {
@@ -160,6 +162,14 @@ def answers(page: Page, path: str, times: int) -> list[float]:
     return seconds[2:]  # each choice once before: what is computed once a choice is not the click
 
 
+def loop_seconds() -> float:
+    """Seconds of a loop of LOOP_STEPS steps of plain Python."""
+    start, total = time.perf_counter(), 0
+    for step in range(LOOP_STEPS):
+        total += step * step
+    return time.perf_counter() - start
+
+
 def _spread(seconds: list[float]) -> str:
     return f"{statistics.median(seconds):.2f} | {statistics.quantiles(seconds, n=20)[-1]:.2f}" if seconds else "– | –"
 
@@ -178,7 +188,9 @@ def main(count: int, times: int, paths: tuple[str, ...], write: bool) -> None:
     ]
     with dashboard(count) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        loops = []
         for path in paths or CLICKS:
+            loops.append(loop_seconds())
             painted = paints(browser, f"{url}/{path}", times // 2, new_browser=False)
             first = paints(browser, f"{url}/{path}", max(5, times // 4), new_browser=True)
             page = browser.new_page(viewport={"width": 1440, "height": 900})
@@ -191,7 +203,8 @@ def main(count: int, times: int, paths: tuple[str, ...], write: bool) -> None:
             click.echo(lines[-1])
         browser.close()
     command = (
-        f"`python -m benchmarks.clicks --runs {count} --times {times} --write`: {count:,} finished runs, one going on."
+        f"`python -m benchmarks.clicks --runs {count} --times {times} --write`: {count:,} finished runs, one going on. "
+        f"A loop of {LOOP_STEPS:,} steps in Python took {min(loops):.2f} to {max(loops):.2f} s meanwhile."
     )
     publish("Painting and clicking", [command, "", *lines], write)
 
