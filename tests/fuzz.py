@@ -272,7 +272,7 @@ def use_store(folder: Path) -> Iterator[Reader]:
         lambda: [answer(store, key, cached=True) for key in keys],
         lambda: results.finished_runs(store, model, task, "standard"),
         lambda: results.measured_configurations(store, task),
-        lambda: results.recent_runs(store, 20),
+        lambda: (results.recent_runs(store, 20), results.last_end(store)),
         lambda: results.predictions_of(store, keys, task, 2000),
         lambda: results.losses_of(store, keys),
         lambda: (listing.count_states(store), listing.count_by_kind(store), listing.count_live(store)),
