@@ -61,7 +61,7 @@ def main(model: str, task: str, write: bool) -> None:
     depth_of_all = row.num_hidden_layers
     depths = list(range(1, depth_of_all))
     rows = {"model": asdict(row), "task": asdict(find_task(task))}
-    job = {"kind": "latency", "depths": depths, "assets": str(settings.assets)} | rows
+    job = {"kind": "latency", "depths": depths, "device": None, "assets": str(settings.assets)} | rows
     measured = [Latency(**found) for found in ask(job)["latencies"]]
     with store.connect() as connection:
         same = (latencies.c.model == model, latencies.c.device == measured[0].device)

@@ -141,7 +141,7 @@ def progress_row(active: Sequence[Row]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         more = f" ({len(active) - 1} more to come)" if len(active) > 1 else ""
         text = f"Seed {active[0]['seed']}: {probes.progress_text(active[0])}{more}"
-        st.progress(ui.share_done(active[0]), text=text)
+        st.progress(ui.share_done(active[0]), text=ui.plain(text))
         if ui.action("Cancel", key="cancel", icon=":material/stop:"):
             probes.cancel(ui.the_store(), [row["key"] for row in active])
             st.rerun()

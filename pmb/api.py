@@ -20,7 +20,7 @@ from pmb.lab.answer import answer
 from pmb.lab.plan import Plan, plan_kept, plan_strategy, plan_threshold, spec_of, strategies_of_plan, with_data
 from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, open_store
-from pmb.spec import PROCEDURES, Progress, progress_count
+from pmb.spec import PROCEDURES, progress_words
 from pmb.strategies import EVERY_STRATEGY, SCORED
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def ended(cut: Cut, recipe: str, seed: int, procedure: str, tell: Callable[[str]
             found,
             task,
             lambda data: [spec_of(chosen, data, recipe, seed, procedure)],
-            lambda progress: tell(fetching_line(progress)),
+            lambda progress: tell(progress_words(asdict(progress))),
         )
         submission = queue.submit(store, [spec])[0]
         if not submission.cached:
@@ -196,8 +196,3 @@ def check_done(values: Row) -> None:
     """Raise BadInput where a run has no result."""
     if values["state"] != "done":
         raise BadInput(f"Run {values['run']} {values['state']}: {values['error'] or 'it was cancelled'}")
-
-
-def fetching_line(progress: Progress) -> str:
-    """How far a download before a run is."""
-    return f"{progress.phase} {progress_count(asdict(progress))}"

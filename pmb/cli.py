@@ -41,7 +41,7 @@ from pmb.lab.plan import (
 )
 from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, list_runs, write_shipped
-from pmb.spec import PROCEDURES, Progress
+from pmb.spec import PROCEDURES, Progress, progress_words
 from pmb.strategies import CUSTOM, DRAWS, EVERY_STRATEGY, RANDOM, STRATEGIES, check_strategy, drop_counts
 
 SEARCH_RUNS = 12.0  # a fifth of six strategies at every drop count of six layers with three seeds
@@ -605,7 +605,7 @@ def show_progress(line: str) -> None:
 
 def show_fetching(progress: Progress) -> None:
     """How far a download before a run is."""
-    show_progress(api.fetching_line(progress))
+    show_progress(progress_words(dataclasses.asdict(progress)))
 
 
 def print_answer(values: Row) -> None:

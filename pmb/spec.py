@@ -264,6 +264,11 @@ def progress_count(progress: dict[str, Any]) -> str:
     return f"step {progress['step']} of {progress['steps']}"
 
 
+def progress_words(progress: dict[str, Any], *more: str) -> str:
+    """How far a run is, in a line: phase, count, what its caller adds, and the note that goes with it."""
+    return ", ".join(filter(None, [progress["phase"], progress_count(progress), *more, progress.get("note")]))
+
+
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """Counts between edges, of which there is one more; `low` and `high` are the least and the greatest value."""

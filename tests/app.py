@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from streamlit.testing.v1 import AppTest
 
 from pmb.catalog.models import MODELS
@@ -76,6 +79,11 @@ def words(app: AppTest) -> str:
     kinds = ("markdown", "caption", "info", "warning", "error", "text", "title")
     found = "\n".join(str(element.value) for kind in kinds for element in app.get(kind))  # type: ignore[union-attr]
     return found.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def bars(app: Any) -> dict[str, int]:
+    """How far the bars of a page or a part of it are, in percent, by what stands over them."""
+    return {re.sub(r"\\(?=[^\w\s])", "", bar.proto.text): bar.proto.value for bar in app.get("progress")}
 
 
 def finish_task(store: Store, task: str, scores: dict[int, float], seeds: int = 3) -> None:

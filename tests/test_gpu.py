@@ -23,7 +23,7 @@ from pmb.catalog.tasks import find_task
 from pmb.doctor import examine
 from pmb.engine import finetune
 from pmb.engine import run as engine
-from pmb.engine.batches import Batch, batch_of
+from pmb.engine.batches import Batch, Encoded, batch_of
 from pmb.engine.checkpoints import Checkpoint
 from pmb.engine.device import claim_device, leave_default_stream, needed_bytes
 from pmb.engine.dropout import set_dropout
@@ -147,9 +147,18 @@ def test_the_quick_way_gives_the_logits_and_gradients_of_the_plain_one(dtype: to
         assert torch.allclose(gradient, quick_gradients[name], atol=float(close * largest)), name
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
+PLAIN = sentences()
+TYPED = replace(PLAIN, token_type_ids=tuple(tuple(int(j > 2) for j in range(len(ids))) for ids in PLAIN.token_ids))
+NUMBERS = replace(PLAIN, labels=tuple(0.5 * label for label in PLAIN.labels))
+
+
+@pytest.mark.parametrize(
+    ("data", "dropout"),
+    [(PLAIN, 0.0), (PLAIN, 0.1), (sentences(61), 0.1), (TYPED, 0.1), (NUMBERS, 0.1)],
+    ids=["no dropout", "dropout", "a smaller last batch", "token types", "regression"],
+)
 def test_steps_repeated_as_graphs_train_as_those_launched_one_by_one(
-    dropout: float, monkeypatch: pytest.MonkeyPatch
+    data: Encoded, dropout: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(RECIPE, epochs=4, dropout=dropout, learning_rate=1e-3)
     graphs: list[Shape] = []
@@ -161,12 +170,12 @@ def test_steps_repeated_as_graphs_train_as_those_launched_one_by_one(
 
     def trained(repeat: bool) -> tuple[tuple[float, ...], Tensor]:
         torch.manual_seed(5)
-        model = small_bert().to(GPU)  # type: ignore[arg-type]
+        model = small_bert(num_labels=1 if data is NUMBERS else 3).to(GPU)  # type: ignore[arg-type]
         with monkeypatch.context() as patch:
             # Launched one by one, but with the same shapes: the masks that dropout draws depend on them.
             again = Counted if repeat else lambda step: step
             patch.setattr(finetune, "repeated", lambda step, *_: (again(step), (8, 9)))
-            losses = fine_tune(model, sentences(), recipe, 0, GPU, lambda _: None).losses
+            losses = fine_tune(model, data, recipe, 0, GPU, lambda _: None).losses
         return losses, model.classifier.weight.detach().clone()
 
     one_by_one, weights = trained(repeat=False)
@@ -266,9 +275,12 @@ def test_a_run_beside_a_process_that_holds_the_gpu_ends_on_the_cpu_and_says_so(
     job: dict[str, Any] = {"kind": "run", "spec": spec((0,), recipe=recipe).to_dict(), "threads": 2}
     job |= {"assets": str(home_with_assets.assets), "alone": True, "timed_devices": []}
     preview: dict[str, Any] = {"kind": "blocks", "sentences": 50, "assets": str(home_with_assets.assets)}
+    timing: dict[str, Any] = {"kind": "latency", "depths": [3], "device": torch.cuda.get_device_name()}
+    timing |= {"assets": str(home_with_assets.assets)}
     with held_by_another(leave_bytes) as process:
         answer = ask(job | ROWS, told.append)
         scores = ask(preview | ROWS)["scores"]
+        timed = ask(timing | ROWS)["latencies"]
     result = answer["result"]
     assert result["device"] != torch.cuda.get_device_name()
     assert result["machine"].endswith("since the GPU was full")
@@ -276,6 +288,8 @@ def test_a_run_beside_a_process_that_holds_the_gpu_ends_on_the_cpu_and_says_so(
     if leave_bytes:
         assert any(f"process {process.pid}" in progress.note for progress in told)
     assert scores["block-influence"]
+    assert timed == []  # the depth waits for the GPU
+    assert {row["device"] for row in answer["latencies"]} == {result["device"]}  # beside the run that it belongs to
 
 
 def test_memory_that_runs_out_in_the_middle_is_said_in_words(
@@ -313,7 +327,9 @@ def test_layers_are_measured_and_cuts_previewed_on_a_gpu(assets_folder: Path) ->
     assert not any(progress.note for progress in told)
     assert len(engine.measure_similarity(MODEL, TASK, 100, assets_folder, told.append)) == 6
     assert engine.measure_greedy(MODEL, TASK, 100, assets_folder, told.append)["greedy"]
-    (one, thirty_two) = sorted(engine.measure_latency(MODEL, TASK, [3], assets_folder), key=lambda found: found.batch)
+    (one, thirty_two) = sorted(
+        engine.measure_latency(MODEL, TASK, [3], assets_folder, None), key=lambda found: found.batch
+    )
     assert (one.batch, thirty_two.batch) == (1, 32)
     assert one.device == torch.cuda.get_device_name()
     assert 1.0 < one.ratio < 3.0

@@ -14,7 +14,7 @@ from pmb.lab.plan import plan_whole, scores_identity, spec_of
 from pmb.lab.store import Store, save_layer_scores
 from pmb.settings import Settings
 from pmb.spec import Progress
-from tests.app import click, opened, words
+from tests.app import bars, click, opened, words
 from tests.layer_results import ask_for_probe, finish_probe, layer_probe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -109,8 +109,7 @@ def test_measure_asks_once_for_three_seeds_and_shows_how_far_it_is(scored: Store
     assert taken is not None
     probes.renew(scored, taken.key, Progress("training", 100, 400, 0.4, 33.0))
     app = opened("layers")
-    shown = {bar.proto.text: bar.proto.value for bar in app.get("progress")}
-    assert shown["Seed 0: training, step 100 of 400, 33 s left (2 more to come)"] == 25
+    assert bars(app)["Seed 0: training, step 100 of 400, 33 s left (2 more to come)"] == 25
     click(app, "cancel")
     assert seeds_asked_for(scored) == []
 

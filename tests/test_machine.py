@@ -14,8 +14,11 @@ import pytest
 import torch
 
 from pmb import machine
+from pmb.catalog.models import find_model
+from pmb.catalog.tasks import find_task
 from pmb.engine import device, shortage
 from pmb.engine.device import claim_device, needed_bytes
+from pmb.engine.run import measure_latency
 from pmb.machine import Gpu, Holder
 from tests.conftest import TINY
 from tests.test_surgery import small_bert
@@ -64,6 +67,19 @@ def test_a_gpu_that_somebody_takes_in_between_is_left_to_them(
     claimed, why = claim_device(6 * GB)
     assert claimed == torch.device("cpu")
     assert why.startswith("on the CPU: the GPU does not answer (CUDA out of memory. Tried to allocate 6.00 GiB.)")
+
+
+def test_a_result_says_that_the_gpu_was_full() -> None:
+    cpu = torch.device("cpu")
+    assert device.machine_name(cpu, "on the CPU: it is full") == f"{device.machine_name(cpu)}, since the GPU was full"
+
+
+def test_a_depth_is_not_timed_on_the_cpu_where_others_hold_the_gpu(
+    shared_gpu: Callable[[float], None], assets_folder: Path
+) -> None:
+    shared_gpu(0.1)
+    for where in ("H", None):
+        assert measure_latency(find_model("minilm-l6"), find_task("rotten-tomatoes"), [3], assets_folder, where) == []
 
 
 def test_without_a_gpu_nothing_is_said_of_it() -> None:

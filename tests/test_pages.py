@@ -16,7 +16,7 @@ from pmb.lab.plan import plan_kept, spec_of
 from pmb.lab.store import Row, Store, list_runs
 from pmb.settings import Settings
 from pmb.spec import Progress, Score
-from tests.app import STANDARD, TOP_2, WHOLE, click, fill, finish, finish_task, opened, rerun, words
+from tests.app import STANDARD, TOP_2, WHOLE, bars, click, fill, finish, finish_task, opened, rerun, words
 from tests.conftest import result, spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -56,7 +56,7 @@ def test_run_queues_the_cut_and_the_whole_model_once_however_often_it_is_pressed
     rows = {tuple(row["kept_layers"]): row["state"] for row in _rows(scored)}
     assert rows == {WHOLE: "queued", TOP_2: "queued"}
     again = opened()
-    assert "waiting, next in the queue (1 more for this cut)" in [p.proto.text for p in again.get("progress")]
+    assert "waiting, next in the queue (1 more for this cut)" in bars(again)
     assert len(_rows(scored)) == 2
 
 
@@ -66,9 +66,9 @@ def test_a_run_that_goes_on_shows_phase_step_loss_and_times_and_can_be_cancelled
     assert claim is not None
     queue.renew(scored, claim.key, "worker", Progress("training", 120, 250, 0.41, 23.0))
     app = opened()
-    shown = app.get("progress")[-1].proto
-    assert re.fullmatch(r"training, step 120 of 250, loss 0\.41, 0:0\d elapsed, 0:23 left.*", shown.text)
-    assert shown.value == 48
+    text, percent = list(bars(app).items())[-1]
+    assert re.fullmatch(r"training, step 120 of 250, loss 0\.41, 0:0\d elapsed, 0:23 left.*", text)
+    assert percent == 48
     click(app, "cancel")
     assert queue.renew(scored, claim.key, "worker", Progress("training")) == "cancel"
 

@@ -17,7 +17,7 @@ from pmb.screen import preview_row
 from pmb.settings import Settings
 from pmb.spec import Progress
 from pmb.strategies import CHOICES, STRATEGIES, kept_layers
-from tests.app import STANDARD, WHOLE, click, fill, finish, opened, rerun, words
+from tests.app import STANDARD, WHOLE, bars, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 from tests.test_blocks import ANGULAR
 from tests.test_previews import MODEL, SCORES, TASK, save
@@ -70,7 +70,7 @@ def test_pressed_it_asks_for_the_chosen_strategy_first_and_for_what_is_measured(
     assert (model.id, task.id, names[0], sorted(names)) == (MODEL.id, TASK.id, "bottom", sorted(STRATEGIES))
     assert also == [(0, 3)]
     assert not [button for button in app.button if button.key == "preview"]
-    assert app.get("progress")[0].proto.text == "Preview, 3 of 20 cuts"
+    assert bars(app) == {"Preview, 3 of 20 cuts": 15}
     click(app, "stop_preview")
     assert started._going[MODEL.id, TASK.id].stop.is_set()
 
@@ -80,6 +80,17 @@ def test_an_error_is_a_sentence_and_it_can_be_asked_for_again(scored: Store, sta
     app = opened()
     assert "The \\*disk\\* is full." in words(app)
     assert app.button(key="preview")
+
+
+def test_a_preview_that_was_computed_on_the_cpu_although_there_is_a_gpu_says_why(
+    scored: Store, started: Started
+) -> None:
+    why = "on the CPU: 1.5 GB of the GPU's memory are free and about 6.0 needed; held by *anna* (process 7)"
+    going = started._going[MODEL.id, TASK.id] = Going(progress=Progress("previewing", 3, 20, note=why), note=why)
+    assert bars(opened()) == {f"Preview, 3 of 20 cuts, {why}": 15}
+    going.ended = True
+    assert "This preview was computed on the CPU\\: 1.5 GB of " in words(opened())
+    assert "held by \\*anna\\*" in words(opened())
 
 
 def test_predictions_are_hollow_and_named_and_say_what_they_are_worth(scored: Store) -> None:

@@ -151,6 +151,7 @@ def test_of_several_previews_one_goes_on_at_a_time_and_each_can_be_stopped(
     def until_stopped(store: Store, found: Settings, model: Any, task: Any, names: Any, *rest: Any) -> None:
         _, tell, stop, _ = rest
         began.append(task.id)
+        tell(Progress("loading", note="on the CPU: it is full"))
         tell(Progress("previewing", 6, 20))
         assert stop.wait(10)
         if task.id == "sst2":
@@ -171,6 +172,7 @@ def test_of_several_previews_one_goes_on_at_a_time_and_each_can_be_stopped(
     second.stop.set()
     assert soon(lambda: second.ended)
     assert (first.error, second.error) == ("", "It broke off.")
+    assert first.note == "on the CPU: it is full"
     assert began == ["rotten-tomatoes", "sst2"]
     assert going.of(MODEL, TASKS["mrpc"]) is None
 

@@ -16,7 +16,7 @@ from pmb.lab.store import Store, list_runs
 from pmb.screen import guide, ui
 from pmb.screen.run_files import as_csv, as_parquet
 from pmb.spec import Progress
-from tests.app import STANDARD, TOP_2, WHOLE, click, fill, finish, opened, rerun, words
+from tests.app import STANDARD, TOP_2, WHOLE, bars, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -165,7 +165,7 @@ def test_the_sidebar_says_place_progress_and_time_left_and_how_long_the_queue_ta
     beside = "\n".join(str(caption.value) for caption in app.sidebar.get("caption"))  # type: ignore[union-attr]
     assert "1 of 3: MiniLM-L6, kept 0 1 2 3, seed 1" in beside
     assert "2 of 3: MiniLM-L6, kept 0 1 2 3, seed 2, waiting" in beside
-    assert "0:30 left" in app.sidebar.get("progress")[0].proto.text
+    assert "0:30 left" in next(iter(bars(app.sidebar)))
     assert "All of it takes about 3 min more here." in beside  # two and a half of them are left
 
 

@@ -46,7 +46,7 @@ CASES = [
 each_cut = pytest.mark.parametrize(("architecture", "kept"), CASES)
 
 
-def small_bert(seed: int = 0, depth: int = 6) -> BertForSequenceClassification:
+def small_bert(seed: int = 0, depth: int = 6, num_labels: int = 3) -> BertForSequenceClassification:
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=99,
@@ -54,7 +54,7 @@ def small_bert(seed: int = 0, depth: int = 6) -> BertForSequenceClassification:
         num_hidden_layers=depth,
         num_attention_heads=2,
         intermediate_size=32,
-        num_labels=3,  # type: ignore[call-arg]
+        num_labels=num_labels,  # type: ignore[call-arg]
     )
     return BertForSequenceClassification(config).eval()
 

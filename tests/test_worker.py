@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -22,7 +23,7 @@ from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import find_task
 from pmb.engine.device import device_name, pick_device
 from pmb.errors import RunFailed, WorkerBusy
-from pmb.lab import queue
+from pmb.lab import queue, worker
 from pmb.lab.child import AUTOGROUP, NICENESS, WAITED_FOR
 from pmb.lab.executors import CHILD_COMMAND, Child, ChildDied, ask
 from pmb.lab.plan import layer_scores, plan_strategy
@@ -191,6 +192,48 @@ def test_runs_that_wait_together_run_at_a_time_and_their_depths_are_timed_first(
     threads = max(1, cores() // 2)
     assert f", {threads} thread" in rows[0]["machine"]
     assert {row["device"] for row in rows} == {row["device"] for row in list_latencies(store, *_model(rows[0]))}
+
+
+def test_a_depth_that_waits_for_a_gpu_held_by_others_is_timed_when_it_is_free(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "GPU_SECONDS", 1.0)
+    jobs: list[dict[str, Any]] = []
+    answers: list[list[dict[str, Any]]] = [[]]
+
+    class Waiting(Child):
+        device = "GPU"
+
+        def __init__(self) -> None:
+            """Start no process."""
+
+        def ready(self, timeout_seconds: float | None) -> bool:
+            return True
+
+        def send(self, job: dict[str, Any]) -> None:
+            jobs.append(job)
+
+        def receive(self, timeout_seconds: float | None) -> dict[str, Any]:
+            return {"latencies": answers.pop()}
+
+        def end(self) -> None:
+            """End no process."""
+
+    spares: Any = SimpleNamespace(keep_one=Waiting, take=Waiting)
+    heart: Any = SimpleNamespace(beat=lambda: None)
+    one = spec((0, 1), 0, SHORT)
+    stopwatch = worker._Stopwatch(store, settings, spares, heart, threading.Event())
+    stopwatch.note(one)
+    for _ in range(3):
+        stopwatch.time_depths([])
+    stopwatch.time_depths([one])
+    assert [(job["depths"], job["device"]) for job in jobs] == [([2], "GPU")]  # it rests
+    time.sleep(1.1)
+    answers.append([asdict(Latency(2, 32, 32, "GPU", 3.0, 2.9, 3.1, 9, 0.3, 0.1))])
+    for _ in range(3):
+        stopwatch.time_depths([])
+    assert len(jobs) == 2
+    assert [row["device"] for row in list_latencies(store, one.model, one.model_revision)] == ["GPU"]
 
 
 def _model(row: dict[str, Any]) -> tuple[str, str]:

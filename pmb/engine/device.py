@@ -117,12 +117,17 @@ def product_type(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def machine_name(device: torch.device) -> str:
-    """Operating system, architecture, instruction set, threads and product type; no host name: results are shared."""
+def machine_name(device: torch.device, instead_of_gpu: str = "") -> str:
+    """Operating system, architecture, instruction set, threads and product type; no host name: results are shared.
+
+    `instead_of_gpu`: why it is not the GPU, where there is one.
+    """
     parts = [f"{platform.system()} {platform.machine()}", torch.backends.cpu.get_cpu_capability()]
     parts.append(counted(torch.get_num_threads(), "thread"))
     if product_type(device) == torch.bfloat16:
         parts.append("bfloat16")
+    if instead_of_gpu:
+        parts.append("since the GPU was full")
     return ", ".join(parts)
 
 

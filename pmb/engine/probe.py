@@ -19,7 +19,7 @@ from pmb import scoring
 from pmb.catalog.tasks import Task
 from pmb.engine import finetune, surgery
 from pmb.engine.batches import Encoded, batch_of
-from pmb.engine.device import claimed, device_name, machine_name, needed_bytes, versions
+from pmb.engine.device import claim_device, device_name, machine_name, needed_bytes, noted, versions
 from pmb.engine.forward import model_inputs
 from pmb.spec import LayerProbe, Progress, Recipe, Report, Score
 
@@ -51,7 +51,8 @@ def probe_layers(
     """
     torch.manual_seed(seed)
     model = surgery.load_classifier(folder, task.labels)
-    device, report = claimed(needed_bytes(model, recipe), report)
+    device, instead_of_gpu = claim_device(needed_bytes(model, recipe))
+    report = noted(report, instead_of_gpu)
     model = surgery.on_device(model, device)
 
     def reading(when: str) -> Told:
@@ -70,7 +71,7 @@ def probe_layers(
         num_train=len(train),
         num_dev=len(dev),
         device=device_name(device),
-        machine=machine_name(device),
+        machine=machine_name(device, instead_of_gpu),
         versions=versions(),
     )
 

@@ -127,7 +127,7 @@ def fine_tuned(
         losses=training.losses,
         fast=training.fast,
         device=device_name(device),
-        machine=machine_name(device) + (", since the GPU was full" if instead_of_gpu else ""),
+        machine=machine_name(device, instead_of_gpu),
         versions=versions(),
         peak_megabytes=training.peak_megabytes,
         idle_megabytes=idle_megabytes,
@@ -211,11 +211,21 @@ def _is_here(row: BaseModel, assets_folder: Path) -> bool:
     return hub.here(row.hub, row.revision, hub.MODEL) is not None
 
 
-def measure_latency(model: BaseModel, task: Task, depths: Sequence[int], assets_folder: Path) -> list[Latency]:
-    """Time the base model cut to each depth beside the whole one, on the GPU or all cores; raises PmbError."""
+def measure_latency(
+    model: BaseModel, task: Task, depths: Sequence[int], assets_folder: Path, where: str | None
+) -> list[Latency]:
+    """Time the base model cut to each depth beside the whole one; raises PmbError.
+
+    `where`: the name of the device, a GPU or all cores; None: the GPU where there is one. Where that is a GPU whose
+    memory others hold, nothing is timed.
+    """
     use_threads(cores())
     folder = model_folder(model, assets_folder)
-    device, _ = claim_device(inference_bytes(folder, BATCH_BYTES))  # each latency names what it was measured on
+    device = torch.device("cpu")
+    if where != device_name(device):
+        device, instead_of_gpu = claim_device(inference_bytes(folder, BATCH_BYTES))
+        if instead_of_gpu:
+            return []
     return latency.measure_latency(folder, task.labels, depths, device)
 
 

@@ -102,13 +102,13 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
 
     Kinds: "run" with "spec", "threads", "alone", "timed_devices" and, to go on from a saved epoch, "checkpoints" (a
     folder) and "checkpoint_seconds"; where it times its depth too, the result is sent before that, with "timing".
-    "latency" with "depths"; "similarity", "blocks" and "greedy" with "sentences"; "probe" with "spec", "threads" and
-    "sentences" (0: contribution is known); "preview" with "strategies", more cuts "also", "scores", "known" cuts,
-    "threads", "sentences", "train_sentences" and "dev_sentences"; "export" with "spec", "threads", "weights" and
-    "folder" (paths), "onnx" and "int8"; "keep" with "spec", "threads" and "weights"; all of these with the rows "model"
-    and "task". "inspect model" and "inspect task" with a "row"; "dev" with "task" and the numbers "rows" of the
-    examples whose texts are wanted; "preview table" with "path"; "try" with "weights" (paths), "max_lengths", "texts",
-    "timings" and "threads".
+    "latency" with "depths" and the name of a "device" or None; "similarity", "blocks" and "greedy" with "sentences";
+    "probe" with "spec", "threads" and "sentences" (0: contribution is known); "preview" with "strategies", more cuts
+    "also", "scores", "known" cuts, "threads", "sentences", "train_sentences" and "dev_sentences"; "export" with "spec",
+    "threads", "weights" and "folder" (paths), "onnx" and "int8"; "keep" with "spec", "threads" and "weights"; all of
+    these with the rows "model" and "task". "inspect model" and "inspect task" with a "row"; "dev" with "task" and the
+    numbers "rows" of the examples whose texts are wanted; "preview table" with "path"; "try" with "weights" (paths),
+    "max_lengths", "texts", "timings" and "threads".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
@@ -131,7 +131,7 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         return {"tried": [asdict(one) for one in trying.answers(folders, job["max_lengths"], texts, job["timings"])]}
     model, task = _rows(job)
     if job["kind"] == "latency":
-        latencies = engine.measure_latency(model, task, job["depths"], assets_folder)
+        latencies = engine.measure_latency(model, task, job["depths"], assets_folder, job["device"])
         return {"latencies": [asdict(latency) for latency in latencies]}
     if job["kind"] == "preview":
         return _preview(job, engine, model, task, report, send)
@@ -166,7 +166,7 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         send({"progress": asdict(Progress("timing"))})
         send(answer | {"timing": True})
         try:
-            latencies = engine.measure_latency(model, task, [depth], assets_folder)
+            latencies = engine.measure_latency(model, task, [depth], assets_folder, result.device)
             answer["latencies"] = [asdict(latency) for latency in latencies]
         except (PmbError, RuntimeError, MemoryError):  # no reason to lose the result
             traceback.print_exc()

@@ -148,6 +148,7 @@ class Going:
     stop: threading.Event = field(default_factory=threading.Event)
     progress: Progress = field(default_factory=lambda: Progress("waiting"))
     error: str = ""
+    note: str = ""  # what its user should know of how it was computed
     ended: bool = False
     first: int = 0  # how many cuts the strategy makes that comes first
 
@@ -185,7 +186,7 @@ class Previews:
             going = self._going[model.id, task.id] = Going(first=first)
 
         def tell(progress: Progress) -> None:
-            going.progress = progress
+            going.progress, going.note = progress, progress.note or going.note
 
         def compute() -> None:
             with self._turn:

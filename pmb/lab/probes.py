@@ -22,7 +22,7 @@ from pmb.lab.schema import layer_probes as table
 from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, about, matching, plain_rows
 from pmb.settings import Settings
-from pmb.spec import LayerProbe, Progress, Recipe, Report, RunSpec, progress_count
+from pmb.spec import LayerProbe, Progress, Recipe, Report, RunSpec, progress_words
 
 
 def ask_for(
@@ -94,10 +94,8 @@ def progress_text(row: Row) -> str:
     progress = row["progress"]
     if not progress:
         return "waiting"
-    parts = [progress["phase"], progress_count(progress)]
-    if progress["seconds_left"] is not None:
-        parts.append(f"{progress['seconds_left']:.0f} s left")
-    return ", ".join(filter(None, parts))
+    seconds_left = progress["seconds_left"]
+    return progress_words(progress, "" if seconds_left is None else f"{seconds_left:.0f} s left")
 
 
 def take(store: Store) -> RunSpec | None:

@@ -11,7 +11,7 @@ from pmb.lab import queue
 from pmb.lab.store import Row, Store, runs_by_key
 from pmb.lab.worker import work
 from pmb.settings import Settings
-from pmb.spec import progress_count
+from pmb.spec import progress_words
 
 LOOK_SECONDS = 0.5
 
@@ -72,13 +72,13 @@ def _line(store: Store, rows: Sequence[Row]) -> str:
     line = f"{ended} of {len(rows)} done" if len(rows) > 1 else ""
     if running and running["progress"]:
         progress = running["progress"]
-        parts = [line, progress["phase"], progress_count(progress)]
-        if progress["loss"] is not None:
-            parts.append(f"loss {progress['loss']:.3f}")
-        if progress["seconds_left"] is not None:
-            parts.append(f"{progress['seconds_left']:.0f} s left")
-        parts.append(progress.get("note") or "")
-        return "  ".join(part for part in parts if part)
+        loss, seconds_left = progress["loss"], progress["seconds_left"]
+        words = progress_words(
+            progress,
+            "" if loss is None else f"loss {loss:.3f}",
+            "" if seconds_left is None else f"{seconds_left:.0f} s left",
+        )
+        return f"{line}  {words}" if line else words
     waiting = next((row for row in rows if row["state"] == "queued"), None)
     before = queue.waiting_before(store, waiting["key"]) if waiting else None
     return f"{line}  waiting, {before} before it" if before else f"{line}  waiting"

@@ -6,6 +6,7 @@ Run: python -m pmb worker [--once]
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import socket
 import sys
@@ -13,7 +14,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -48,6 +49,7 @@ from pmb.spec import Latency, LayerProbe, Progress, RunResult, RunSpec
 T = TypeVar("T")
 
 LISTEN_SECONDS = 0.25  # how soon a message of the child is seen
+GPU_SECONDS = 300.0  # after which a GPU that others held is asked for again, to time a depth
 MOST_RUNS = 256  # threads, one a run; a cluster that does more at a time has several workers
 MEMORY_A_JOB = 4 * 2**30  # bytes; a run of a base-size model on a CPU stays below
 GPU_DRIVER = Path("/proc/driver/nvidia")  # asking torch would take seconds
@@ -294,7 +296,7 @@ class _Stopwatch:
         """Nothing is known to be untimed yet."""
         self._store, self._settings, self._spares, self.heart, self._stop = store, settings, spares, heart, stop
         self._noted: list[RunSpec] = []
-        self._tried: set[tuple[str, int]] = set()  # (model, depth): timed, or not possible
+        self._rests_until: dict[tuple[str, int], float] = {}  # (model, depth): inf where timed, or not possible
 
     def note(self, spec: RunSpec) -> None:
         """Remember that the depth of this run is not timed yet."""
@@ -303,14 +305,18 @@ class _Stopwatch:
     def time_depths(self, waiting: Sequence[RunSpec]) -> None:
         """Time the untimed depths of the waiting runs, or of those noted when none waits.
 
-        What cannot be timed stays so: the run itself will say what is wrong.
+        What cannot be timed stays so: the run itself will say what is wrong. What is not, since others hold the GPU,
+        rests before it is tried again.
         """
         specs = list(waiting) if waiting else [self._noted.pop() for _ in range(len(self._noted))]
         of_model: dict[str, dict[int, RunSpec]] = defaultdict(dict)
         for spec in specs:
             depth = len(spec.kept_layers)
-            if depth < spec.num_hidden_layers and (spec.model, depth) not in self._tried:
+            rests_until = self._rests_until.get((spec.model, depth), 0.0)
+            if depth < spec.num_hidden_layers and rests_until <= time.monotonic():
                 of_model[spec.model][depth] = spec
+            elif rests_until < math.inf and not waiting:
+                self._noted.append(spec)
         for of_depth in of_model.values():
             try:
                 self._time(of_depth)
@@ -322,17 +328,18 @@ class _Stopwatch:
         while not spare.ready(LISTEN_SECONDS):
             if not self._going_on():
                 return
-        self._tried |= {(spec.model, depth) for depth, spec in of_depth.items()}
         spec = next(iter(of_depth.values()))
+        self._rest(of_depth.values(), math.inf)
         timed = patiently(lambda: timed_devices(self._store, spec))
         untimed = sorted(depth for depth in of_depth if spare.device not in timed[depth])
         if not untimed:
             return
         model, task = rows_of(self._store, self._settings, spec)
-        job = {"kind": "latency", "model": asdict(model), "task": asdict(task), "depths": untimed}
+        job: Message = {"kind": "latency", "model": asdict(model), "task": asdict(task), "depths": untimed}
+        job |= {"device": spare.device, "assets": str(self._settings.assets)}
         child = self._spares.take()
         try:
-            child.send(job | {"assets": str(self._settings.assets)})
+            child.send(job)
             while (message := child.receive(LISTEN_SECONDS)) is None:
                 if not self._going_on():
                     return
@@ -340,6 +347,12 @@ class _Stopwatch:
             child.end()
         latencies = [Latency(**row) for row in message.get("latencies", [])]
         patiently(partial(save_latencies, self._store, spec, latencies))
+        if not latencies and "error" not in message:
+            self._rest(of_depth.values(), time.monotonic() + GPU_SECONDS)
+            self._noted += of_depth.values()
+
+    def _rest(self, specs: Iterable[RunSpec], until: float) -> None:
+        self._rests_until |= {(spec.model, len(spec.kept_layers)): until for spec in specs}
 
     def _going_on(self) -> bool:
         self.heart.beat()

@@ -85,7 +85,7 @@ def _progress_row(active: list[Row]) -> None:
         else:
             text = ui.progress_line(run)
         more = f" ({len(active) - 1} more for this cut)" if len(active) > 1 else ""
-        st.progress(ui.share_done(run), text=text + more)
+        st.progress(ui.share_done(run), text=ui.plain(text + more))
         if ui.action("Cancel", key="cancel", icon=":material/stop:", disabled=bool(run["cancel_requested"])):
             queue.cancel(ui.the_store(), [one["key"] for one in active])
             st.rerun()

@@ -12,8 +12,8 @@ from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.lab.previews import DEV_SENTENCES, TRAIN_SENTENCES, Cut, Going, Previews
-from pmb.screen import ui
-from pmb.spec import progress_count
+from pmb.screen import ui, view
+from pmb.spec import progress_words
 from pmb.strategies import STRATEGIES
 
 ROW_PIXELS = 48  # of the button or the progress: nothing below jumps
@@ -56,15 +56,16 @@ def _live(
                 _progress(going)
             elif ui.action("Preview", key="preview", icon=":material/visibility:", help=HELP):
                 _start(model, task, strategy, also)
+    if going and going.note and not active:
+        view.note(ui.plain(f"This preview was computed {going.note}."))
     if going and going.error:
         st.warning(ui.plain(f"The preview: {going.error}"), icon=":material/warning:")
 
 
 def _progress(going: Going) -> None:
     """How far it is, and Stop."""
-    phase = "" if going.progress.phase == "previewing" else going.progress.phase
-    text = ", ".join(filter(None, ["Preview", phase, progress_count(asdict(going.progress))]))
-    st.progress(ui.share_of(going.progress), text=text)
+    words = progress_words(asdict(going.progress)).removeprefix("previewing, ")
+    st.progress(ui.share_of(going.progress), text=ui.plain(f"Preview, {words}"))
     if ui.action("Stop", key="stop_preview", icon=":material/stop:"):
         going.stop.set()
 

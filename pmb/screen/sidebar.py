@@ -55,12 +55,12 @@ def _status() -> None:
     st.markdown(f"**{running:,} running, {waiting:,} waiting**")
     for place, row in enumerate(first[:SHOWN], 1):
         st.caption(f"{place} of {running + waiting:,}: {_cut(row)}")
-        st.progress(ui.share_done(row), text=ui.progress_line(row))
+        st.progress(ui.share_done(row), text=ui.plain(ui.progress_line(row)))
     for place, row in enumerate(rows[len(first) :][: SHOWN - 1], len(first) + 1):
         st.caption(f"{place} of {running + waiting:,}: {_cut(row)}, waiting")
     asked = probes.asked_probes(ui.the_store())
     for row in (row for row in asked if row["progress"]):
-        st.progress(ui.share_done(row), text=f"Layers of {ui.plain(row['model'])}, {probes.progress_text(row)}")
+        st.progress(ui.share_done(row), text=ui.plain(f"Layers of {row['model']}, {probes.progress_text(row)}"))
     if waiting and (seconds := queue_seconds()):
         st.caption(f"All of it takes about {estimate.duration(seconds)} more here.")
     if (rows or asked) and ui.may_write() and not queue.list_workers(ui.the_store()):

@@ -17,7 +17,7 @@ from pmb.lab import exports
 from pmb.lab.exports import Forms
 from pmb.lab.store import runs_by_key
 from pmb.screen import ui
-from pmb.spec import Progress, Report, progress_count
+from pmb.spec import Progress, Report, progress_words
 
 FORMS = {"PyTorch": Forms(), "with ONNX": Forms(onnx=True), "with ONNX and int8": Forms(onnx=True, int8=True)}
 MOST_MEGABYTES = 500  # of a zip: while a browser fetches it, all of it is in the server's memory
@@ -159,8 +159,7 @@ def make_in_background(path: Path, label: str, key: str, make: Callable[[Report]
 
 def _progress(making: Making, cancel_key: str) -> None:
     progress = making.progress
-    parts = (progress.phase, progress_count(asdict(progress)))
-    st.progress(ui.share_done({"progress": asdict(progress)}), text=", ".join(filter(None, parts)))
+    st.progress(ui.share_of(progress), text=ui.plain(progress_words(asdict(progress))))
     if ui.action("Cancel", key=cancel_key, icon=":material/stop:"):
         making.stop()
 

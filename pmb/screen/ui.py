@@ -27,7 +27,7 @@ from pmb.lab.plan import Plan
 from pmb.lab.store import Row, Store, damaged_rows, open_store
 from pmb.letters import visible
 from pmb.screen import visitors
-from pmb.spec import Progress, Report, progress_count
+from pmb.spec import Progress, Report, progress_words
 
 LIVE_SECONDS = 1.0  # between two looks while something runs or waits
 MOST_WAITING = 100  # runs of the queue that a look brings: ten thousand take 0.2 s
@@ -227,8 +227,7 @@ def told(text: str) -> Iterator[Report]:
     bar = st.empty()
 
     def tell(progress: Progress) -> None:
-        parts = [text, progress.phase, progress_count(asdict(progress))]
-        bar.progress(share_of(progress), ", ".join(filter(None, parts)))
+        bar.progress(share_of(progress), f"{text}, {plain(progress_words(asdict(progress)))}")
 
     yield tell
     bar.empty()
@@ -239,14 +238,13 @@ def progress_line(row: Row) -> str:
     progress = row["progress"]
     if row["state"] == "queued" or not progress:
         return "waiting"
-    parts = [progress["phase"], *filter(None, [progress_count(progress)])]
-    if progress["loss"] is not None:
-        parts.append(f"loss {progress['loss']:.2f}")
-    parts.append(f"{clock(time.time() - row['started_at'])} elapsed")
-    if progress["seconds_left"] is not None and progress["phase"] == "training":
-        parts.append(f"{clock(progress['seconds_left'])} left")
-    parts += filter(None, [progress.get("note")])
-    return ", ".join(parts)
+    loss, seconds_left = progress["loss"], progress["seconds_left"]
+    return progress_words(
+        progress,
+        "" if loss is None else f"loss {loss:.2f}",
+        f"{clock(time.time() - row['started_at'])} elapsed",
+        f"{clock(seconds_left)} left" if seconds_left is not None and progress["phase"] == "training" else "",
+    )
 
 
 def clock(seconds: float) -> str:
