@@ -46,14 +46,14 @@ number of pairs (Holm, 1979)."""
 # =============================================================================
 
 
-@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=32)
 def load_answers(keys: dict[int, str], task: Task, dev: int) -> dict[int, list[int | float]]:
     """What the runs answered on so many dev examples, by seed; finished runs do not change."""
     found = predictions_of(ui.the_store(), list(keys.values()), task, dev)
     return {seed: found[key] for seed, key in keys.items() if key in found}
 
 
-@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=32)
 def load_comparison(
     task: Task, _labels: tuple[int | float, ...], a: dict[int, str], b: dict[int, str]
 ) -> paired.Compared:
@@ -62,7 +62,7 @@ def load_comparison(
     return paired.compare(task.metric, _labels, left, right, bool(task.labels))
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
+@ui.loaded(max_entries=16)
 def load_losses(keys: tuple[str, ...]) -> list[list[float | None]]:
     """The training losses of those runs."""
     return list(losses_of(ui.the_store(), keys).values())

@@ -57,7 +57,7 @@ tell."""
 # =============================================================================
 
 
-@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=32)
 def load_costs(
     model: BaseModel, task: Task, recipe: str, mark: tuple[Any, ...]
 ) -> tuple[pd.DataFrame, set[str], str, str, int]:
@@ -112,7 +112,7 @@ def panel(table: pd.DataFrame, name: str, total: int, of: tuple[Hashable, ...]) 
             outside = cost.outside_layers(table, name)
             view.draw_once(
                 lambda: charts.size_chart(table, name, title, outside, total, ui.theme()),
-                charts.size_alt_text(table, name, title, outside),
+                lambda: charts.size_alt_text(table, name, title, outside),
                 name,
                 *of,
             )
@@ -120,7 +120,7 @@ def panel(table: pd.DataFrame, name: str, total: int, of: tuple[Hashable, ...]) 
         view.heading(SPEEDUPS[name])
         view.draw_once(
             lambda: charts.speedup_chart(table, name, total, ui.theme()),
-            charts.speedup_alt_text(table, name, total),
+            lambda: charts.speedup_alt_text(table, name, total),
             name,
             *of,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -89,8 +90,18 @@ depth. **Source**: {sources}."""
 # =============================================================================
 
 
-@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
-def load_points(
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is measured, with speed-up: configurations, by the layers kept too; the strategies' curves, and as rows."""
+
+    table: pd.DataFrame
+    by_cut: dict[Cut, Row]
+    points: pd.DataFrame
+    rows: pd.DataFrame
+
+
+@ui.loaded(max_entries=32)
+def load_measured(
     model: BaseModel,
     task: Task,
     recipe: str,
@@ -98,8 +109,8 @@ def load_points(
     more: dict[str, Scores],
     others: dict[str, list[Cut]],
     mark: tuple[Any, ...],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Configurations and the strategies' curves, with speed-up; `mark` changes when the store does.
+) -> Measured:
+    """What is measured of the model on the task; `mark` changes when the store does.
 
     `more`: the scores of a chosen strategy that is not of the paper's six; `others`: its cuts where no rule makes them.
     The whole model stands beside the cuts of every procedure.
@@ -113,11 +124,11 @@ def load_points(
     )
     table = table.merge(speed, on="depth", how="left")
     curves = summary.curves(table, model.num_hidden_layers, scores, more, others)
-    curves = curves.merge(speed, on="depth", how="left")
-    return table, curves
+    points = curves.merge(speed, on="depth", how="left")
+    return Measured(table, {row["kept_layers"]: row for row in ui.records(table)}, points, rows_of(points))
 
 
-@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=32)
 def load_baselines(plans: list[Plan], task: Task, recipe: str, mark: tuple[Any, ...]) -> pd.DataFrame:
     """Those of other models that stand beside the cuts and are measured: configurations with `title` and `number`."""
     tables = []
@@ -127,7 +138,7 @@ def load_baselines(plans: list[Plan], task: Task, recipe: str, mark: tuple[Any, 
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=32)
 def load_preview(
     model: BaseModel,
     task: Task,
@@ -149,6 +160,23 @@ def load_preview(
     also = predict.cuts_beside(_measured, by_strategy, others)
     found = predict.preview(frozen, _measured, by_strategy | others, model.num_hidden_layers, task.metric)
     return found, also, previews.missing_previews(store, model, task, STRATEGIES, also)
+
+
+@ui.loaded(max_entries=64)
+def load_hollow(
+    model: BaseModel,
+    task: Task,
+    recipe: str,
+    procedure: str,
+    more: dict[str, Scores],
+    others: dict[str, list[Cut]],
+    mark: Hashable,
+    strategy: str,
+    _measured: dict[Cut, float],
+) -> pd.DataFrame:
+    """What is predicted, as points to be drawn hollow."""
+    preview, _, _ = load_preview(model, task, recipe, procedure, more, others, mark, _measured)
+    return predicted.hollow_points(preview.curves, strategy, set(_measured))
 
 
 def more_scores(model: BaseModel, task: Task, strategy: str) -> dict[str, Scores]:
@@ -251,27 +279,33 @@ def charts(
         view.heading(f"{name} against layers kept")
         view.draw_once(
             lambda: accuracy.accuracy_by_depth(points, baselines, hollow, strategy, drop_count, ui.theme()),
-            f"{accuracy.depth_alt_text(points, baselines)} {predicted.hollow_alt_text(hollow, task.metric)}".strip(),
+            lambda: (
+                f"{accuracy.depth_alt_text(points, baselines)} {predicted.hollow_alt_text(hollow, task.metric)}".strip()
+            ),
             "depth",
             strategy,
             drop_count,
             *of,
         )
-    timed = points[points["speedup"].notna()].copy()
     with right:
         view.heading(f"{name} against speed-up")
-        if timed.empty:
+        if points["speedup"].isna().all():
             st.info("Speed is measured with the first run of each depth on this machine.")
             return
-        timed["front"] = summary.pareto_front(timed)
         view.draw_once(
-            lambda: accuracy.accuracy_by_speed(timed, strategy, drop_count, ui.theme()),
-            accuracy.speed_alt_text(timed),
+            lambda: accuracy.accuracy_by_speed(with_front(points), strategy, drop_count, ui.theme()),
+            lambda: accuracy.speed_alt_text(with_front(points)),
             "speed",
             strategy,
             drop_count,
             *of,
         )
+
+
+def with_front(points: pd.DataFrame) -> pd.DataFrame:
+    """Those that are timed, and whether no other is both faster and more accurate."""
+    timed = points[points["speedup"].notna()]
+    return timed.assign(front=summary.pareto_front(timed))
 
 
 def configuration_table(rows: pd.DataFrame, of: Selection, links: list[Link]) -> None:
@@ -426,11 +460,12 @@ st.session_state["shown_cut"] = plan.kept_layers  # with which a choice of one's
 mark = change_mark(store)
 more = more_scores(model, task, strategy)
 others = cuts_without_scores(plan, strategy)
-table, points = load_points(model, task, recipe, procedure, more, others, mark)
+asked = (model, task, recipe, procedure, more, others, mark)
+measured = load_measured(*asked)
+table, points, rows = measured.table, measured.points, measured.rows
 baseline_plans = plan_baselines(store, found, model)
 baselines = load_baselines(baseline_plans, task, recipe, mark)
-measured: dict[tuple[int, ...], Row] = {row["kept_layers"]: row for row in ui.records(table)}
-chosen, whole = measured.get(plan.kept_layers), measured.get(plan_whole(model).kept_layers)
+chosen, whole = measured.by_cut.get(plan.kept_layers), measured.by_cut.get(plan_whole(model).kept_layers)
 
 if chosen is None:
     view.answer(f"This cut has not been measured with recipe {recipe} yet.", ui.by_right(" Press Run."))
@@ -447,7 +482,7 @@ if strategy == "variance" and (printed := published.variance_order(model.id)):
     view.note(printed)
 view.draw_once(
     lambda: strip.layer_strip(plan.kept_layers, model.num_hidden_layers, shading, ui.theme()),
-    strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
+    lambda: strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
     "strip",
     plan.kept_layers,
     model.num_hidden_layers,
@@ -467,12 +502,12 @@ cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
 if strategy == RANDOM:
     draws_part(plan, task, table)
-scores_by_cut = dict(zip(table["kept_layers"], table["mean"], strict=True))
-preview, also, missing = load_preview(model, task, recipe, procedure, more, others, mark, scores_by_cut)
+scores_by_cut = {kept: row["mean"] for kept, row in measured.by_cut.items()}
+preview, also, missing = load_preview(*asked, scores_by_cut)
 preview_row(model, task, strategy, also, missing)
 if chosen is None:
     view.words(predict.answer_sentence(preview, plan.kept_layers))
-hollow = predicted.hollow_points(preview.curves, strategy, set(scores_by_cut))
+hollow = load_hollow(*asked, strategy, scores_by_cut)
 search_commands = search_part(model, task, recipe)
 offers.tell_problem()
 if points.empty:
@@ -488,7 +523,6 @@ if points.empty:
         + ui.by_right("Press Run; the first point appears when it ends.", "Choose another one above.")
     )
 else:
-    rows = rows_of(points)
     selected = selection(rows["row"].tolist())
     drawn = points.assign(selected=selected.has(row_names(points)))
     of = (model.id, model.revision, task.id, task.revision, recipe, procedure, mark, selected.chosen, plan.kept_layers)

@@ -70,7 +70,7 @@ class Chosen:
     probes: list[Row]  # those that are done
 
 
-@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=32)
 def load_layers(model: BaseModel, task: Task, recipe: str, mark: tuple[Any, ...]) -> tuple[pd.DataFrame, list[Row]]:
     """What is measured on a model's layers, and the rows it comes from; `mark` changes when the store does."""
     store = ui.the_store()

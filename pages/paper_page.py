@@ -50,7 +50,7 @@ hold where one contradicts it, widened to the number of comparisons (Bonferroni)
 # =============================================================================
 
 
-@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=16)
 def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]) -> Measured:
     """What the store has of a model with a recipe, on the tasks that it has learned."""
     store, half = ui.the_store(), claims.half(model.num_hidden_layers)
@@ -82,7 +82,7 @@ def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: 
     )
 
 
-@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=16)
 def load_verdicts(
     model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]
 ) -> tuple[Measured, list[Verdict]]:
@@ -233,7 +233,7 @@ def side_by_side(measured: Measured, task: Task, *of: Hashable) -> None:
 def losses_part(losses: pd.DataFrame, total: int, source: str, *of: Hashable) -> None:
     """Points lost of one source, as a chart and as a table with a column a drop count."""
     alt = lost_alt_text(losses, source)
-    view.draw_once(lambda: lost_by_strategy(losses, total, ui.theme()), alt, source, *of)
+    view.draw_once(lambda: lost_by_strategy(losses, total, ui.theme()), lambda: alt, source, *of)
     wide = losses.pivot(index="strategy", columns="drop_count", values="lost")
     wide.columns = pd.Index([f"{count} dropped" for count in wide.columns])
     config: dict[str, Any] = dict.fromkeys(wide.columns, st.column_config.NumberColumn(format="%.1f"))

@@ -44,7 +44,7 @@ SEARCH_HELP = (
 # =============================================================================
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
+@ui.loaded(max_entries=4)
 def load_kinds(mark: Sequence[Any]) -> list[Row]:
     """How many runs there are of each kind, until one changes its state."""
     return listing.count_by_kind(ui.the_store())

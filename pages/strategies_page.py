@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -35,6 +36,7 @@ from pmb.strategies import STRATEGIES, drop_counts
 # =============================================================================
 
 AVERAGE = "average"
+NOT_MEASURED = "No strategy has been measured at this drop count with this recipe yet."
 METHOD = """\
 **Score**: GLUE's own for each task, recipe {recipe}, mean over seeds. **Interval**: 95 %, Student's t over seeds. \
 **Average**: the plain mean over the tasks on which every strategy is measured at this drop count, seed by seed. \
@@ -48,7 +50,7 @@ the same layers are one cut and one run. **Source**: {sources}."""
 # =============================================================================
 
 
-@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=16)
 def load_points(
     model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
@@ -62,7 +64,7 @@ def load_points(
     return points, guessed
 
 
-@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=16)
 def load_distilled(
     model: BaseModel, tasks: tuple[Task, ...], recipe: str, depth: int, mark: tuple[Any, ...]
 ) -> dict[str, dict[str, float]]:
@@ -79,7 +81,19 @@ def load_distilled(
     return scores
 
 
-@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=ui.BY_REPR)
+@dataclass(frozen=True, slots=True)
+class Contests:
+    """By task, the average first: its contest, the whole models' means; what they say; the complete tasks."""
+
+    tables: dict[str, pd.DataFrame]
+    lines: dict[str, dict[str, float]]
+    where: dict[str, str]  # such as "on SST-2"
+    answer: str
+    sources: set[str]
+    complete: list[str]  # those with every strategy
+
+
+@ui.loaded(max_entries=64)
 def load_contests(
     model: BaseModel,
     tasks: tuple[Task, ...],
@@ -87,8 +101,8 @@ def load_contests(
     recipe: str,
     drop_count: int,
     mark: tuple[Any, ...],
-) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, float]], list[str]]:
-    """By task, the average first, its contest and the whole models' means; and the tasks with every strategy."""
+) -> Contests:
+    """What is measured on the tasks that are shown, and what that says."""
     points, _ = load_points(model, tasks, recipe, mark)
     total, possible = model.num_hidden_layers, claims.reachable(model.num_hidden_layers, drop_count)
     tables = {task: of_task(points[task], drop_count) for task in shown}
@@ -100,7 +114,12 @@ def load_contests(
     if len(complete) > 1 and (scores := claims.scores_at(measured, possible, drop_count)):
         tables = {AVERAGE: contest(scores, kept_on_all([tables[task] for task in complete]))} | tables
         lines[AVERAGE] = mean_lines([lines[task] for task in complete])
-    return tables, lines, complete
+    where = {task.id: f"on {task.title}" for task in of_shown} | {AVERAGE: f"on average over {len(complete)} tasks"}
+    first = next(iter(tables), None)
+    answer = contest_sentence(tables[first], drop_count, total, where[first]) if first else NOT_MEASURED
+    here = [points[task][points[task]["drop_count"] == drop_count] for task in shown]
+    sources = {name for table in here for names in table["sources"] for name in names}
+    return Contests(tables, lines, where, answer, sources, complete)
 
 
 # =============================================================================
@@ -153,8 +172,13 @@ def panel(
 ) -> None:
     """One chart with its heading. `of`: where its numbers come from, and what of them is selected."""
     view.heading(ui.plain(heading))
-    alt_text = contest_alt_text(table, where)
-    view.draw_once(lambda: contest_chart(table, lines, axis, ui.theme()), alt_text, "contest", heading, *of)
+    view.draw_once(
+        lambda: contest_chart(table, lines, axis, ui.theme()),
+        lambda: contest_alt_text(table, where),
+        "contest",
+        heading,
+        *of,
+    )
 
 
 def row_names(table: pd.DataFrame, task: str) -> list[str]:
@@ -227,20 +251,15 @@ chosen = st.multiselect(
 )
 possible = claims.reachable(total, drop_count)
 shown = {task: points[task] for task in chosen if task in points and drop_count in set(points[task]["drop_count"])}
-tables, lines, complete = load_contests(model, tuple(every.values()), tuple(shown), recipe, drop_count, mark)
-where = {task: f"on {titles[task]}" for task in shown} | {AVERAGE: f"on average over {len(complete)} tasks"}
+contests = load_contests(model, tuple(every.values()), tuple(shown), recipe, drop_count, mark)
+tables, lines, where, complete = contests.tables, contests.lines, contests.where, contests.complete
 
-first = next(iter(tables), "")
-if not first:
-    view.answer("No strategy has been measured at this drop count with this recipe yet.")
-else:
-    view.answer(ui.plain(contest_sentence(tables[first], drop_count, total, where[first])))
+view.answer(ui.plain(contests.answer))
 if shown:
-    here = [table[table["drop_count"] == drop_count] for table in shown.values()]
-    ui.badges({name for table in here for names in table["sources"] for name in names}, fewest_seeds(tables))
+    ui.badges(contests.sources, fewest_seeds(tables))
 if impossible := [name.replace("-", " ") for name in STRATEGIES if name not in possible]:
     view.note(f"{', '.join(impossible).capitalize()} cannot drop {drop_count} of {total} layers.")
-if first == AVERAGE and (partly := [titles[task] for task in shown if task not in complete]):
+if AVERAGE in tables and (partly := [titles[task] for task in shown if task not in complete]):
     view.note(f"Not in the average, since not every strategy is measured there: {ui.plain(', '.join(partly))}.")
 if hardly := [titles[task] for task in shown if task in guessed]:
     view.note(
@@ -257,7 +276,7 @@ if tables:
         f"Shaded: not clearly different from the best. Dashed: {ui.plain(', '.join(names)) or 'none'}. "
         "Horizontal lines are 95 % intervals over seeds."
     )
-    if first == AVERAGE:
+    if AVERAGE in tables:
         panel(
             tables[AVERAGE], lines[AVERAGE], f"Average of {len(complete)} tasks", "mean score × 100", where[AVERAGE], of
         )

@@ -48,7 +48,7 @@ times, with at most {seeds} seeds: the median, and the least and the greatest as
 # =============================================================================
 
 
-@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=32)
 def load_measured(
     model: BaseModel, tasks: tuple[Task, ...], strategy: str, recipe: str, mark: tuple[Any, ...]
 ) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, int]], list[str]]:
@@ -81,7 +81,7 @@ def runs_by_drop(runs: list[Row], points: pd.DataFrame) -> dict[str, int]:
     return {key: count for count, keys in found.items() for key in keys[:THRESHOLD_SEEDS]}
 
 
-@st.cache_data(max_entries=64, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=64)
 def load_threshold(drop_of: dict[str, int], _labels: tuple[int | float, ...], task: Task) -> pd.DataFrame:
     """How many layers go at each allowed loss, from runs (their keys, which say what the labels are) by drop count.
 
@@ -95,7 +95,7 @@ def load_threshold(drop_of: dict[str, int], _labels: tuple[int | float, ...], ta
     return threshold.layers_within(predictions, _labels, task.metric)
 
 
-@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=32)
 def load_thresholds(
     drops: dict[str, dict[str, int]], tasks: tuple[Task, ...], mark: tuple[Any, ...]
 ) -> dict[str, pd.DataFrame]:
@@ -108,7 +108,7 @@ def load_thresholds(
     return {name: table for name, table in tables.items() if not table.empty}
 
 
-@st.cache_data(max_entries=32, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=32)
 def unread_tasks(tasks: tuple[Task, ...], mark: tuple[Any, ...]) -> list[Task]:
     """Those whose data are here and whose dev labels have not been read."""
     return [task for task in tasks if not task.unfetched and known_dev_labels(ui.the_store(), task) is None]
@@ -179,7 +179,7 @@ def thresholds(
     }
     view.draw_once(
         lambda: threshold_charts.threshold_chart(drawn, titles, num_hidden_layers, ui.theme()),
-        sentence,
+        lambda: sentence,
         *("thresholds", tuple((task, *drops[task]) for task in tables), mark, frozenset(chosen)),
     )
     threshold_table(tables, titles)
@@ -267,7 +267,7 @@ else:
     view.note("Coloured and bold: the 95 % interval leaves out 0. Pale: no clear difference from the whole model.")
     view.draw_once(
         lambda: loss_charts.loss_map(cuts.assign(opacity=selected.opacity(row_names(cuts))), titles, ui.theme()),
-        loss_charts.loss_alt_text(cuts, titles),
+        lambda: loss_charts.loss_alt_text(cuts, titles),
         *("losses", model.id, model.revision, tuple(points), strategy, recipe, mark, selected.chosen),
     )
     loss_table(cuts, titles, selected)

@@ -55,13 +55,13 @@ def open_tries() -> Tries:
     return Tries()
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@ui.loaded(max_entries=64)
 def load_answers(keys: tuple[str, ...], texts: Texts, pair: bool) -> list[Tried]:
     """What the runs answer; kept weights do not change."""
     return tries.answers(open_tries(), ui.the_store(), settings.from_environment(), keys, texts, pair)
 
 
-@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=16)
 def load_differing(keys: tuple[str, ...], task: Task, mark: tuple[Any, ...]) -> list[int]:
     """The dev sentences to which the runs gave different answers; of numbers those farthest apart come first."""
     store = ui.the_store()
@@ -75,7 +75,7 @@ def load_differing(keys: tuple[str, ...], task: Task, mark: tuple[Any, ...]) -> 
     return [row for row, answers in rows if len(set(answers)) > 1]
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@ui.loaded(max_entries=64)
 def load_again(key: str) -> str:
     """Whether kept weights answer on dev as the run did: thousands of answers are compared, once."""
     return tries.again_sentence(ui.the_store(), settings.from_environment(), key)

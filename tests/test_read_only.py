@@ -277,6 +277,7 @@ def test_a_visitor_may_look_and_a_runner_may_run_and_is_kept_with_the_run(
     scored: Store, monkeypatch: pytest.MonkeyPatch, content_streamlit: None
 ) -> None:
     monkeypatch.setenv("PMB_RUNNERS", "Alice@lab.org")
+    monkeypatch.setattr(visitors, "sign_in_is_set_up", lambda: True)
     monkeypatch.setattr(visitors, "providers", lambda: ["", "company"])
     fill(scored)
     app = opened()

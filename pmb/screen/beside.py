@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import streamlit as st
-
 from pmb import settings
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import Task
@@ -15,13 +13,13 @@ from pmb.screen import ui
 from pmb.wording import counted
 
 
-@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=16)
 def load_configurations(task: Task, mark: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
     """What can be compared on a task."""
     return measured_configurations(ui.the_store(), task)
 
 
-@st.cache_data(max_entries=16, show_spinner=False, hash_funcs=ui.BY_REPR)
+@ui.loaded(max_entries=16)
 def load_texts(task: Task, rows: tuple[int, ...]) -> list[tuple[str, ...]]:
     """The texts of dev sentences, read in a child process."""
     return dev_texts(settings.from_environment(), task, rows)

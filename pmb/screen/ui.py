@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import altair as alt
 import pandas as pd
@@ -48,8 +48,10 @@ SOURCE_BADGES: dict[str, tuple[str, Literal["gray", "blue"], str]] = {
 }
 ONE_SEED = "Other seeds may give other scores: the interval is over the dev examples alone."
 SHOWN_DAMAGED = 3  # rows of the store
-# For `st.cache_data`, whose own look at each field of a row takes ten times as long.
+# For Streamlit's caches, whose own look at each field of a row takes ten times as long.
 BY_REPR: dict[str | type, Callable[[Any], Any]] = {BaseModel: repr, Task: repr, Plan: repr}
+P = ParamSpec("P")
+R = TypeVar("R")
 _on_paper: ContextVar[bool] = ContextVar("on paper", default=False)
 IDLE_SECONDS = 5.0  # otherwise: somebody else may have asked for a run
 
@@ -59,6 +61,14 @@ def open_stores() -> tuple[Store, Store]:
     """The store, and the same for those who may only look; for all sessions of this server."""
     store = open_store(settings.from_environment())
     return store, store if store.refusal else store.reader(visitors.NOT_SIGNED_IN)
+
+
+def loaded(max_entries: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Keep what a function loads for all sessions of this server, by its arguments but for those named _so.
+
+    It is shared and not copied, which took a tenth of a click: nobody changes what he is given.
+    """
+    return st.cache_resource(max_entries=max_entries, show_spinner=False, hash_funcs=BY_REPR)
 
 
 def the_store() -> Store:
@@ -160,20 +170,25 @@ def draw(chart: alt.TopLevelMixin, alt_text: str, width: Literal["stretch", "con
 
 def draw_once(
     build: Callable[[], alt.TopLevelMixin],
-    alt_text: str,
+    alt_text: Callable[[], str],
     *of: Hashable,
     width: Literal["stretch", "content"] = "stretch",
-) -> None:
+) -> str:
     """A chart that is built when what it shows is new: building takes longer than all else that a click does.
 
-    `of`: all that the chart depends on, but for the theme; its first part names the chart.
+    `of`: all that the chart and its words depend on, but for the theme; its first part names the chart. Returns the
+    words.
     """
-    st.vega_lite_chart(_specification((*of, theme().background), build), theme=None, alt=alt_text, width=width)
+    specification, words = _drawn((*of, theme().background), build, alt_text)
+    st.vega_lite_chart(specification, theme=None, alt=words, width=width)
+    return words
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
-def _specification(of: tuple[Hashable, ...], _build: Callable[[], alt.TopLevelMixin]) -> dict[str, Any]:
-    return _build().to_dict(validate=False)
+@loaded(max_entries=256)
+def _drawn(
+    of: tuple[Hashable, ...], _build: Callable[[], alt.TopLevelMixin], _alt_text: Callable[[], str]
+) -> tuple[dict[str, Any], str]:
+    return _build().to_dict(validate=False), _alt_text()
 
 
 @functools.cache

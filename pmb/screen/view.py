@@ -106,13 +106,13 @@ def draw(
 
 def draw_once(
     build: Callable[[], alt.TopLevelMixin],
-    alt_text: str,
+    alt_text: Callable[[], str],
     *of: Hashable,
     width: Literal["stretch", "content"] = "stretch",
 ) -> None:
     """A chart that is built when what it shows is new, see `ui.draw_once`; and again for the report."""
-    ui.draw_once(build, alt_text, *of, width=width)
-    keep(Chart(lambda: ui.on_paper(build), alt_text))
+    words = ui.draw_once(build, alt_text, *of, width=width)
+    keep(Chart(lambda: ui.on_paper(build), words))
 
 
 def table(shown: pd.DataFrame, alt_text: str, config: Mapping[str, Any] | None = None, **options: Any) -> None:

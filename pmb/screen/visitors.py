@@ -6,6 +6,7 @@ do all that the lab may do: it listens on loopback alone unless it is told other
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import streamlit as st
@@ -37,9 +38,13 @@ def visitor() -> Visitor:
     return Visitor(name, "" if may_run(settings.from_environment(), address) else NOT_NAMED)
 
 
+@functools.cache
 def sign_in_is_set_up() -> bool:
-    """Whether there is a section [auth] in the secrets; Streamlit tells it by what it knows of a visitor."""
-    return "is_logged_in" in st.user
+    """Whether there is a section [auth] in the secrets. Read once, as `serve.find_place` does at the start.
+
+    Without secrets Streamlit looks for the files at each question, and a page asks fifteen times.
+    """
+    return st.secrets.load_if_toml_exists() and "auth" in st.secrets
 
 
 def may_run(found: Settings, address: str) -> bool:
