@@ -3,7 +3,8 @@
 Run: python -m benchmarks.clicks [--runs 10000] [--times 20] [--write]   (with nothing else running; needs Chromium)
 A real browser in front of the dashboard as `make run` starts it. A page is painted when its title stands in a new tab,
 from where the tab begins to load: in a browser that has shown the dashboard before, and in one that has to fetch and
-compile Streamlit's own five megabytes first. A click is answered when the page's script has ended and its last element
+compile Streamlit's own five megabytes first. A page of Streamlit's with a title and nothing else is painted beside
+them: what of the time is not the lab's. A click is answered when the page's script has ended and its last element
 has reached the browser. A borrowed machine is quicker at one hour than at another: a fixed loop of plain Python, timed
 before each page, tells how quick it was.
 """
@@ -41,6 +42,7 @@ from pmb.settings import REPOSITORY, Settings, from_environment
 
 PORT = 8599
 WARM_SECONDS = 15.0
+BARE = 'import streamlit as st\n\nst.set_page_config(layout="wide")\nst.title("A title and nothing else")\n'
 LOOP_STEPS = 5_000_000
 # By page what is clicked in turn: the role and the names of the controls, of which the second undoes the first; none
 # where a page has boxes alone.
@@ -112,21 +114,40 @@ def dashboard(count: int) -> Iterator[str]:
         shutil.copytree(found.assets, Path(home) / "assets")
         fill(Settings(Path(home), "", "local", found.shipped, None), count)
         command = [sys.executable, "-m", "pmb", "dashboard", "--port", str(PORT)]
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"PMB_HOME": home, "PMB_JOBS": "1"})
-        url = f"http://127.0.0.1:{PORT}"
-        try:
-            for _ in range(100):
-                time.sleep(0.2)
-                try:
-                    urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).close()
-                    break
-                except OSError:
-                    assert process.poll() is None, "the dashboard ended"
+        with served(command, PORT, {"PMB_HOME": home, "PMB_JOBS": "1"}) as url:
             time.sleep(WARM_SECONDS)
             yield url
-        finally:
-            process.terminate()
-            process.wait()
+
+
+@contextmanager
+def bare_page() -> Iterator[str]:
+    """A page of Streamlit's that has nothing but a title."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "bare.py"
+        script.write_text(BARE, encoding="utf-8")
+        command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true"]
+        command += ["--server.address", "127.0.0.1", "--server.port", str(PORT + 1)]
+        with served(command, PORT + 1, {}) as url:
+            yield url
+
+
+@contextmanager
+def served(command: list[str], port: int, environment: dict[str, str]) -> Iterator[str]:
+    """A process that serves pages on a port, from when it answers."""
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            time.sleep(0.2)
+            try:
+                urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None, "the server ended"
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def paints(browser: Browser, url: str, times: int, new_browser: bool) -> list[float]:
@@ -201,6 +222,11 @@ def main(count: int, times: int, paths: tuple[str, ...], write: bool) -> None:
             cells = [_spread(painted), f"{statistics.median(first):.2f}", _spread(clicked)]
             lines.append(f"| {path or 'explore'} | {' | '.join(cells)} |")
             click.echo(lines[-1])
+        with bare_page() as bare:
+            painted = paints(browser, bare, times, new_browser=False)
+            first = paints(browser, bare, max(5, times // 4), new_browser=True)
+        lines.append(f"| a bare page of Streamlit's | {_spread(painted)} | {statistics.median(first):.2f} | – | – |")
+        click.echo(lines[-1])
         browser.close()
     command = (
         f"`python -m benchmarks.clicks --runs {count} --times {times} --write`: {count:,} finished runs, one going on. "
