@@ -16,11 +16,9 @@ import os
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +36,8 @@ from pmb.lab import queue
 from pmb.lab.plan import plan_kept, spec_of
 from pmb.lab.schema import runs
 from pmb.lab.store import open_store
-from pmb.settings import REPOSITORY, Settings, from_environment
+from pmb.settings import Settings, from_environment
+from tests.server import served
 
 PORT = 8599
 WARM_SECONDS = 15.0
@@ -114,7 +113,7 @@ def dashboard(count: int) -> Iterator[str]:
         shutil.copytree(found.assets, Path(home) / "assets")
         fill(Settings(Path(home), "", "local", found.shipped, None), count)
         command = [sys.executable, "-m", "pmb", "dashboard", "--port", str(PORT)]
-        with served(command, PORT, {"PMB_HOME": home, "PMB_JOBS": "1"}) as url:
+        with served(command, PORT, os.environ | {"PMB_HOME": home, "PMB_JOBS": "1"}) as url:
             time.sleep(WARM_SECONDS)
             yield url
 
@@ -127,27 +126,8 @@ def bare_page() -> Iterator[str]:
         script.write_text(BARE, encoding="utf-8")
         command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true"]
         command += ["--server.address", "127.0.0.1", "--server.port", str(PORT + 1)]
-        with served(command, PORT + 1, {}) as url:
+        with served(command, PORT + 1, os.environ) as url:
             yield url
-
-
-@contextmanager
-def served(command: list[str], port: int, environment: dict[str, str]) -> Iterator[str]:
-    """A process that serves pages on a port, from when it answers."""
-    process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | environment)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(100):
-            time.sleep(0.2)
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None, "the server ended"
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def paints(browser: Browser, url: str, times: int, new_browser: bool) -> list[float]:
@@ -195,6 +175,13 @@ def _spread(seconds: list[float]) -> str:
     return f"{statistics.median(seconds):.2f} | {statistics.quantiles(seconds, n=20)[-1]:.2f}" if seconds else "– | –"
 
 
+def _painted(browser: Browser, url: str, times: int) -> str:
+    """The cells of a page's painting."""
+    known = paints(browser, url, times // 2, new_browser=False)
+    new = paints(browser, url, max(5, times // 4), new_browser=True)
+    return f"{_spread(known)} | {statistics.median(new):.2f}"
+
+
 @click.command()
 @click.option("--runs", "count", type=click.IntRange(0), default=10_000, show_default=True)
 @click.option("--times", type=click.IntRange(10), default=20, show_default=True)
@@ -212,20 +199,16 @@ def main(count: int, times: int, paths: tuple[str, ...], write: bool) -> None:
         loops = []
         for path in paths or CLICKS:
             loops.append(loop_seconds())
-            painted = paints(browser, f"{url}/{path}", times // 2, new_browser=False)
-            first = paints(browser, f"{url}/{path}", max(5, times // 4), new_browser=True)
+            painted = _painted(browser, f"{url}/{path}", times)
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.goto(f"{url}/{path}")
             settled(page)
             clicked = answers(page, path, times)
             page.close()
-            cells = [_spread(painted), f"{statistics.median(first):.2f}", _spread(clicked)]
-            lines.append(f"| {path or 'explore'} | {' | '.join(cells)} |")
+            lines.append(f"| {path or 'explore'} | {painted} | {_spread(clicked)} |")
             click.echo(lines[-1])
         with bare_page() as bare:
-            painted = paints(browser, bare, times, new_browser=False)
-            first = paints(browser, bare, max(5, times // 4), new_browser=True)
-        lines.append(f"| a bare page of Streamlit's | {_spread(painted)} | {statistics.median(first):.2f} | – | – |")
+            lines.append(f"| a bare page of Streamlit's | {_painted(browser, bare, times)} | {_spread([])} |")
         click.echo(lines[-1])
         browser.close()
     command = (

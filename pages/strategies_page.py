@@ -83,7 +83,7 @@ def load_distilled(
 
 @dataclass(frozen=True, slots=True)
 class Contests:
-    """By task, the average first: its contest, the whole models' means; what they say; the complete tasks."""
+    """What is measured at a drop count, by task, the average first, and what that says."""
 
     tables: dict[str, pd.DataFrame]
     lines: dict[str, dict[str, float]]
@@ -105,7 +105,8 @@ def load_contests(
     """What is measured on the tasks that are shown, and what that says."""
     points, _ = load_points(model, tasks, recipe, mark)
     total, possible = model.num_hidden_layers, claims.reachable(model.num_hidden_layers, drop_count)
-    tables = {task: of_task(points[task], drop_count) for task in shown}
+    here = {task: points[task][points[task]["drop_count"] == drop_count] for task in shown}
+    tables = {task: of_task(rows) for task, rows in here.items()}
     complete = [task for task in shown if set(possible) <= set(tables[task]["strategy"])]
     of_shown = tuple(task for task in tasks if task.id in shown)
     distilled = load_distilled(model, of_shown, recipe, total - drop_count, mark)
@@ -117,8 +118,7 @@ def load_contests(
     where = {task.id: f"on {task.title}" for task in of_shown} | {AVERAGE: f"on average over {len(complete)} tasks"}
     first = next(iter(tables), None)
     answer = contest_sentence(tables[first], drop_count, total, where[first]) if first else NOT_MEASURED
-    here = [points[task][points[task]["drop_count"] == drop_count] for task in shown]
-    sources = {name for table in here for names in table["sources"] for name in names}
+    sources = {name for rows in here.values() for names in rows["sources"] for name in names}
     return Contests(tables, lines, where, answer, sources, complete)
 
 
@@ -127,10 +127,10 @@ def load_contests(
 # =============================================================================
 
 
-def of_task(points: pd.DataFrame, drop_count: int) -> pd.DataFrame:
-    """The contest on one task."""
-    here = points[points["drop_count"] == drop_count].to_dict("records")
-    return contest({r["strategy"]: r["scores"] for r in here}, {r["strategy"]: r["kept_layers"] for r in here})
+def of_task(points: pd.DataFrame) -> pd.DataFrame:
+    """The contest on one task, of points of one drop count."""
+    rows = points.to_dict("records")
+    return contest({r["strategy"]: r["scores"] for r in rows}, {r["strategy"]: r["kept_layers"] for r in rows})
 
 
 def whole_score(points: pd.DataFrame) -> dict[str, float]:

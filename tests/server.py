@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pmb.settings import REPOSITORY
@@ -21,19 +21,21 @@ COMMAND = [sys.executable, "-m", "pmb.page_server", "run", "streamlit_app.py"]
 @contextmanager
 def page_server(port: int, folder: Path, **environment: str) -> Iterator[str]:
     """The address of a server of this repository's pages, which ends with the block; its log is in the folder."""
-    url, log = f"http://127.0.0.1:{port}", folder / f"server-{port}.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [*COMMAND, "--server.port", str(port)],
-            cwd=REPOSITORY,
-            env=os.environ | environment,
-            stdout=file,
-            stderr=file,
-        )
+    command = [*COMMAND, "--server.port", str(port)]
+    with served(command, port, os.environ | environment, folder / f"server-{port}.log") as url:
+        yield url
+
+
+@contextmanager
+def served(command: Sequence[str], port: int, environment: Mapping[str, str], log: Path | None = None) -> Iterator[str]:
+    """The address of a process that serves pages on a port of loopback, once it answers; it ends with the block."""
+    url = f"http://127.0.0.1:{port}"
+    with log.open("wb") if log else nullcontext() as file:
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=file, stderr=file)
     try:
         give_up = time.monotonic() + START_SECONDS
         while not _answers(url):
-            assert process.poll() is None, log.read_text()
+            assert process.poll() is None, log.read_text() if log else "the server ended"
             assert time.monotonic() < give_up
             time.sleep(0.1)
         yield url

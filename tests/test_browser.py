@@ -7,10 +7,7 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
-import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +25,7 @@ from pmb.settings import REPOSITORY, Settings
 from pmb.spec import RunSpec
 from tests.app import finish
 from tests.conftest import spec
+from tests.server import served
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,24 +52,9 @@ def product(home: Path) -> Iterator[str]:
     """The address of the product as `make run` starts it: page server and worker, with the shipped results."""
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PMB_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pmb", "dashboard", "--port", str(port)],
-        cwd=REPOSITORY,
-        env=environment | {"PMB_HOME": str(home)},
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):
-                    break
-            except OSError:
-                assert process.poll() is None, "the dashboard ended"
-                time.sleep(0.1)
+    command = [sys.executable, "-m", "pmb", "dashboard", "--port", str(port)]
+    with served(command, port, environment | {"PMB_HOME": str(home)}) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def open_stores() -> tuple[Store, Store]:
 def loaded(max_entries: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Keep what a function loads for all sessions of this server, by its arguments but for those named _so.
 
-    It is shared and not copied, which took a tenth of a click: nobody changes what he is given.
+    It is shared and not copied, since copies cost time at every click: nobody changes what he is given.
     """
     return st.cache_resource(max_entries=max_entries, show_spinner=False, hash_funcs=BY_REPR)
 

@@ -42,9 +42,9 @@ def visitor() -> Visitor:
 def sign_in_is_set_up() -> bool:
     """Whether there is a section [auth] in the secrets. Read once, as `serve.find_place` does at the start.
 
-    Without secrets Streamlit looks for the files at each question, and a page asks fifteen times.
+    Where there are none Streamlit looks for their files at each question, and a page asks many times.
     """
-    return st.secrets.load_if_toml_exists() and "auth" in st.secrets
+    return st.secrets.load_if_toml_exists() and bool(st.secrets.get("auth"))
 
 
 def may_run(found: Settings, address: str) -> bool:
