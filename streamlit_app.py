@@ -13,28 +13,34 @@ from pmb.screen.sidebar import sidebar
 
 st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=":material/layers:", layout="wide")
 
+DEFAULT = "explore"
+PAGES = {
+    DEFAULT: ("Explore", ":material/show_chart:", "How many layers can I drop?"),
+    "strategies": ("Strategies", ":material/compare_arrows:", "Which layers should go?"),
+    "tasks": ("Tasks", ":material/checklist:", "Which tasks can bear it?"),
+    "cost": ("Cost", ":material/speed:", "What do I save?"),
+    "layers": ("Layers", ":material/layers:", "What do the layers do?"),
+    "paper": ("Paper", ":material/fact_check:", "Does it hold?"),
+    "compare": ("Compare", ":material/balance:", "What is the difference between these two?"),
+    "try": ("Try it", ":material/chat:", "What do they answer?"),
+    "runs": ("Runs", ":material/list_alt:", "What is running, and what has run?"),
+}
 # File names and URL paths differ on purpose: with equal ones a cold deep link runs the page alone (docs/design.md).
 pages = [
-    st.Page("pages/explore_page.py", title="Explore", icon=":material/show_chart:", default=True),
-    st.Page("pages/strategies_page.py", title="Strategies", icon=":material/compare_arrows:", url_path="strategies"),
-    st.Page("pages/tasks_page.py", title="Tasks", icon=":material/checklist:", url_path="tasks"),
-    st.Page("pages/cost_page.py", title="Cost", icon=":material/speed:", url_path="cost"),
-    st.Page("pages/layers_page.py", title="Layers", icon=":material/layers:", url_path="layers"),
-    st.Page("pages/paper_page.py", title="Paper", icon=":material/fact_check:", url_path="paper"),
-    st.Page("pages/compare_page.py", title="Compare", icon=":material/balance:", url_path="compare"),
-    st.Page("pages/try_page.py", title="Try it", icon=":material/chat:", url_path="try"),
-    st.Page("pages/runs_page.py", title="Runs", icon=":material/list_alt:", url_path="runs"),
+    st.Page(f"pages/{name}_page.py", title=title, icon=icon, url_path=None if name == DEFAULT else name)
+    for name, (title, icon, _) in PAGES.items()
 ]
 page = st.navigation(pages, position="top")
 controls.carry_over(page.url_path)
-view.begin(page.url_path)
+above = st.container()
+view.question(page.url_path or DEFAULT, PAGES[page.url_path or DEFAULT][2])  # before all else: it is what is seen first
 # Altair checks each chart against its schema, which takes as long as all else that a click does; tests do it instead.
 with schemapi.debug_mode(False):
     if ui.guarded(sidebar):
-        guide.tour()
-        place = st.container()  # what is damaged is known when the page has read it
+        with above:
+            guide.tour()
         ui.guarded(page.run)
-        with place:
+        with above:  # what is damaged is known when the page has read it
             ui.guarded(ui.tell_damaged)
 controls.remember()
 ui.keep_what_is_loaded()

@@ -283,8 +283,6 @@ def comparison(
 # Page
 # =============================================================================
 
-view.question("What is the difference between these two?")
-
 task = controls.choose_task()
 configurations = beside.load_configurations(task, change_mark(ui.the_store()))
 labels = labels_of(task) if len(configurations) > 1 else None

@@ -173,8 +173,6 @@ def cost_table(table: pd.DataFrame, of: Selection) -> None:
 # Page
 # =============================================================================
 
-view.question("What do I save?")
-
 with controls.row():
     model, task = controls.choose_model(), controls.choose_task()
     total = model.num_hidden_layers

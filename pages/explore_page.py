@@ -300,8 +300,6 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
 # Page
 # =============================================================================
 
-view.question("How many layers can I drop?")
-
 store, found = ui.the_store(), settings.from_environment()
 with controls.row():
     model, task, strategy = controls.choose_model(), controls.choose_task(), controls.choose_strategy(CHOICES)

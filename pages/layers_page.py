@@ -276,8 +276,6 @@ def method(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
 # Page
 # =============================================================================
 
-view.question("What do the layers do?")
-
 with controls.row():
     model, task, recipe = controls.choose_model(), controls.choose_task(), controls.choose_recipe()
     beside = choose_beside(model)

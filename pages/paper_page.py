@@ -247,8 +247,6 @@ def losses_part(losses: pd.DataFrame, total: int, source: str, *of: Hashable) ->
 # Page
 # =============================================================================
 
-view.question("Does it hold?")
-
 store, found = ui.the_store(), settings.from_environment()
 with controls.row():
     model, task, recipe = controls.choose_model(), controls.choose_task(), controls.choose_recipe()

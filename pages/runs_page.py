@@ -305,8 +305,6 @@ def open_run() -> None:
 # Page
 # =============================================================================
 
-with st.container(horizontal=True):  # as high as on the other pages
-    st.title("What is running, and what has run?", anchor=False)
 mark = listing.count_states(ui.the_store())
 counts = {state: count for state, count, _ in mark}
 headline = [f"{counts.get(state, 0):,} {state}" for state in STATES if counts.get(state) or state == "done"]

@@ -228,8 +228,6 @@ def ways_on(tables: dict[str, pd.DataFrame], of: Selection, drop_count: int) -> 
 # Page
 # =============================================================================
 
-view.question("Which layers should go?")
-
 store, found = ui.the_store(), settings.from_environment()
 with controls.row():
     model = controls.choose_model()

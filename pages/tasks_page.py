@@ -214,8 +214,6 @@ def threshold_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> 
 # Page
 # =============================================================================
 
-view.question("Which tasks can bear it?")
-
 store, found = ui.the_store(), settings.from_environment()
 with controls.row():
     model, strategy = controls.choose_model(), controls.choose_strategy()

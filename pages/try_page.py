@@ -239,8 +239,6 @@ def answers_part(task: Task, chosen: dict[str, dict[str, Any]], keys: dict[str, 
 # Page
 # =============================================================================
 
-view.question("What do they answer?")
-
 found = settings.from_environment()
 task = controls.choose_task()
 mark = change_mark(ui.the_store())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 from streamlit.testing.v1 import AppTest
 
 from pmb.catalog.models import MODELS
@@ -13,6 +16,7 @@ from pmb.catalog.tasks import TASKS
 from pmb.lab import queue
 from pmb.lab.plan import plan_kept, spec_of
 from pmb.lab.store import Store, save_latencies
+from pmb.screen import view
 from pmb.settings import REPOSITORY
 from pmb.spec import Latency, RunSpec
 from tests.conftest import result, spec
@@ -20,6 +24,7 @@ from tests.conftest import result, spec
 WHOLE = (0, 1, 2, 3, 4, 5)
 TOP_2 = (0, 1, 2, 3)
 STANDARD = RECIPES["standard"]
+view.TITLE_SECONDS = 0.0  # no browser draws it
 
 
 def finish(store: Store, one: RunSpec, score: float) -> None:
@@ -79,6 +84,22 @@ def words(app: AppTest) -> str:
     kinds = ("markdown", "caption", "info", "warning", "error", "text", "title")
     found = "\n".join(str(element.value) for kind in kinds for element in app.get(kind))  # type: ignore[union-attr]
     return found.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def charts(app: AppTest) -> list[dict[str, Any]]:
+    """The page's charts as Vega-Lite, each with its rows in it."""
+    drawn = [element.proto for element in app.get("vega_lite_chart")]
+    return [with_rows(json.loads(one.spec), {rows.name: rows.data.data for rows in one.datasets}) for one in drawn]
+
+
+def with_rows(vega_lite: Mapping[str, Any], datasets: Mapping[str, bytes]) -> dict[str, Any]:
+    """Vega-Lite with the rows of named Arrow tables where it names these."""
+    whole = dict(vega_lite)
+    if "data" in whole:
+        whole["data"] = {"values": pa.ipc.open_stream(datasets[whole["data"]["name"]]).read_all().to_pylist()}
+    if "layer" in whole:
+        whole["layer"] = [with_rows(layer, datasets) for layer in whole["layer"]]
+    return whole
 
 
 def bars(app: Any) -> dict[str, int]:

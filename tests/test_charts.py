@@ -1,4 +1,4 @@
-"""Every chart is what its library's schema allows: pages draw without that check, which takes time."""
+"""Every chart is what its library's schema allows, with which pages do not check it; what browsers are sent of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pmb.charts import accuracy, contest, cost, losses, paired, predicted, preview, published, strip, thresholds
+from pmb.charts.specification import specification
 from pmb.charts.style import THEMES, Theme, rows
 from pmb.insight import averages, predict, summary, threshold
 from pmb.insight.contest import contest as contest_of
@@ -14,6 +15,7 @@ from pmb.insight.cost import costs
 from pmb.insight.published import losses as published_losses
 from pmb.spec import Histogram
 from pmb.strategies import Scores
+from tests.app import with_rows
 from tests.test_cost import PEAKS as COST_PEAKS
 from tests.test_cost import RUNS as COST_RUNS
 from tests.test_cost import TIMINGS as COST_TIMINGS
@@ -37,6 +39,15 @@ def points() -> pd.DataFrame:
     return found
 
 
+def foretold() -> pd.DataFrame:
+    """Predictions of two cuts, of which one is measured."""
+    cuts = [
+        ("top", (0, 1), 2, 4, 0.6, 0.7, 0.6, 0.8, 0.7),
+        ("bottom", (4, 5), 2, 4, 0.6, 0.7, 0.6, 0.8, float("nan")),
+    ]
+    return pd.DataFrame(cuts, columns=["strategy", *predict.COLUMNS])
+
+
 @pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
 def test_charts_are_valid(theme: Theme) -> None:
     table = points()
@@ -46,15 +57,8 @@ def test_charts_are_valid(theme: Theme) -> None:
     within = threshold.layers_within({0: [[0, 1] * 50], 2: [[0, 0] * 50]}, [0, 1] * 50, "accuracy")
     costly = costs(COST_RUNS, COST_TIMINGS, COST_PEAKS, 6)
     contested = contest_of({"top": (0.8, 0.81), "bottom": (0.7, 0.72)}, {"top": (0,), "bottom": (1,)})
-    foretold = pd.DataFrame(
-        [
-            ("top", (0, 1), 2, 4, 0.6, 0.7, 0.6, 0.8, 0.7),
-            ("bottom", (4, 5), 2, 4, 0.6, 0.7, 0.6, 0.8, float("nan")),
-        ],
-        columns=["strategy", *predict.COLUMNS],
-    )
-    hollow = predicted.hollow_points(foretold, "top", {(0, 1)})
-    raw = predicted.hollow_points(foretold.assign(predicted=np.nan, low=np.nan, high=np.nan), "top", set())
+    hollow = predicted.hollow_points(foretold(), "top", {(0, 1)})
+    raw = predicted.hollow_points(foretold().assign(predicted=np.nan, low=np.nan, high=np.nan), "top", set())
     charts = [
         accuracy.accuracy_by_depth(table, baselines, hollow, "top", 2, theme),
         accuracy.accuracy_by_depth(table, pd.DataFrame(), hollow.head(0), "symmetric", 5, theme),
@@ -80,7 +84,27 @@ def test_charts_are_valid(theme: Theme) -> None:
         published.lost_by_strategy(summary.points_lost(table), 6, theme),
     ]
     for chart in charts:
-        assert chart.to_dict()["$schema"].startswith("https://vega.github.io/schema/vega-lite/")
+        whole = chart.to_dict()  # with the check against the schema
+        assert whole["$schema"].startswith("https://vega.github.io/schema/vega-lite/")
+        apart = specification(chart)
+        assert with_rows(apart, apart.pop("datasets")) == whole
+
+
+def test_of_another_cut_the_rows_are_others_and_the_chart_is_the_same() -> None:
+    theme, table, none = THEMES["light"], points(), pd.DataFrame()
+    hollow = predicted.hollow_points(foretold(), "top", set())
+    drawn = [
+        (
+            accuracy.accuracy_by_depth(table, none, hollow, "top", dropped, theme),
+            accuracy.accuracy_by_speed(table, "top", dropped, theme),
+            strip.layer_strip(range(6 - dropped), 6, None, theme),
+        )
+        for dropped in (2, 3)
+    ]
+    for pair in zip(*drawn, strict=True):
+        one, other = map(specification, pair)
+        assert one.pop("datasets") != other.pop("datasets")
+        assert one == other
 
 
 def test_rows_have_null_where_nothing_is_known() -> None:

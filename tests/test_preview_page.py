@@ -17,7 +17,7 @@ from pmb.screen import preview_row
 from pmb.settings import Settings
 from pmb.spec import Progress
 from pmb.strategies import CHOICES, STRATEGIES, kept_layers
-from tests.app import STANDARD, WHOLE, bars, click, fill, finish, opened, rerun, words
+from tests.app import STANDARD, WHOLE, bars, charts, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 from tests.test_blocks import ANGULAR
 from tests.test_previews import MODEL, SCORES, TASK, save
@@ -28,11 +28,7 @@ CUTS = cuts_by(MODEL, STRATEGIES, SCORES)
 
 def depth_chart(app: AppTest) -> dict[str, Any]:
     """The first chart that has layers kept at its foot."""
-    for chart in app.get("vega_lite_chart"):
-        described = json.loads(chart.proto.spec)
-        if "layers kept" in json.dumps(described):
-            return dict(described)
-    raise AssertionError("no chart of depth")
+    return next(chart for chart in charts(app) if "layers kept" in json.dumps(chart))
 
 
 def legends(chart: dict[str, Any]) -> list[str]:

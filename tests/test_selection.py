@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -12,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from pmb.catalog.tasks import TASKS
 from pmb.lab.dev import save_dev_labels
 from pmb.lab.store import Store
-from tests.app import fill, opened, rerun, words
+from tests.app import charts, fill, opened, rerun, words
 from tests.layer_results import finish_probe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -20,8 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
 
 def marks(app: AppTest, chart: int) -> list[dict[str, Any]]:
     """The rows of all layers of a chart."""
-    layers = json.loads(app.get("vega_lite_chart")[chart].proto.spec)["layer"]
-    return [row for layer in layers for row in layer["data"].get("values", [])]
+    return [row for layer in charts(app)[chart]["layer"] for row in layer["data"]["values"]]
 
 
 def table_key(app: AppTest) -> str:
@@ -93,8 +91,7 @@ def test_a_single_seed_is_a_badge_and_has_no_band(scored: Store) -> None:
     fill(scored, seeds=1)
     app = opened()
     assert "1 seed" in words(app)
-    layers = json.loads(app.get("vega_lite_chart")[1].proto.spec)["layer"]
-    assert "area" not in [layer["mark"]["type"] for layer in layers]
+    assert "area" not in [layer["mark"]["type"] for layer in charts(app)[1]["layer"]]
     assert "Dotted: of a single seed" in words(app)
 
 

@@ -119,8 +119,8 @@ print(sorted({"numpy", "scipy", "pandas", "psutil", "alembic", "streamlit", "tor
 
 
 def test_no_page_has_the_url_of_a_file_in_pages() -> None:
-    urls = set(re.findall(r'url_path="([^"]+)"', (REPOSITORY / "streamlit_app.py").read_text()))
-    assert urls
+    urls = set(re.findall(r'^    "(\w+)": \(', (REPOSITORY / "streamlit_app.py").read_text(), re.MULTILINE))
+    assert len(urls) == 8
     assert not urls & {path.stem for path in (REPOSITORY / "pages").glob("*.py")}
 
 

@@ -19,6 +19,7 @@ import streamlit as st
 from pmb import settings
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task
+from pmb.charts.specification import specification
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, NotAllowed, PmbError
 from pmb.insight.summary import SOURCES
@@ -164,8 +165,8 @@ def on_paper(build: Callable[[], alt.TopLevelMixin]) -> alt.TopLevelMixin:
 
 
 def draw(chart: alt.TopLevelMixin, alt_text: str, width: Literal["stretch", "content"] = "stretch") -> None:
-    """A chart as it is: Altair's own check against its schema takes as long as the rest of a click; tests do it."""
-    st.vega_lite_chart(chart.to_dict(validate=False), theme=None, alt=alt_text, width=width)
+    """A chart as it is."""
+    st.vega_lite_chart(specification(chart), theme=None, alt=alt_text, width=width)
 
 
 def draw_once(
@@ -179,8 +180,8 @@ def draw_once(
     `of`: all that the chart and its words depend on, but for the theme; its first part names the chart. Returns the
     words.
     """
-    specification, words = _drawn((*of, theme().background), build, alt_text)
-    st.vega_lite_chart(specification, theme=None, alt=words, width=width)
+    vega_lite, words = _drawn((*of, theme().background), build, alt_text)
+    st.vega_lite_chart(vega_lite, theme=None, alt=words, width=width)
     return words
 
 
@@ -188,7 +189,7 @@ def draw_once(
 def _drawn(
     of: tuple[Hashable, ...], _build: Callable[[], alt.TopLevelMixin], _alt_text: Callable[[], str]
 ) -> tuple[dict[str, Any], str]:
-    return _build().to_dict(validate=False), _alt_text()
+    return specification(_build()), _alt_text()
 
 
 @functools.cache

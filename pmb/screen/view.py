@@ -7,6 +7,7 @@ drawn otherwise (controls, buttons, hints) is not. Nothing is rendered before th
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -22,6 +23,10 @@ from pmb.lab.store import Row
 from pmb.report import Chart, Heading, Number, Part, Table, View, Words
 from pmb.screen import ui
 
+WITHOUT_REPORT = ("runs",)  # it has files of all runs
+# A browser draws in one go what has come to it in ten milliseconds. The whole page takes it a third of a second, in
+# which nothing would be seen.
+TITLE_SECONDS = 0.03
 BESIDE_NUMBERS = re.compile(r" (?=[%±])|(?<=±) ")
 HELP = (
     "What this page shows as one HTML file, for people without the lab: it opens without network. For people with it, "
@@ -29,29 +34,26 @@ HELP = (
 )
 
 
-def begin(page: str) -> None:
-    """Forget the last page's view; to be called before a page draws. A page of no question keeps nothing."""
-    st.session_state["report_view"] = None
-    st.session_state.report_page = page or "explore"
-
-
-def question(text: str) -> None:
-    """The page's title, and beside it the button that makes the report."""
-    view = View(st.session_state.get("report_page", "view"), text)
-    st.session_state["report_view"] = view
+def question(page: str, text: str) -> None:
+    """The title of a page, and beside it the button that makes the report; a new visitor's browser draws it first."""
+    new = "report_view" not in st.session_state
+    st.session_state["report_view"] = view = None if page in WITHOUT_REPORT else View(page, text)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title(text, anchor=False, width="content")
-        st.download_button(
-            "Report",
-            data=lambda: report.html(view),  # all of it, by then
-            file_name=report.file_name(view, datetime.now(UTC)),
-            mime="text/html",
-            on_click="ignore",
-            key="report",
-            icon=":material/description:",
-            type="tertiary",
-            help=HELP,
-        )
+        if view:
+            st.download_button(
+                "Report",
+                data=lambda: report.html(view),  # all of it, by then
+                file_name=report.file_name(view, datetime.now(UTC)),
+                mime="text/html",
+                on_click="ignore",
+                key="report",
+                icon=":material/description:",
+                type="tertiary",
+                help=HELP,
+            )
+    if new:
+        time.sleep(TITLE_SECONDS)
 
 
 def answer(markdown: str, hint: str = "") -> None:
