@@ -3,9 +3,9 @@
 Run: python -m benchmarks.clicks [--runs 10000] [--times 20] [--write]   (with nothing else running; needs Chromium)
 A real browser in front of the dashboard as `make run` starts it. A page is painted when its title stands in a new tab,
 from where the tab begins to load: in a browser that has shown the dashboard before, and in one that has to fetch and
-compile Streamlit's own five megabytes first; it is whole when nothing on it changes any more. A page of Streamlit's
-with a title and nothing else is painted beside them: what of the time is not the lab's. A click is answered when the
-page's script has ended and its last element has reached the browser. A borrowed machine is quicker at one hour than at
+compile Streamlit's own five megabytes first. A page of Streamlit's with a title and nothing else is painted in turn
+with it: what of the time is not the lab's. A click is answered when the page's script has ended and its last element
+has reached the browser. Either is whole when its last chart is drawn. A borrowed machine is quicker at one hour than at
 another: a fixed loop of plain Python, timed before each page, tells how quick it was.
 """
 
@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,26 +62,22 @@ new MutationObserver(changes => {
   if (changes.some(change => change.target.closest?.('[data-testid=stMain]'))) window.whole = performance.now();
 }).observe(document, {childList: true, subtree: true});
 """
-# The sidebar's progress is drawn anew each second, which may end at any moment around a click: the answer's end is the
-# first after which nothing follows for so long. A script may also be so short that the page never says that it runs:
-# then the change that it made on the page is its end.
-QUIET_MILLISECONDS = 150
+# The sidebar's progress is drawn anew each second, by a script that may run at any moment around a click: the click's
+# own has ended when something on the page has changed and no script runs. Charts that are others are drawn after it.
+QUIET_MILLISECONDS = 400
 ANSWERED = """
 ([element, quietMilliseconds]) => new Promise((resolve, reject) => {
   const app = document.querySelector('[data-testid=stApp]');
-  const runs = () => app.getAttribute('data-test-script-state') !== 'notRunning';
   const start = performance.now();
-  let began = runs(), quiet = null;
-  const ended = () => {
-    const end = performance.now();
+  let changed = null, answered = null, quiet = null;
+  const look = () => {
+    if (changed && app.getAttribute('data-test-script-state') === 'notRunning') answered ??= performance.now() - start;
     clearTimeout(quiet);
-    quiet = setTimeout(() => resolve(end - start), quietMilliseconds);
+    if (answered) quiet = setTimeout(() => resolve([answered, changed]), quietMilliseconds);
   };
-  new MutationObserver(() => {  // and not a look at each frame: what lies between two would be missed
-    if (runs()) { began = true; clearTimeout(quiet); } else if (began) { ended(); }
-  }).observe(app, {attributeFilter: ['data-test-script-state']});
-  new MutationObserver(() => { if (!began && !runs()) { began = true; ended(); } })
+  new MutationObserver(() => { changed = performance.now() - start; look(); })
     .observe(document.querySelector('[data-testid=stMain]'), {childList: true, subtree: true});
+  new MutationObserver(() => { if (!answered) look(); }).observe(app, {attributeFilter: ['data-test-script-state']});
   setTimeout(() => reject(new Error('the click was not answered')), 20000);
   element.click();
 })
@@ -132,32 +128,30 @@ def bare_page() -> Iterator[str]:
             yield url
 
 
-def paints(browser: Browser, url: str, times: int, new_browser: bool) -> tuple[list[float], list[float]]:
-    """Seconds from when a new tab begins to load to its title, and until it is whole.
+def paints(browser: Browser, urls: Sequence[str], times: int, new_browser: bool) -> list[list[tuple[float, float]]]:
+    """By address, in turn: seconds from when a new tab begins to load to its title, and until it is whole.
 
     Each in a browser with empty caches or all in one.
     """
-    titles: list[float] = []
-    wholes: list[float] = []
+    seconds: list[list[tuple[float, float]]] = [[] for _ in urls]
     context = None
     for _ in range(times + 1):
         if context is None or new_browser:
             context = browser.new_context(viewport={"width": 1440, "height": 900})
             context.add_init_script(PAINTED)
-        page = context.new_page()
-        page.goto(url, wait_until="commit")
-        page.get_by_role("heading", level=1).wait_for()
-        settled(page)
-        titles.append(page.evaluate("window.painted") / 1000)
-        wholes.append(page.evaluate("window.whole") / 1000)
-        page.close()
+        for url, found in zip(urls, seconds, strict=True):
+            page = context.new_page()
+            page.goto(url, wait_until="commit")
+            settled(page)
+            found.append((page.evaluate("window.painted") / 1000, page.evaluate("window.whole") / 1000))
+            page.close()
         if new_browser:
             context.close()
-    return titles[1:], wholes[1:]  # the first warms the server, and the one browser's caches
+    return [found[1:] for found in seconds]  # the first warms the server, and the one browser's caches
 
 
-def answers(page: Page, path: str, times: int) -> list[float]:
-    """Seconds from a click to its answer."""
+def answers(page: Page, path: str, times: int) -> list[tuple[float, float]]:
+    """Seconds from a click to its answer, and until charts that are others are drawn."""
     if (clicks := CLICKS[path]) is None:
         return []
     role, names = clicks
@@ -165,8 +159,8 @@ def answers(page: Page, path: str, times: int) -> list[float]:
     for name in itertools.islice(itertools.cycle(names), times + 2):
         control: Any = page.locator("[data-testid=stMain]").get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
         element = control.first.element_handle()
-        seconds.append(page.evaluate(ANSWERED, [element, QUIET_MILLISECONDS]) / 1000)
-        page.wait_for_timeout(300)
+        answered, whole = page.evaluate(ANSWERED, [element, QUIET_MILLISECONDS])
+        seconds.append((answered / 1000, max(answered, whole) / 1000))
     return seconds[2:]  # each choice once before: what is computed once a choice is not the click
 
 
@@ -178,15 +172,21 @@ def loop_seconds() -> float:
     return time.perf_counter() - start
 
 
-def _spread(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds):.2f} | {statistics.quantiles(seconds, n=20)[-1]:.2f}" if seconds else "– | –"
+def _cells(times: Sequence[tuple[float, float]]) -> str:
+    """Median and 95th percentile of the first, and the median of the second."""
+    if not times:
+        return "– | – | –"
+    first, second = zip(*times, strict=True)
+    cells = statistics.median(first), statistics.quantiles(first, n=20)[-1], statistics.median(second)
+    return " | ".join(f"{cell:.2f}" for cell in cells)
 
 
-def _painted(browser: Browser, url: str, times: int) -> str:
+def _painted(browser: Browser, url: str, bare: str, times: int) -> str:
     """The cells of a page's painting."""
-    known, whole = paints(browser, url, times // 2, new_browser=False)
-    new, _ = paints(browser, url, max(5, times // 4), new_browser=True)
-    return f"{_spread(known)} | {statistics.median(whole):.2f} | {statistics.median(new):.2f}"
+    page, empty = paints(browser, [url, bare], times // 2, new_browser=False)
+    (new,) = paints(browser, [url], max(5, times // 4), new_browser=True)
+    others = (statistics.median(title for title, _ in found) for found in (empty, new))
+    return " | ".join([_cells(page), *(f"{other:.2f}" for other in others)])
 
 
 @click.command()
@@ -197,26 +197,23 @@ def _painted(browser: Browser, url: str, times: int) -> str:
 def main(count: int, times: int, paths: tuple[str, ...], write: bool) -> None:
     """Measure every page and print a table."""
     lines = [
-        "| page | painted, s, median | 95th percentile | whole, s, median | painted in a new browser, s, median | "
-        "click answered, s, median | 95th percentile |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| page | painted, s, median | 95th percentile | whole | a bare page beside it | painted in a new browser | "
+        "click answered, s, median | 95th percentile | whole |",
+        f"|{' --- |' * 9}",
     ]
-    with dashboard(count) as url, sync_playwright() as playwright:
+    with dashboard(count) as url, bare_page() as bare, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         loops = []
         for path in paths or CLICKS:
             loops.append(loop_seconds())
-            painted = _painted(browser, f"{url}/{path}", times)
+            painted = _painted(browser, f"{url}/{path}", bare, times)
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.goto(f"{url}/{path}")
             settled(page)
             clicked = answers(page, path, times)
             page.close()
-            lines.append(f"| {path or 'explore'} | {painted} | {_spread(clicked)} |")
+            lines.append(f"| {path or 'explore'} | {painted} | {_cells(clicked)} |")
             click.echo(lines[-1])
-        with bare_page() as bare:
-            lines.append(f"| a bare page of Streamlit's | {_painted(browser, bare, times)} | {_spread([])} |")
-        click.echo(lines[-1])
         browser.close()
     command = (
         f"`python -m benchmarks.clicks --runs {count} --times {times} --write`: {count:,} finished runs, one going on. "
