@@ -76,7 +76,7 @@ ANSWERED = """
     if (answered) quiet = setTimeout(() => resolve([answered, changed]), quietMilliseconds);
   };
   new MutationObserver(() => { changed = performance.now() - start; look(); })
-    .observe(document.querySelector('[data-testid=stMain]'), {childList: true, subtree: true});
+    .observe(document.querySelector('[data-testid=stMain]'), {childList: true, characterData: true, subtree: true});
   new MutationObserver(() => { if (!answered) look(); }).observe(app, {attributeFilter: ['data-test-script-state']});
   setTimeout(() => reject(new Error('the click was not answered')), 20000);
   element.click();
