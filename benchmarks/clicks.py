@@ -1,6 +1,6 @@
 """How long until a page is painted, and until a click is answered, with many finished runs and a fine-tune going on?
 
-Run: python -m benchmarks.clicks [--runs 10000] [--times 20] [--write]   (with nothing else running; needs Chromium)
+Run: python -m benchmarks.clicks [--runs 10000] [--times 40] [--write]   (with nothing else running; needs Chromium)
 A real browser in front of the dashboard as `make run` starts it. A page is painted when its title stands in a new tab,
 from where the tab begins to load: in a browser that has shown the dashboard before, and in one that has to fetch and
 compile Streamlit's own five megabytes first. A page of Streamlit's with a title and nothing else is painted in turn
@@ -183,15 +183,15 @@ def _cells(times: Sequence[tuple[float, float]]) -> str:
 
 def _painted(browser: Browser, url: str, bare: str, times: int) -> str:
     """The cells of a page's painting."""
-    page, empty = paints(browser, [url, bare], times // 2, new_browser=False)
-    (new,) = paints(browser, [url], max(5, times // 4), new_browser=True)
+    page, empty = paints(browser, [url, bare], times // 5, new_browser=False)
+    (new,) = paints(browser, [url], max(4, times // 10), new_browser=True)
     others = (statistics.median(title for title, _ in found) for found in (empty, new))
     return " | ".join([_cells(page), *(f"{other:.2f}" for other in others)])
 
 
 @click.command()
 @click.option("--runs", "count", type=click.IntRange(0), default=10_000, show_default=True)
-@click.option("--times", type=click.IntRange(10), default=20, show_default=True)
+@click.option("--times", type=click.IntRange(20), default=40, show_default=True, help="Clicks on each page.")
 @click.option("--page", "paths", multiple=True, help="Only these pages; the first is ''.")
 @click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")
 def main(count: int, times: int, paths: tuple[str, ...], write: bool) -> None:
