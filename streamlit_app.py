@@ -33,7 +33,8 @@ pages = [
 page = st.navigation(pages, position="top")
 controls.carry_over(page.url_path)
 above = st.container()
-view.question(page.url_path or DEFAULT, PAGES[page.url_path or DEFAULT][2])  # before all else: it is what is seen first
+name = page.url_path or DEFAULT
+view.question(name, PAGES[name][2])  # before all else: it is what is seen first
 # Altair checks each chart against its schema, which takes as long as all else that a click does; tests do it instead.
 with schemapi.debug_mode(False):
     if ui.guarded(sidebar):

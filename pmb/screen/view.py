@@ -24,8 +24,8 @@ from pmb.report import Chart, Heading, Number, Part, Table, View, Words
 from pmb.screen import ui
 
 WITHOUT_REPORT = ("runs",)  # it has files of all runs
-# A browser draws in one go what has come to it in ten milliseconds. The whole page takes it a third of a second, in
-# which nothing would be seen.
+# Streamlit's browser side draws in one go what has come to it within ten milliseconds; nothing would be seen while it
+# draws a whole page.
 TITLE_SECONDS = 0.03
 BESIDE_NUMBERS = re.compile(r" (?=[%±])|(?<=±) ")
 HELP = (
