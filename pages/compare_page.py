@@ -159,7 +159,7 @@ def answers_of_side(task: Task, labels: tuple[int | float, ...], side: str, answ
     if task.labels:
         names, cells = task.labels, paired.confusion(labels, answers, len(task.labels))
         alt = charts.confusion_alt_text(cells, names, side)
-        view.draw(lambda: charts.confusion_chart(cells, names, ui.theme()), alt)
+        view.draw(lambda: charts.confusion_chart(cells, names, ui.theme()), f"Answers of {side}", alt)
         table = pd.DataFrame(cells, columns=[f"answered {label}" for label in names])
         table.insert(0, "true label", list(names))
         view.table(table.round(1), alt)
@@ -167,6 +167,7 @@ def answers_of_side(task: Task, labels: tuple[int | float, ...], side: str, answ
         means = paired.average(answers)
         view.draw(
             lambda: charts.answers_chart(labels, means, ui.theme()),
+            f"Answers of {side}",
             f"True numbers against the mean answers of {side}.",
         )
         table = pd.DataFrame({"true number": labels, "mean answer": means})
@@ -176,7 +177,11 @@ def answers_of_side(task: Task, labels: tuple[int | float, ...], side: str, answ
 def training_part(curves: dict[str, list[list[float | None]]]) -> None:
     """The training losses of the runs of both sides by epoch."""
     view.section("How each was trained")
-    view.draw(lambda: charts.loss_chart(curves, ui.theme()), "Mean training loss by epoch of the runs of A and of B.")
+    view.draw(
+        lambda: charts.loss_chart(curves, ui.theme()),
+        "Training loss",
+        "Mean training loss by epoch of the runs of A and of B.",
+    )
     rows = [
         {"run": f"{side}, {number}"} | {f"loss in epoch {epoch}": loss for epoch, loss in enumerate(losses, 1)}
         for side, of_runs in curves.items()

@@ -112,16 +112,16 @@ def panel(table: pd.DataFrame, name: str, total: int, of: tuple[Hashable, ...]) 
             outside = cost.outside_layers(table, name)
             view.draw_once(
                 lambda: charts.size_chart(table, name, title, outside, total, ui.theme()),
+                heading,
                 lambda: charts.size_alt_text(table, name, title, outside),
-                name,
                 *of,
             )
     else:
         view.heading(SPEEDUPS[name])
         view.draw_once(
             lambda: charts.speedup_chart(table, name, total, ui.theme()),
+            SPEEDUPS[name],
             lambda: charts.speedup_alt_text(table, name, total),
-            name,
             *of,
         )
 

@@ -148,10 +148,10 @@ def charts(
         view.heading(f"{name} against layers kept")
         view.draw_once(
             lambda: accuracy.accuracy_by_depth(points, baselines, hollow, strategy, drop_count, ui.theme()),
+            "Score against layers kept",
             lambda: (
                 f"{accuracy.depth_alt_text(points, baselines)} {predicted.hollow_alt_text(hollow, task.metric)}".strip()
             ),
-            "depth",
             strategy,
             drop_count,
             *of,
@@ -163,8 +163,8 @@ def charts(
             return
         view.draw_once(
             lambda: accuracy.accuracy_by_speed(with_front(points), strategy, drop_count, ui.theme()),
+            "Score against speed-up",
             lambda: accuracy.speed_alt_text(with_front(points)),
-            "speed",
             strategy,
             drop_count,
             *of,
@@ -349,8 +349,8 @@ if strategy == "variance" and (printed := published.variance_order(model.id)):
     view.note(printed)
 view.draw_once(
     lambda: strip.layer_strip(plan.kept_layers, model.num_hidden_layers, shading, ui.theme()),
+    "Layers kept and dropped",
     lambda: strip.strip_alt_text(plan.kept_layers, model.num_hidden_layers),
-    "strip",
     plan.kept_layers,
     model.num_hidden_layers,
     shading,
@@ -382,6 +382,7 @@ if points.empty:
         view.heading(f"{sentence_case(metric_of(task.metric).name)} against layers kept")
         view.draw(
             lambda: predicted.predicted_by_depth(hollow, strategy, model.num_hidden_layers, task.metric, ui.theme()),
+            "Score against layers kept",
             predicted.hollow_alt_text(hollow, task.metric),
         )
         hollow_note(hollow, preview.sentence)

@@ -211,7 +211,7 @@ def panel(
     """One chart with its heading."""
     view.heading(title)
     if drawn:
-        view.draw(lambda: draw(drawn, ui.theme()), alt_text)
+        view.draw(lambda: draw(drawn, ui.theme()), title, alt_text)
     else:
         st.info("Not measured yet." + ui.by_right(" Press Measure the layers."))
 

@@ -232,15 +232,17 @@ def side_by_side(measured: Measured, task: Task, *of: Hashable) -> None:
 
 def losses_part(losses: pd.DataFrame, total: int, source: str, *of: Hashable) -> None:
     """Points lost of one source, as a chart and as a table with a column a drop count."""
-    alt = lost_alt_text(losses, source)
-    view.draw_once(lambda: lost_by_strategy(losses, total, ui.theme()), lambda: alt, source, *of)
+    words = lost_alt_text(losses, source)
+    view.draw_once(
+        lambda: lost_by_strategy(losses, total, ui.theme()), "Points lost by strategy", lambda: words, source, *of
+    )
     wide = losses.pivot(index="strategy", columns="drop_count", values="lost")
     wide.columns = pd.Index([f"{count} dropped" for count in wide.columns])
     config: dict[str, Any] = dict.fromkeys(wide.columns, st.column_config.NumberColumn(format="%.1f"))
     config |= {"strategy": st.column_config.TextColumn(pinned=True)}
     wide = wide.reset_index()
     wide["strategy"] = wide["strategy"].str.replace("-", " ")
-    view.table(wide, alt, config)
+    view.table(wide, words, config)
 
 
 # =============================================================================

@@ -168,15 +168,20 @@ def plans_for(model: BaseModel, drop_count: int, strategies: list[str], task: Ta
 
 
 def panel(
-    table: pd.DataFrame, lines: dict[str, float], heading: str, axis: str, where: str, of: tuple[Hashable, ...]
+    contests: Contests,
+    tables: dict[str, pd.DataFrame],
+    possible: list[str],
+    of: tuple[Hashable, ...],
+    task: str,
+    heading: str,
+    axis: str,
 ) -> None:
     """One chart with its heading. `of`: where its numbers come from, and what of them is selected."""
     view.heading(ui.plain(heading))
     view.draw_once(
-        lambda: contest_chart(table, lines, axis, ui.theme()),
-        lambda: contest_alt_text(table, where),
-        "contest",
-        heading,
+        lambda: contest_chart(tables[task], contests.lines[task], possible, axis, ui.theme()),
+        f"Scores of the strategies, {heading}",
+        lambda: contest_alt_text(tables[task], contests.where[task]),
         *of,
     )
 
@@ -250,39 +255,40 @@ chosen = st.multiselect(
 possible = claims.reachable(total, drop_count)
 shown = {task: points[task] for task in chosen if task in points and drop_count in set(points[task]["drop_count"])}
 contests = load_contests(model, tuple(every.values()), tuple(shown), recipe, drop_count, mark)
-tables, lines, where, complete = contests.tables, contests.lines, contests.where, contests.complete
+tables, complete = contests.tables, contests.complete
 
-view.answer(ui.plain(contests.answer))
-if shown:
-    ui.badges(contests.sources, fewest_seeds(tables))
-if impossible := [name.replace("-", " ") for name in STRATEGIES if name not in possible]:
-    view.note(f"{', '.join(impossible).capitalize()} cannot drop {drop_count} of {total} layers.")
-if AVERAGE in tables and (partly := [titles[task] for task in shown if task not in complete]):
-    view.note(f"Not in the average, since not every strategy is measured there: {ui.plain(', '.join(partly))}.")
-if hardly := [titles[task] for task in shown if task in guessed]:
-    view.note(
-        f"On {ui.plain(', '.join(hardly))} the whole model itself is not clearly better than one answer given to all: "
-        "differences there say little."
-    )
-offers.tell_problem()
+with st.container():  # so that the charts keep their places, and are not drawn anew, where a note comes or goes
+    view.answer(ui.plain(contests.answer))
+    if shown:
+        ui.badges(contests.sources, fewest_seeds(tables))
+    if impossible := [name.replace("-", " ") for name in STRATEGIES if name not in possible]:
+        view.note(f"{', '.join(impossible).capitalize()} cannot drop {drop_count} of {total} layers.")
+    if AVERAGE in tables and (partly := [titles[task] for task in shown if task not in complete]):
+        view.note(f"Not in the average, since not every strategy is measured there: {ui.plain(', '.join(partly))}.")
+    if hardly := [titles[task] for task in shown if task in guessed]:
+        view.note(
+            f"On {ui.plain(', '.join(hardly))} the whole model itself is not clearly better than one answer given to "
+            "all: differences there say little."
+        )
+    offers.tell_problem()
 if tables:
     selected = selection([name for task, table in tables.items() for name in row_names(table, task)])
     tables = {task: table.assign(opacity=selected.opacity(row_names(table, task))) for task, table in tables.items()}
     of = (model.id, model.revision, tuple(shown), recipe, drop_count, mark, selected.chosen)
-    names = list(dict.fromkeys(name for found_lines in lines.values() for name in found_lines))
+    names = list(dict.fromkeys(name for found_lines in contests.lines.values() for name in found_lines))
     view.note(
         f"Shaded: not clearly different from the best. Dashed: {ui.plain(', '.join(names)) or 'none'}. "
         "Horizontal lines are 95 % intervals over seeds."
     )
-    if AVERAGE in tables:
-        panel(
-            tables[AVERAGE], lines[AVERAGE], f"Average of {len(complete)} tasks", "mean score × 100", where[AVERAGE], of
-        )
+    draw_panel = partial(panel, contests, tables, possible, of)
+    with st.container():
+        if AVERAGE in tables:
+            draw_panel(AVERAGE, f"Average of {len(complete)} tasks", "mean score × 100")
     each = list(shown)
     for start in range(0, len(each), 2):  # a row each, so that a phone has them in this order
         for task, column in zip(each[start : start + 2], st.columns(min(2, len(shown)), gap="medium"), strict=False):
             with column:
-                panel(tables[task], lines[task], titles[task], metric_of(every[task].metric).axis, where[task], of)
+                draw_panel(task, titles[task], metric_of(every[task].metric).axis)
     contest_table(tables, titles, selected, ways_on(tables, selected, drop_count))
 if missing := [task for task in chosen if task not in complete and not every[task].unfetched]:
     st.markdown(f"Not every strategy is measured on {ui.plain(', '.join(titles[task] for task in missing))}.")

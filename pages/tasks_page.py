@@ -179,8 +179,9 @@ def thresholds(
     }
     view.draw_once(
         lambda: threshold_charts.threshold_chart(drawn, titles, num_hidden_layers, ui.theme()),
+        "Layers that can be dropped",
         lambda: sentence,
-        *("thresholds", tuple((task, *drops[task]) for task in tables), mark, frozenset(chosen)),
+        *(tuple((task, *drops[task]) for task in tables), mark, frozenset(chosen)),
     )
     threshold_table(tables, titles)
 
@@ -265,8 +266,9 @@ else:
     view.note("Coloured and bold: the 95 % interval leaves out 0. Pale: no clear difference from the whole model.")
     view.draw_once(
         lambda: loss_charts.loss_map(cuts.assign(opacity=selected.opacity(row_names(cuts))), titles, ui.theme()),
+        "Points lost against the whole model",
         lambda: loss_charts.loss_alt_text(cuts, titles),
-        *("losses", model.id, model.revision, tuple(points), strategy, recipe, mark, selected.chosen),
+        *(model.id, model.revision, tuple(points), strategy, recipe, mark, selected.chosen),
     )
     loss_table(cuts, titles, selected)
     faded_but = {task for task, has in zip(cuts["task"], selected.has(row_names(cuts)), strict=True) if has}

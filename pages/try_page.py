@@ -201,11 +201,16 @@ def one_text(task: Task, sides: dict[str, Tried], texts: Texts, chosen: dict[str
         with left:
             view.heading("What each answers")
             found = tried.probabilities(sides, number, task.labels)
-            view.draw(lambda: charts.probability_chart(found, ui.theme()), charts.probability_alt_text(found))
+            view.draw(
+                lambda: charts.probability_chart(found, ui.theme()),
+                "What each answers",
+                charts.probability_alt_text(found),
+            )
     with right if task.labels else left:
         view.heading("How the answer forms")
         view.draw(
             lambda: charts.forming_chart(forming, what, bool(task.labels), ui.theme()),
+            "How the answer forms",
             charts.forming_alt_text(forming, what),
         )
     with st.expander("The same as a table", icon=":material/table:"):

@@ -298,6 +298,22 @@ def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(shown: s
     assert complaints == []
 
 
+def test_another_cut_moves_the_marks_of_charts_and_what_is_read_aloud(shown: str, browser: Browser) -> None:
+    complaints: list[str] = []
+    page = opened(browser, f"{shown}/strategies?k=3", complaints)
+    page.evaluate("document.querySelectorAll('svg.marks').forEach(drawn => drawn.classList.add('before'))")
+    panel = page.locator("[role=graphics-document][aria-label='Scores of the strategies, Rotten Tomatoes']")
+    said = panel.locator("[aria-roledescription=summary]")
+    expect(said).to_have_attribute("aria-label", re.compile(r"^Score × 100 on Rotten Tomatoes: (?!.*symmetric)"))
+    expect(panel.get_by_text("not possible")).to_be_visible()
+    page.get_by_role("radio", name="2", exact=True).click()
+    expect(said).to_have_attribute("aria-label", re.compile(r"^Score × 100 on Rotten Tomatoes: .*symmetric"))
+    expect(panel.get_by_text("not possible")).to_be_hidden()
+    for drawn in page.locator("svg.marks").all():  # and are not built anew
+        expect(drawn).to_have_class("marks before")
+    assert complaints == []
+
+
 def test_a_selected_row_is_in_the_address_and_leads_to_the_other_pages(shown: str, browser: Browser) -> None:
     complaints: list[str] = []
     page = opened(browser, f"{shown}/?strategy=top&k=3", complaints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +58,7 @@ def test_charts_are_valid(theme: Theme) -> None:
     within = threshold.layers_within({0: [[0, 1] * 50], 2: [[0, 0] * 50]}, [0, 1] * 50, "accuracy")
     costly = costs(COST_RUNS, COST_TIMINGS, COST_PEAKS, 6)
     contested = contest_of({"top": (0.8, 0.81), "bottom": (0.7, 0.72)}, {"top": (0,), "bottom": (1,)})
+    axis, possible = "accuracy on dev, %", ("top", "bottom")
     hollow = predicted.hollow_points(foretold(), "top", {(0, 1)})
     raw = predicted.hollow_points(foretold().assign(predicted=np.nan, low=np.nan, high=np.nan), "top", set())
     charts = [
@@ -77,8 +79,8 @@ def test_charts_are_valid(theme: Theme) -> None:
         paired.confusion_chart(np.array([[5.0, 1.0], [0.0, 0.0]]), ["no", "<b>yes</b>"], theme),
         paired.answers_chart([0.0, 1.0], np.array([0.5, 0.7]), theme),
         paired.loss_chart({"A": [[0.7, 0.4]], "B": [[0.6, 0.5], [0.6, 0.5]]}, theme),
-        contest.contest_chart(contested, {"whole model": 0.9, "Distilled": 0.8}, "accuracy on dev, %", theme),
-        contest.contest_chart(contested.assign(seeds=1, low=None, high=None), {}, "accuracy on dev, %", theme),
+        contest.contest_chart(contested, {"whole model": 0.9, "Distilled": 0.8}, possible, axis, theme),
+        contest.contest_chart(contested.assign(seeds=1, low=None, high=None), {}, possible, axis, theme),
         preview.class_balance({"a": 3, "<b>": 2}, theme),
         preview.histogram(Histogram(0.0, 2.0, (0.0, 1.0, 2.0), (5, 3)), "words", theme),
         published.lost_by_strategy(summary.points_lost(table), 6, theme),
@@ -86,23 +88,34 @@ def test_charts_are_valid(theme: Theme) -> None:
     for chart in charts:
         whole = chart.to_dict()  # with the check against the schema
         assert whole["$schema"].startswith("https://vega.github.io/schema/vega-lite/")
-        apart = specification(chart)
-        assert with_rows(apart, apart.pop("datasets")) == whole
+        apart = specification(chart, "What it shows.")
+        read = with_rows(apart, apart.pop("datasets"))
+        assert read["layer"].pop(0)["data"] == {"values": [{"words": "What it shows."}]}
+        assert read == whole
+        alt.Chart.from_dict(apart)  # with the check of what is read aloud too
 
 
 def test_of_another_cut_the_rows_are_others_and_the_chart_is_the_same() -> None:
     theme, table, none = THEMES["light"], points(), pd.DataFrame()
     hollow = predicted.hollow_points(foretold(), "top", set())
+    contested = {
+        2: contest_of({"top": (0.8, 0.81), "bottom": (0.7, 0.72)}, {"top": (0,), "bottom": (1,)}),
+        3: contest_of({"symmetric": (0.8,)}, {"symmetric": (0,)}),  # no interval, no band
+    }
+    lines = {2: {"whole model": 0.9, "Distilled": 0.8}, 3: {"whole model": 0.9}}
     drawn = [
         (
             accuracy.accuracy_by_depth(table, none, hollow, "top", dropped, theme),
             accuracy.accuracy_by_speed(table, "top", dropped, theme),
             strip.layer_strip(range(6 - dropped), 6, None, theme),
+            contest.contest_chart(contested[dropped], lines[dropped], contested[dropped]["strategy"], "score", theme),
         )
         for dropped in (2, 3)
     ]
     for pair in zip(*drawn, strict=True):
-        one, other = map(specification, pair)
+        one, other = (
+            specification(chart, words) for chart, words in zip(pair, ("Some words.", "Others."), strict=True)
+        )
         assert one.pop("datasets") != other.pop("datasets")
         assert one == other
 

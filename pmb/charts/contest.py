@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
 from pmb.charts.style import NAMES, OPACITY, SHAPES, Theme, layered, opacity_of, rows
+from pmb.strategies import STRATEGIES
 
 ROW_PIXELS = 30
 AROUND_PIXELS = 50
 LABEL_PIXELS = 92
+BESIDE_MARKS_PIXELS = 24
+LINE_DASHES = ([3, 3], [8, 3], [1, 3])
 
 
-def contest_chart(table: pd.DataFrame, lines: dict[str, float], title: str, theme: Theme) -> alt.LayerChart:
-    """A row a strategy, in their usual order.
+def contest_chart(
+    table: pd.DataFrame, lines: dict[str, float], possible: Collection[str], title: str, theme: Theme
+) -> alt.LayerChart:
+    """A row a strategy, in their usual order, of those too that have no score: panels stay level, at each drop count.
 
-    `table`: from `insight.contest`, with `opacity` where rows are selected; `lines`: scores of whole
-    models by their names.
+    `table`: from `insight.contest`, with `opacity` where rows are selected; `lines`: scores of whole models by their
+    names; `possible`: the strategies that can drop so many layers.
     """
     data = table.assign(
         name=table["strategy"].str.replace("-", " "),
@@ -26,17 +34,26 @@ def contest_chart(table: pd.DataFrame, lines: dict[str, float], title: str, them
         to=100 * table["high"],
         opacity=opacity_of(table),
     )
-    names = [name for name in NAMES if name in set(data["name"])]
-    at = [NAMES.index(name) for name in names]
-    ends = pd.concat([data["score"], data["from_"], data["to"], pd.Series([100 * s for s in lines.values()])]).dropna()
-    room = 0.08 * (ends.max() - ends.min() or 10)
-    x = alt.X("score:Q", title=title, axis=alt.Axis(grid=False, tickCount=5, titleFontWeight="normal")).scale(
-        domain=[ends.min() - room, ends.max() + room], nice=False
+    without = [strategy for strategy in STRATEGIES if strategy not in set(table["strategy"])]
+    empty = pd.DataFrame(
+        {
+            "name": [strategy.replace("-", " ") for strategy in without],
+            "why": ["not measured" if strategy in possible else "not possible" for strategy in without],
+        }
     )
+    group = data[data["in_best_group"]]
+    several = group["seeds"].min() > 1 and group["kept_layers"].nunique() > 1
+    band = pd.DataFrame({"score": [group["score"].min()], "end": [group["score"].max()]}).head(int(several))
+    whole = pd.DataFrame({"score": [100 * score for score in lines.values()], "line": list(lines)})
+    whole["dash"] = whole.index % len(LINE_DASHES)
+
+    plain: dict[str, Any] = {"grid": False, "tickCount": 5, "titleFontWeight": "normal"}
+    scale = alt.Scale(zero=False, nice=False, padding=BESIDE_MARKS_PIXELS)
+    x = alt.X("score:Q", title=title, axis=alt.Axis(**plain), scale=scale)
     y = alt.Y(
         "name:N",
         title=None,
-        sort=names,
+        scale=alt.Scale(domain=NAMES),
         axis=alt.Axis(domain=False, ticks=False, labelLimit=LABEL_PIXELS, minExtent=LABEL_PIXELS),
     )
     tooltip = [
@@ -48,17 +65,12 @@ def contest_chart(table: pd.DataFrame, lines: dict[str, float], title: str, them
         alt.Tooltip("behind:Q", title="points behind the best", format=".1f"),
         alt.Tooltip("seeds:Q", title="seeds"),
     ]
-    colour = alt.Color("name:N", legend=None).scale(domain=names, range=[theme.colours[i] for i in at])
-    shape = alt.Shape("name:N", legend=None).scale(domain=names, range=[SHAPES[i] for i in at])
+    colour = alt.Color("name:N", legend=None).scale(domain=NAMES, range=theme.colours)
+    shape = alt.Shape("name:N", legend=None).scale(domain=NAMES, range=SHAPES)
+    dash = alt.StrokeDash("dash:N", legend=None).scale(domain=range(len(LINE_DASHES)), range=LINE_DASHES)
     base = alt.Chart(rows(data))
-    layers: list[alt.Chart] = []
-    group = data[data["in_best_group"]]
-    if group["seeds"].min() > 1 and group["kept_layers"].nunique() > 1:
-        band = pd.DataFrame({"score": [group["score"].min()], "end": [group["score"].max()]})
-        layers.append(alt.Chart(rows(band)).mark_rect(color=theme.accent, opacity=0.12).encode(x=x, x2=alt.X2("end")))
-    whole = pd.DataFrame({"score": [100 * score for score in lines.values()], "line": list(lines)})
-    dash = alt.StrokeDash("line:N", legend=None).scale(domain=list(lines), range=[[3, 3], [8, 3], [1, 3]][: len(lines)])
-    layers += [
+    return layered(
+        alt.Chart(rows(band)).mark_rect(color=theme.accent, opacity=0.12).encode(x=x, x2=alt.X2("end")),
         alt.Chart(rows(whole))
         .mark_rule(color=theme.muted)
         .encode(
@@ -70,8 +82,11 @@ def contest_chart(table: pd.DataFrame, lines: dict[str, float], title: str, them
         base.mark_point(filled=True, size=90).encode(
             x=x, y=y, color=colour, shape=shape, opacity=OPACITY, tooltip=tooltip
         ),
-    ]
-    return layered(*layers, height=ROW_PIXELS * len(names) + AROUND_PIXELS)
+        alt.Chart(rows(empty))
+        .mark_text(align="left", color=theme.muted)
+        .encode(x=alt.value(BESIDE_MARKS_PIXELS), y=y, text=alt.Text("why:N")),
+        height=ROW_PIXELS * len(NAMES) + AROUND_PIXELS,
+    )
 
 
 def contest_alt_text(table: pd.DataFrame, where: str) -> str:

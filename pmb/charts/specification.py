@@ -8,15 +8,30 @@ from typing import Any
 import altair as alt
 import pyarrow as pa
 
+# Nothing is seen of it. It has the size of the plot and lies below all else, so that what points at it finds it last.
+WORDS: dict[str, Any] = {
+    "mark": {
+        "type": "rect",
+        "opacity": 0,
+        "x": 0,
+        "x2": "width",
+        "y": 0,
+        "y2": "height",
+        "ariaRoleDescription": "summary",
+    },
+    "encoding": {"description": {"field": "words", "type": "nominal"}},
+}
 
-def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    """A chart's Vega-Lite whose rows are named datasets, as Arrow.
 
-    A browser that has drawn a chart, and is sent the same Vega-Lite with other rows, moves the marks; where rows stand
-    within the Vega-Lite it builds the whole chart anew. Altair's check against the schema takes as long as all else
-    that a click does: tests do it instead.
+def specification(chart: alt.TopLevelMixin, words: str) -> dict[str, Any]:
+    """A chart's Vega-Lite whose rows are named datasets, as Arrow; `words` are among them, read aloud as one mark.
+
+    A browser that has drawn a chart, and is sent the same Vega-Lite with other rows, moves the marks; where rows, or
+    words computed from them, stand within the Vega-Lite it builds the whole chart anew. Altair's check against the
+    schema takes as long as all else that a click does: tests do it instead.
     """
     vega_lite = chart.to_dict(validate=False)
+    vega_lite["layer"] = [WORDS | {"data": {"values": [{"words": words}]}}, *vega_lite["layer"]]
     names: dict[str, str] = {}
     datasets: dict[str, bytes] = {}
     for part in _with_rows(vega_lite):

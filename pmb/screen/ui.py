@@ -164,32 +164,33 @@ def on_paper(build: Callable[[], alt.TopLevelMixin]) -> alt.TopLevelMixin:
         _on_paper.reset(before)
 
 
-def draw(chart: alt.TopLevelMixin, alt_text: str, width: Literal["stretch", "content"] = "stretch") -> None:
-    """A chart as it is."""
-    st.vega_lite_chart(specification(chart), theme=None, alt=alt_text, width=width)
+def draw(chart: alt.TopLevelMixin, name: str, words: str, width: Literal["stretch", "content"] = "stretch") -> None:
+    """A chart as it is, with what it is called and what it shows for those who do not see it."""
+    st.vega_lite_chart(specification(chart, words), theme=None, alt=name, width=width)
 
 
 def draw_once(
     build: Callable[[], alt.TopLevelMixin],
-    alt_text: Callable[[], str],
+    name: str,
+    words: Callable[[], str],
     *of: Hashable,
     width: Literal["stretch", "content"] = "stretch",
 ) -> str:
     """A chart that is built when what it shows is new: building takes longer than all else that a click does.
 
-    `of`: all that the chart and its words depend on, but for the theme; its first part names the chart. Returns the
-    words.
+    `of`: all that the chart and its words depend on, but for its name and the theme. Returns the words.
     """
-    vega_lite, words = _drawn((*of, theme().background), build, alt_text)
-    st.vega_lite_chart(vega_lite, theme=None, alt=words, width=width)
-    return words
+    vega_lite, said = _drawn((name, *of, theme().background), build, words)
+    st.vega_lite_chart(vega_lite, theme=None, alt=name, width=width)
+    return said
 
 
 @loaded(max_entries=256)
 def _drawn(
-    of: tuple[Hashable, ...], _build: Callable[[], alt.TopLevelMixin], _alt_text: Callable[[], str]
+    of: tuple[Hashable, ...], _build: Callable[[], alt.TopLevelMixin], _words: Callable[[], str]
 ) -> tuple[dict[str, Any], str]:
-    return specification(_build()), _alt_text()
+    words = _words()
+    return specification(_build(), words), words
 
 
 @functools.cache

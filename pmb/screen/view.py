@@ -99,22 +99,23 @@ def number(label: str, value: str, beside: str | None = None) -> None:
 
 
 def draw(
-    build: Callable[[], alt.TopLevelMixin], alt_text: str, width: Literal["stretch", "content"] = "stretch"
+    build: Callable[[], alt.TopLevelMixin], name: str, words: str, width: Literal["stretch", "content"] = "stretch"
 ) -> None:
     """A chart; `build` is called again for the report, whose colours are light."""
-    ui.draw(build(), alt_text, width)
-    keep(Chart(lambda: ui.on_paper(build), alt_text))
+    ui.draw(build(), name, words, width)
+    keep(Chart(lambda: ui.on_paper(build), words))
 
 
 def draw_once(
     build: Callable[[], alt.TopLevelMixin],
-    alt_text: Callable[[], str],
+    name: str,
+    words: Callable[[], str],
     *of: Hashable,
     width: Literal["stretch", "content"] = "stretch",
 ) -> None:
     """A chart that is built when what it shows is new, see `ui.draw_once`; and again for the report."""
-    words = ui.draw_once(build, alt_text, *of, width=width)
-    keep(Chart(lambda: ui.on_paper(build), words))
+    said = ui.draw_once(build, name, words, *of, width=width)
+    keep(Chart(lambda: ui.on_paper(build), said))
 
 
 def table(shown: pd.DataFrame, alt_text: str, config: Mapping[str, Any] | None = None, **options: Any) -> None:

@@ -101,16 +101,16 @@ def look_at(seen: TablePreview, table: Table) -> None:
     with left:
         st.caption("Labels")
         if is_number(label) and label.numbers:
-            title = "label"
-            ui.draw(charts.histogram(label.numbers, title, ui.theme()), charts.histogram_alt_text(label.numbers, title))
+            chart = charts.histogram(label.numbers, "label", ui.theme())
+            ui.draw(chart, "Labels", charts.histogram_alt_text(label.numbers, "label"))
         else:
-            ui.draw(charts.class_balance(label.classes, ui.theme()), charts.balance_alt_text(label.classes))
+            ui.draw(charts.class_balance(label.classes, ui.theme()), "Labels", charts.balance_alt_text(label.classes))
             if label.distinct > charts.MOST_BARS:
                 st.caption(f"and {label.distinct - charts.MOST_BARS} more")
     with right:
         st.caption("Length of the text")
-        title = "words"
-        ui.draw(charts.histogram(text.words, title, ui.theme()), charts.histogram_alt_text(text.words, title))
+        chart = charts.histogram(text.words, "words", ui.theme())
+        ui.draw(chart, "Length of the text", charts.histogram_alt_text(text.words, "words"))
     used = [name for name in (table.text, table.pair, table.label) if name]
     shown = pd.DataFrame([{name: row[name] for name in used} for row in seen.first])
     st.dataframe(shown, hide_index=True, alt=f"The first {len(shown)} rows.")
