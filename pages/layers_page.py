@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -78,9 +78,8 @@ def load_layers(model: BaseModel, task: Task, recipe: str, mark: tuple[Any, ...]
     return layers.by_layer(done, known_layer_scores(store, model, task), model.num_hidden_layers), done
 
 
-def load(models: Sequence[BaseModel], task: Task, recipe: str) -> list[Chosen]:
+def load(models: Sequence[BaseModel], task: Task, recipe: str, mark: tuple[Any, ...]) -> list[Chosen]:
     """The models of the page, under their titles, or their names where titles are equal."""
-    mark = change_mark(ui.the_store())
     same = len({model.title for model in models}) < len(models)
     found = []
     for model in models:
@@ -189,29 +188,34 @@ def ask_for(model: BaseModel, task: Task, recipe: str, seeds: list[int]) -> None
         st.session_state["told_problem"] = str(error)
 
 
-def panels(chosen: Sequence[Chosen]) -> None:
-    """The three charts, beside each other where there is room; one that has nothing to draw says so."""
-    every = [one.drawn for one in chosen]
+def panels(chosen: Sequence[Chosen], *of: Hashable) -> None:
+    """The three charts, beside each other where there is room; one that has nothing to draw says so.
+
+    `of`: what their numbers are of, and what of them is selected.
+    """
     measured = [one.drawn for one in chosen if one.probes]
     scored = [one.drawn for one in chosen if one.drawn.table["change"].notna().any()]
-    texts = charts.layers_alt_text(every)
     parts = (
-        ("What each layer changes", scored, charts.change_chart, "change"),
-        ("What fine-tuning leaves", measured, charts.similarity_chart, "similarity"),
-        ("What a classifier reads off", measured, charts.score_chart, "score"),
+        ("What each layer changes", scored, charts.change_chart, charts.change_alt_text),
+        ("What fine-tuning leaves", measured, charts.similarity_chart, charts.similarity_alt_text),
+        ("What a classifier reads off", measured, charts.score_chart, charts.score_alt_text),
     )
-    for column, (title, drawn, draw, which) in zip(st.columns(3, gap="medium"), parts, strict=True):
+    for column, (title, drawn, draw, alt_text) in zip(st.columns(3, gap="medium"), parts, strict=True):
         with column:
-            panel(title, drawn, draw, texts[which])
+            panel(title, drawn, draw, alt_text, of)
 
 
 def panel(
-    title: str, drawn: list[Shown], draw: Callable[[Sequence[Shown], Theme], alt.LayerChart], alt_text: str
+    title: str,
+    drawn: list[Shown],
+    draw: Callable[[Sequence[Shown], Theme], alt.LayerChart],
+    alt_text: Callable[[Sequence[Shown]], str],
+    of: tuple[Hashable, ...],
 ) -> None:
     """One chart with its heading."""
     view.heading(title)
     if drawn:
-        view.draw(lambda: draw(drawn, ui.theme()), title, alt_text)
+        view.draw_once(lambda: draw(drawn, ui.theme()), title, lambda: alt_text(drawn), *of)
     else:
         st.info("Not measured yet." + ui.by_right(" Press Measure the layers."))
 
@@ -280,7 +284,8 @@ with controls.row():
     model, task, recipe = controls.choose_model(), controls.choose_task(), controls.choose_recipe()
     beside = choose_beside(model)
 
-chosen = load([model] if beside is None else [model, beside], task, recipe)
+mark = change_mark(ui.the_store())
+chosen = load([model] if beside is None else [model, beside], task, recipe, mark)
 for one in chosen:
     sentence = layers.answer_sentence(one.drawn.table)
     view.answer(f"{f'{ui.plain(one.drawn.title)}: ' if beside else ''}{sentence}")
@@ -294,7 +299,9 @@ for one in chosen:
         if row["state"] == "failed":
             st.warning(ui.plain(f"Seed {row['seed']} of {one.drawn.title}: {row['error']}"), icon=":material/warning:")
 selected = selection([name for one in chosen for name in row_names(one)])
-panels([faded(one, selected) for one in chosen])
+shown = [faded(one, selected) for one in chosen]
+models = tuple((one.model.id, one.model.revision) for one in chosen)
+panels(shown, models, task.id, task.revision, recipe, mark, selected.chosen)
 view.note(NUMBERING + (MATCHED if beside else ""))
 layer_table(chosen, selected)
 method(chosen, task, recipe)

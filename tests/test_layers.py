@@ -135,12 +135,12 @@ def test_change_leaves_the_embeddings_out_and_similarity_does_not() -> None:
 
 
 def test_the_charts_in_words() -> None:
-    words = charts.layers_alt_text([drawn(), drawn(0, "Other")])
-    assert "One, layer 5: 0.220" in words["change"]
-    assert "Other, layer 5: 0.220" in words["change"]
-    assert "One, the embeddings: 1.000" in words["similarity"]
-    assert "One, the embeddings: 50.0 %, 50.0 %" in words["score"]
-    assert "Other" not in words["score"]
+    models = [drawn(), drawn(0, "Other")]
+    assert "One, layer 5: 0.220" in charts.change_alt_text(models)
+    assert "Other, layer 5: 0.220" in charts.change_alt_text(models)
+    assert "One, the embeddings: 1.000" in charts.similarity_alt_text(models)
+    assert "One, the embeddings: 50.0 %, 50.0 %" in charts.score_alt_text(models)
+    assert "Other" not in charts.score_alt_text(models)
 
 
 def test_the_whole_models_own_score_is_a_mean_over_seeds() -> None:

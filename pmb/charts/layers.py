@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from pmb.charts.style import FADED, OPACITY, Theme, legend, legend_pixels, opacity_of, rows
+from pmb.charts.style import FADED, OPACITY, Theme, layered, legend, legend_pixels, opacity_of, rows
 from pmb.insight.intervals import Interval
 from pmb.insight.layers import EMBEDDINGS
 from pmb.insight.metrics import metric_of, shown
@@ -64,30 +64,37 @@ def score_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
     }
     measured = [shown for shown in models if shown.whole is not None]
     metric = metric_of(next(shown.table["metric"].iloc[0] for shown in measured))
-    title = metric.axis
-    chart = _chart(models, series, title, theme, ".1f")
-    with_rules = alt.layer(*_rules(models, theme), *chart.layer)
-    assert isinstance(with_rules, alt.LayerChart)
-    return _finished(with_rules, len(series))
+    return _chart(models, series, metric.axis, theme, ".1f", rules=_rules(models, theme))
 
 
-def layers_alt_text(models: Sequence[Shown]) -> dict[str, str]:
-    """Each chart in a sentence: under "change", "similarity" and "score"."""
-    changes, similarities, scores = [], [], []
+def change_alt_text(models: Sequence[Shown]) -> str:
+    """The chart in a sentence."""
+    parts = (f"{name}: {row['change']:.3f}" for name, row in _named(models) if not math.isnan(row["change"]))
+    return f"1 - cosine of each layer's output and input. {'; '.join(parts)}."
+
+
+def similarity_alt_text(models: Sequence[Shown]) -> str:
+    """The chart in a sentence."""
+    parts = (f"{name}: {row['similarity']:.3f}" for name, row in _named(models) if row["seeds"])
+    return f"Cosine of the pre-trained and the fine-tuned model by layer. {'; '.join(parts)}."
+
+
+def score_alt_text(models: Sequence[Shown]) -> str:
+    """The chart in a sentence."""
+    parts = (
+        f"{name}: {shown(row['metric'], row['tuned'])}, {shown(row['metric'], row['pretrained'])}"
+        for name, row in _named(models)
+        if row["seeds"]
+    )
+    return f"Classifier on each layer, fine-tuned and pre-trained. {'; '.join(parts)}."
+
+
+def _named(models: Sequence[Shown]) -> Iterator[tuple[str, Mapping[Hashable, Any]]]:
+    """Such as "MiniLM-L6, layer 3" with its row."""
     for model in models:
         for row in model.table.to_dict("records"):
             name = "the embeddings" if row["layer"] == EMBEDDINGS else f"layer {row['layer']}"
-            if not math.isnan(row["change"]):
-                changes.append(f"{model.title}, {name}: {row['change']:.3f}")
-            if row["seeds"]:
-                similarities.append(f"{model.title}, {name}: {row['similarity']:.3f}")
-                tuned, before = (shown(row["metric"], row[which]) for which in ("tuned", "pretrained"))
-                scores.append(f"{model.title}, {name}: {tuned}, {before}")
-    return {
-        "change": f"1 - cosine of each layer's output and input. {'; '.join(changes)}.",
-        "similarity": f"Cosine of the pre-trained and the fine-tuned model by layer. {'; '.join(similarities)}.",
-        "score": f"Classifier on each layer, fine-tuned and pre-trained. {'; '.join(scores)}.",
-    }
+            yield f"{model.title}, {name}", row
 
 
 def _series_name(models: Sequence[Shown], shown: Shown, words: str) -> str:
@@ -114,8 +121,9 @@ def _chart(
     theme: Theme,
     number: str,
     from_zero: bool = False,
+    rules: Sequence[alt.Chart] = (),
 ) -> alt.LayerChart:
-    """A line with points for each series, and a band where it has an interval."""
+    """A line with points for each series, and a band where it has an interval; `rules` lie below."""
     data = pd.concat(series.values(), ignore_index=True)
     top = max(int(shown.table["layer"].max()) for shown in models)
     step = math.ceil((top + 1) / MOST_LABELS)
@@ -160,16 +168,16 @@ def _chart(
         for points, own in zip(series.values(), colours, strict=True)
     ]
     shared = rows(data)
-    layers = [
+    lines = count // _legend_columns(count) if count > 1 else 0
+    return layered(
+        *rules,
         *bands,
         alt.Chart(shared).mark_line(strokeWidth=2, opacity=line).encode(x=x, y=y, color=colour, strokeDash=dash),
         alt.Chart(shared)
         .mark_point(filled=True, size=60)
         .encode(x=x, y=y, color=colour, shape=shape, opacity=OPACITY, tooltip=tooltip),
-    ]
-    chart = alt.layer(*layers)
-    assert isinstance(chart, alt.LayerChart)
-    return _finished(chart, count)
+        height=HEIGHT + legend_pixels(lines),  # charts beside each other have equal plots
+    )
 
 
 def _legend(series: int) -> alt.Legend:
@@ -181,12 +189,6 @@ def _legend(series: int) -> alt.Legend:
 def _legend_columns(series: int) -> int:
     """Two names fit beside each other; the longer ones of four series do not."""
     return 2 if series == 2 else 1
-
-
-def _finished(chart: alt.LayerChart, series: int) -> alt.LayerChart:
-    """With room for its legend, so that charts beside each other have equal plots."""
-    lines = series // _legend_columns(series) if series > 1 else 0
-    return chart.properties(height=HEIGHT + legend_pixels(lines)).configure_view(strokeWidth=0)
 
 
 def _rules(models: Sequence[Shown], theme: Theme) -> list[alt.Chart]:
