@@ -15,9 +15,10 @@ from pmb.charts import cost as charts
 from pmb.insight import cost
 from pmb.insight.summary import SOURCES
 from pmb.lab.answer import sweep_command
-from pmb.lab.results import finished_runs, memories_of
+from pmb.lab.results import memories_of
 from pmb.lab.store import change_mark, list_latencies
 from pmb.screen import controls, ui, view
+from pmb.screen.finished import load_runs
 from pmb.screen.links import to_explore
 from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
@@ -63,7 +64,7 @@ def load_costs(
 ) -> tuple[pd.DataFrame, set[str], str, str, int]:
     """The costs by drop count, their sources; on what they were measured, and memory; the first seed not run yet."""
     store = ui.the_store()
-    runs = finished_runs(store, model, task, recipe, PROCEDURES[:1])
+    runs = load_runs(model, task, recipe, PROCEDURES[0], mark)
     latencies = list_latencies(store, model.id, model.revision)
     memories = cost.on_one_machine(memories_of(store, runs))
     rows = [*runs, *latencies, *memories]

@@ -19,10 +19,10 @@ from pmb.lab.answer import HEADLINE_SHAPE, sweep_command
 from pmb.lab.dev import known_dev_labels
 from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, plan_whole, spec_of
 from pmb.lab.probes import probes_of
-from pmb.lab.results import finished_runs
 from pmb.lab.sources import find_model, find_task, known_tasks
 from pmb.lab.store import change_mark, list_latencies
 from pmb.screen import controls, offers, ui, view
+from pmb.screen.finished import load_configurations, load_runs
 from pmb.spec import PROCEDURES
 
 # =============================================================================
@@ -58,25 +58,28 @@ def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: 
     small = distilled_of(model)
     beside = find_model(store, settings.from_environment(), small) if small else None
     for task in tasks:
-        runs = finished_runs(store, model, task, recipe, PROCEDURES[:1])
-        cost += runs
+        cost += load_runs(model, task, recipe, PROCEDURES[0], mark)
         probed += [row for row in probes_of(store, model, task, recipe) if row["state"] == "done"]
-        table = summary.configurations(runs)
+        table = load_configurations(model, task, recipe, PROCEDURES[0], mark)
         if table.empty or hardly_learned(table, known_dev_labels(store, task)):
             continue
         points[task.title] = summary.curves(table, model.num_hidden_layers, known_layer_scores(store, model, task))
         if beside:
             whole = plan_whole(beside).kept_layers
-            others = finished_runs(store, beside, task, recipe, PROCEDURES[:1])
+            others = load_runs(beside, task, recipe, PROCEDURES[0], mark)
             distilled[task.title] = {run["seed"]: run["score"] for run in others if tuple(run["kept_layers"]) == whole}
     latencies = list_latencies(store, model.id, model.revision)
-    speedups = summary.speedups_at(half, cost, latencies, model.num_hidden_layers, HEADLINE_SHAPE)
+    speed = summary.speed_by_depth(latencies, model.num_hidden_layers, *HEADLINE_SHAPE)
+    timed = {
+        "fine-tuning": summary.tuning_speedup(half, cost, model.num_hidden_layers),
+        "inference": summary.inference_speedup(half, speed),
+    }
     return Measured(
         title=model.title,
         num_hidden_layers=model.num_hidden_layers,
         points=points,
         probes=claims.probe_rows(probed),
-        speedups=speedups,
+        speedups={name: speedup for name, speedup in timed.items() if speedup},
         distilled=distilled,
         distilled_title=beside.title if beside else "",
     )

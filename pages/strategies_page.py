@@ -22,10 +22,11 @@ from pmb.insight.metrics import metric_of
 from pmb.lab.answer import sweep_command
 from pmb.lab.dev import known_dev_labels
 from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole
-from pmb.lab.results import configuration_name, finished_runs
+from pmb.lab.results import configuration_name
 from pmb.lab.sources import find_model, find_task, known_tasks
 from pmb.lab.store import change_mark
 from pmb.screen import controls, offers, ui, view
+from pmb.screen.finished import load_configurations
 from pmb.screen.links import Link, to_compare, to_explore
 from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
@@ -57,7 +58,7 @@ def load_points(
     """By task every strategy's measured points, and the tasks that the whole model has hardly learned."""
     store, points, guessed = ui.the_store(), {}, []
     for task in tasks:
-        table = summary.configurations(finished_runs(store, model, task, recipe, PROCEDURES[:1]))
+        table = load_configurations(model, task, recipe, PROCEDURES[0], mark)
         if not table.empty:
             points[task.id] = summary.curves(table, model.num_hidden_layers, known_layer_scores(store, model, task))
             guessed += [task.id] if hardly_learned(table, known_dev_labels(store, task)) else []
@@ -74,7 +75,7 @@ def load_distilled(
     scores: dict[str, dict[str, float]] = {}
     for task in tasks:
         for plan in plans:
-            table = summary.configurations(finished_runs(store, plan.model, task, recipe, PROCEDURES[:1]))
+            table = load_configurations(plan.model, task, recipe, PROCEDURES[0], mark)
             whole = table[table["drop_count"] == 0]
             if len(whole):
                 scores.setdefault(task.id, {})[plan.title] = float(whole["mean"].iloc[0])

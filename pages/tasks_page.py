@@ -18,10 +18,11 @@ from pmb.insight.chance import hardly_learned
 from pmb.lab.answer import sweep_command
 from pmb.lab.dev import dev_labels, known_dev_labels
 from pmb.lab.plan import known_layer_scores
-from pmb.lab.results import finished_runs, predictions_of
+from pmb.lab.results import predictions_of
 from pmb.lab.sources import find_task, known_tasks
 from pmb.lab.store import Row, change_mark
 from pmb.screen import controls, ui, view
+from pmb.screen.finished import load_configurations, load_runs
 from pmb.screen.links import Link, to_explore
 from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
@@ -59,9 +60,11 @@ def load_measured(
     store = ui.the_store()
     points, drops, hardly = {}, {}, []
     for task in tasks:
-        runs = finished_runs(store, model, task, recipe, PROCEDURES[:1])
+        runs = load_runs(model, task, recipe, PROCEDURES[0], mark)
         scores = known_layer_scores(store, model, task)
-        curves = summary.curves(summary.configurations(runs), model.num_hidden_layers, scores)
+        curves = summary.curves(
+            load_configurations(model, task, recipe, PROCEDURES[0], mark), model.num_hidden_layers, scores
+        )
         found = curves[curves["strategy"] == strategy]
         if not found.empty:
             points[task.id], drops[task.id] = found, runs_by_drop(runs, found)

@@ -10,7 +10,7 @@ import pytest
 from pmb.insight import claims, published
 from pmb.insight.claims import CLAIMS, FAILS, HOLDS, NOISE, UNMEASURED, Difference, Measured, Verdict
 from pmb.insight.intervals import Interval
-from pmb.insight.summary import points_lost, speedups_at
+from pmb.insight.summary import inference_speedup, points_lost, speed_by_depth, tuning_speedup
 
 NOTHING = {name: Measured(name, 12) for name in ("", claims.BERT, claims.XLNET)}
 SPREAD = (0.0, 0.002, -0.002)
@@ -234,11 +234,16 @@ def test_speedups_pair_runs_of_one_machine_task_and_seed() -> None:
         names = {"task": "t", "seed": 0, "device": "d", "machine": machine}
         return names | {"kept_layers": list(range(kept)), "train_seconds": seconds}
 
-    found = speedups_at(3, [run(6, 10.0), run(3, 5.0), run(3, 100.0, "other")], [], 6, (32, 32))
-    assert found == {"fine-tuning": Interval(2.0, 2.0, 2.0)}
+    runs = [run(6, 10.0), run(3, 5.0), run(3, 100.0, "other")]
+    assert tuning_speedup(3, runs, 6) == Interval(2.0, 2.0, 2.0)
+    assert tuning_speedup(2, runs, 6) is None
+
+
+def test_the_speedup_of_inference_is_that_of_the_depth() -> None:
     timed = {"batch": 32, "length": 32, "depth": 3, "device": "d", "measured_at": 0.0, "ratio": 1.9}
-    found = speedups_at(3, [], [timed | {"low": 1.8, "high": 2.0}], 6, (32, 32))
-    assert found == {"inference": Interval(1.9, 1.8, 2.0)}
+    speed = speed_by_depth([timed | {"low": 1.8, "high": 2.0}], 6, 32, 32)
+    assert inference_speedup(3, speed) == Interval(1.9, 1.8, 2.0)
+    assert inference_speedup(2, speed) is None
 
 
 def test_probes_of_several_tasks_are_one_row_a_seed_and_layer() -> None:

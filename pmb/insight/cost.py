@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pmb.insight.summary import speedups_at
+from pmb.insight.summary import inference_speedup, speed_by_depth, tuning_speedup
 
 Row = Mapping[str, Any]
 
@@ -33,30 +33,24 @@ def costs(
     for row in memories:
         peaks[len(row["kept_layers"])].append(row["peak_megabytes"])
     depths = sorted({*sizes, *peaks, *(row["depth"] for row in latencies)}, reverse=True)
+    speeds = {name: speed_by_depth(latencies, num_hidden_layers, *shape) for name, shape in SHAPES.items()}
     rows = []
     for depth in depths:
         parameters, megabytes = sizes.get(depth, (None, None))
         row = {"drop_count": num_hidden_layers - depth, "depth": depth}
         row |= {"parameters": parameters, "megabytes": megabytes}
-        for name, ratio in _speedups(depth, runs, latencies, num_hidden_layers).items():
-            row |= {name: ratio.mean, f"{name} low": ratio.low, f"{name} high": ratio.high}
+        if depth < num_hidden_layers:
+            ratios = {TUNING: tuning_speedup(depth, runs, num_hidden_layers)}
+            ratios |= {name: inference_speedup(depth, speed) for name, speed in speeds.items()}
+            for name, ratio in ratios.items():
+                if ratio:
+                    row |= {name: ratio.mean, f"{name} low": ratio.low, f"{name} high": ratio.high}
         if depth in peaks:
             low, middle, high = pd.Series(peaks[depth]).quantile([0.1, 0.5, 0.9])
             row |= {MEMORY: middle, f"{MEMORY} low": low, f"{MEMORY} high": high}
         rows.append(row)
     names = [f"{name}{end}" for name in (MEMORY, TUNING, *SHAPES) for end in ("", " low", " high")]
     return pd.DataFrame(rows, columns=[*COLUMNS, *names]).astype(dict.fromkeys(names, float))
-
-
-def _speedups(depth: int, runs: Sequence[Row], latencies: Sequence[Row], total: int) -> dict[str, Any]:
-    if depth == total:
-        return {}
-    found: dict[str, Any] = {}
-    for name, shape in SHAPES.items():
-        measured = speedups_at(depth, runs, latencies, total, shape)
-        found |= {TUNING: measured[TUNING]} if TUNING in measured else {}
-        found |= {name: measured["inference"]} if "inference" in measured else {}
-    return found
 
 
 def on_one_machine(memories: Sequence[Row]) -> list[Row]:

@@ -122,16 +122,12 @@ def points_lost(points: pd.DataFrame) -> pd.DataFrame:
     return cuts.assign(lost=lost)[["strategy", "drop_count", "lost"]]
 
 
-def speedups_at(
-    depth: int, runs: Sequence[Row], latencies: Sequence[Row], num_hidden_layers: int, shape: tuple[int, int]
-) -> dict[str, Interval]:
-    """How many times as fast the model cut to a depth is at "fine-tuning" and at "inference", as far as it was timed.
+def tuning_speedup(depth: int, runs: Sequence[Row], num_hidden_layers: int) -> Interval | None:
+    """How many times as fast the model cut to a depth is fine-tuned; None where it was not timed beside the whole one.
 
-    Inference: median with the 10th and 90th percentile of pairs, of a batch and length. Fine-tuning: the median over
-    pairs of runs, whole and cut, of one task and seed on the same machine, with their 10th and 90th percentile: a run
-    beside which something else computed says little.
+    The median over pairs of runs, whole and cut, of one task and seed on the same machine, with their 10th and 90th
+    percentile: a run beside which something else computed says little.
     """
-    found = {}
     by_pair: dict[tuple[Any, ...], dict[str, list[float]]] = {}
     for run in runs:
         kept = len(run["kept_layers"])
@@ -139,14 +135,19 @@ def speedups_at(
             pair = by_pair.setdefault((run["task"], run["seed"], run["machine"], run["device"]), {})
             pair.setdefault("cut" if kept == depth else "whole", []).append(run["train_seconds"])
     ratios = [median(pair["whole"]) / median(pair["cut"]) for pair in by_pair.values() if len(pair) == 2]
-    if ratios:
-        low, high = pd.Series(ratios).quantile([0.1, 0.9])
-        found["fine-tuning"] = Interval(median(ratios), float(low), float(high))
-    speed = speed_by_depth(latencies, num_hidden_layers, *shape)
-    if len(row := speed[(speed["depth"] == depth) & (speed["depth"] < num_hidden_layers)]):
-        one = row.iloc[0]
-        found["inference"] = Interval(float(one["speedup"]), float(one["speedup_low"]), float(one["speedup_high"]))
-    return found
+    if not ratios:
+        return None
+    low, high = pd.Series(ratios).quantile([0.1, 0.9])
+    return Interval(median(ratios), float(low), float(high))
+
+
+def inference_speedup(depth: int, speed: pd.DataFrame) -> Interval | None:
+    """How many times as fast a cut to a depth answers, by `speed_by_depth`; None where it was not timed.
+
+    The median with the 10th and 90th percentile of pairs.
+    """
+    timed = speed[speed["depth"] == depth][["speedup", "speedup_low", "speedup_high"]]
+    return Interval(*map(float, timed.iloc[0])) if len(timed) else None
 
 
 def pareto_front(table: pd.DataFrame) -> pd.Series:

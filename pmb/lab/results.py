@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,18 +23,28 @@ def finished_runs(
     store: Store, model: BaseModel, task: Task, recipe: str, procedures: Collection[str] = PROCEDURES
 ) -> list[Row]:
     """The finished runs of a model on a task with a recipe, as they are now; the whole model's always among them."""
+    return with_recipe(finished_on(store, model, task), recipe, procedures)
+
+
+def finished_on(store: Store, model: BaseModel, task: Task) -> list[Row]:
+    """All finished runs of a model on a task as they are now, the first asked for first."""
     query = select(*LIST_COLUMNS).where(
         runs.c.state == "done",
         *matching(runs, about(model, task)),
         runs.c.num_hidden_layers == model.num_hidden_layers,
     )
     # Not by the database: for the order, SQLite would take an index that has it and read the runs of every task.
-    found = sorted(store.read(runs, query), key=lambda row: (row["queued_at"], row["key"]))
-    values, whole = asdict(RECIPES[recipe]), list(range(model.num_hidden_layers))
+    return sorted(store.read(runs, query), key=lambda row: (row["queued_at"], row["key"]))
+
+
+def with_recipe(found: Iterable[Row], recipe: str, procedures: Collection[str]) -> list[Row]:
+    """Those of a recipe as it is now and of these procedures, and the whole model's of any."""
+    values = asdict(RECIPES[recipe])
     return [
         run
         for run in found
-        if run["recipe_values"] == values and (run["procedure"] in procedures or run["kept_layers"] == whole)
+        if run["recipe_values"] == values
+        and (run["procedure"] in procedures or len(run["kept_layers"]) == run["num_hidden_layers"])
     ]
 
 

@@ -17,10 +17,11 @@ from pmb.lab import previews
 from pmb.lab.answer import HEADLINE_SHAPE
 from pmb.lab.plan import Plan, known_block_scores, known_layer_scores, plan_strategy
 from pmb.lab.previews import Cut
-from pmb.lab.results import finished_runs
 from pmb.lab.store import Row, list_latencies
 from pmb.screen import ui
 from pmb.screen.cut_runs import pinned
+from pmb.screen.finished import load_configurations
+from pmb.spec import PROCEDURES
 from pmb.strategies import CUSTOM, DRAWS, MORE_STRATEGIES, RANDOM, SCORED, STRATEGIES, Scores
 
 WHOLE = "whole model"
@@ -53,9 +54,8 @@ def load_measured(
     The whole model stands beside the cuts of every procedure.
     """
     store = ui.the_store()
-    runs = finished_runs(store, model, task, recipe, [procedure])
     scores = known_layer_scores(store, model, task)
-    table = summary.configurations(runs)
+    table = load_configurations(model, task, recipe, procedure, mark)
     speed = summary.speed_by_depth(
         list_latencies(store, model.id, model.revision), model.num_hidden_layers, *HEADLINE_SHAPE
     )
@@ -70,7 +70,7 @@ def load_baselines(plans: list[Plan], task: Task, recipe: str, mark: tuple[Any, 
     """Those of other models that stand beside the cuts and are measured: configurations with `title` and `number`."""
     tables = []
     for number, plan in enumerate(plans, 1):
-        table = summary.configurations(finished_runs(ui.the_store(), plan.model, task, recipe))
+        table = load_configurations(plan.model, task, recipe, PROCEDURES[0], mark)
         tables.append(table[table["kept_layers"] == plan.kept_layers].assign(title=plan.title, number=number))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
