@@ -19,6 +19,7 @@ HEIGHT = 300
 PLOT_PIXELS = 300  # about the width of a plot, on a phone too
 MOST_LABELS = 13  # of layers below a chart
 ROOM = 0.4  # layers at either side
+ROOM_PIXELS = 16  # above and below
 
 # A series is a model, and where classifiers are compared a model before or after fine-tuning: colour by model.
 SHAPES = ("circle", "square", "triangle-up", "diamond")
@@ -132,12 +133,9 @@ def _chart(
         title="layer",
         axis=_axis(values=[EMBEDDINGS, *range(0, top + 1, step)], labelExpr="datum.value < 0 ? 'emb.' : datum.label"),
     ).scale(domain=[EMBEDDINGS - ROOM, top + ROOM], nice=False, zero=False)
-    ends = data[["value", "low", "high"]].astype(float)
-    low, high = float(ends.min().min()), float(ends.max().max())
-    room = 0.06 * (high - low or 0.1 * abs(high) or 1)
-    y = alt.Y("value:Q", title=title, axis=_axis()).scale(
-        domain=[0 if from_zero else low - room, high + room], nice=False, zero=False
-    )
+    lowest: dict[str, Any] = {"domainMin": 0} if from_zero else {}
+    scale_y = alt.Scale(nice=False, zero=False, padding=ROOM_PIXELS, **lowest)
+    y = alt.Y("value:Q", title=title, axis=_axis(), scale=scale_y)
     names = list(series)
     count = len(names)
     below = _legend(count) if count > 1 else None
