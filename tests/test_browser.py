@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -277,16 +278,17 @@ DEEP_LINKS = {
 def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(shown: str, browser: Browser) -> None:
     OUTPUT.mkdir(exist_ok=True)
     complaints: list[str] = []
-    context = browser.new_context()
-    for number, (name, (address, words)) in enumerate(DEEP_LINKS.items()):
-        page = context.new_page()
-        note_errors(page, complaints)
-        themes = THEMES[::-1] if number % 2 else THEMES  # each page wide in one and narrow in the other
-        for theme, width in zip(themes, WIDTHS, strict=True):
-            context.clear_cookies()
-            page.emulate_media(color_scheme=theme)
-            page.set_viewport_size({"width": WIDTHS[width], "height": 900})
-            page.goto(f"{shown}/{address}")
+    visitors = {
+        (theme, width): browser.new_context(color_scheme=theme, viewport={"width": WIDTHS[width], "height": 900})
+        for theme, width in itertools.product(THEMES, WIDTHS)
+    }
+    for name, (address, words) in DEEP_LINKS.items():
+        pages = {which: context.new_page() for which, context in visitors.items()}
+        for page in pages.values():  # all at once: most of the time is waiting
+            note_errors(page, complaints)
+            page.context.clear_cookies()
+            page.goto(f"{shown}/{address}", wait_until="commit")
+        for (theme, width), page in pages.items():
             settled(page)
             expect(page.locator("[data-testid=stMain]").get_by_text(words).first).to_be_visible()
             main = "document.querySelector('[data-testid=stMain]')"
@@ -294,7 +296,7 @@ def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(shown: s
             target = OUTPUT / f"{name}-{theme}-{width}.png"
             picture(page, target)
             assert target.stat().st_size > 10_000
-        page.close()
+            page.close()
     assert complaints == []
 
 
