@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from docs.screenshots import ARGUMENTS, THEMES, WIDTHS, picture, settled
 from pmb.catalog.recipes import RECIPES
+from pmb.charts.style import THEMES as THEMES_OF_CHARTS
 from pmb.lab.store import Store
 from pmb.settings import REPOSITORY, Settings
 from pmb.spec import RunSpec
@@ -291,8 +292,9 @@ def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(shown: s
             main = "document.querySelector('[data-testid=stMain]')"
             assert page.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 1, (name, width)
             for number, theme in enumerate(THEMES):
-                if number:  # it changes while the page is open
+                if number:  # drawn again at once, and not when the sidebar looks next
                     page.emulate_media(color_scheme=theme)
+                    page.keyboard.press("r")
                     settled(page)
                 target = OUTPUT / f"{name}-{theme}-{width}.png"
                 picture(page, target)
@@ -314,6 +316,16 @@ def test_another_cut_moves_the_marks_of_charts_and_what_is_read_aloud(shown: str
     expect(panel.get_by_text("not possible")).to_be_hidden()
     for drawn in page.locator("svg.marks").all():  # and are not built anew
         expect(drawn).to_have_class("marks before")
+    assert complaints == []
+
+
+def test_charts_follow_the_browsers_theme_while_the_page_is_open(shown: str, browser: Browser) -> None:
+    complaints: list[str] = []
+    page = opened(browser, f"{shown}/cost", complaints)
+    line = page.locator("svg.marks .mark-line path").first
+    expect(line).to_have_attribute("stroke", THEMES_OF_CHARTS["light"].accent)
+    page.emulate_media(color_scheme="dark")
+    expect(line).to_have_attribute("stroke", THEMES_OF_CHARTS["dark"].accent, timeout=15_000)
     assert complaints == []
 
 

@@ -20,6 +20,7 @@ def sidebar() -> None:
     """Draw it; it looks again every second while something goes on."""
     ui.look()
     tell_ended()
+    st.session_state.drawn_theme = ui.theme()
     with st.sidebar:
         st.subheader("Poor Man's BERT Lab", anchor=False)
         st.caption("How many layers of a pre-trained encoder can be thrown away, for a task, and what that brings.")
@@ -48,8 +49,8 @@ def tell_ended() -> None:
 
 def _status() -> None:
     rows = ui.live_runs()
-    if [row["key"] for row in rows] != st.session_state.live_keys:
-        st.rerun()  # something began or ended: the page draws it
+    if [row["key"] for row in rows] != st.session_state.live_keys or ui.theme() != st.session_state.drawn_theme:
+        st.rerun()  # something began or ended, or the browser's theme is another one: the page draws it
     running, waiting = ui.count_live()
     first = [row for row in rows if row["state"] == "running"]
     st.markdown(f"**{running:,} running, {waiting:,} waiting**")
