@@ -6,8 +6,8 @@ browser's own, which has Streamlit's empty frame; then its title stands; each fr
 browser that has shown the dashboard before, and in one that has to fetch and compile Streamlit's own five megabytes
 first. A page of Streamlit's with a title and nothing else is painted in turn with it: what of the time is not the
 lab's. A click is answered when the page's script has ended and its last element has reached the browser. Either is
-whole when its last chart is drawn. A borrowed machine is quicker at one hour than at
-another: a fixed loop of plain Python, timed before each page, tells how quick it was.
+whole when its last chart is drawn. A borrowed machine is quicker at one hour than at another: a fixed loop of plain
+Python, timed before each page, tells how quick it was.
 """
 
 from __future__ import annotations

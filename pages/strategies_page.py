@@ -183,6 +183,7 @@ def panel(
         lambda: contest_chart(tables[task], contests.lines[task], possible, axis, ui.theme()),
         f"Scores of the strategies, {heading}",
         lambda: contest_alt_text(tables[task], contests.where[task]),
+        task,
         *of,
     )
 
