@@ -1,145 +1,155 @@
-"""How the recipes were chosen: candidates scored on sentences held out of TRAIN, at several depths of top dropping.
+"""How `full` was chosen: candidate recipes, fine-tuned on one part of TRAIN and scored on another part of it.
 
-Run: python -m benchmarks.recipes [--candidates quick,standard] [--depths 1,6] [--chosen]   (adds to recipes.jsonl)
-     python -m benchmarks.recipes --table                                        (prints docs/recipes.md's tables)
-A candidate that the file already holds is not run again, so that a stopped search goes on.
+Run: python -m benchmarks.recipes --task mrpc --depths 1,3,6 --rates 5e-5,1e-4 --epochs 5,10 --dropouts 0.1,0
+     python -m benchmarks.recipes --table        prints the tables of docs/recipes.md
+
+Each measurement is appended to recipes.jsonl as soon as it is finished. A measurement that the file already holds is
+not repeated, so a search can be stopped and resumed. Dev is never read.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections import defaultdict
-from dataclasses import replace
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 
-from benchmarks.embedded import open_embedded
-from pmb.catalog.recipes import RECIPES
-from pmb.engine import batches, finetune, surgery
+from pmb import scoring
+from pmb.catalog.models import find_model
+from pmb.catalog.tasks import Task, find_task
+from pmb.engine import batches, data, finetune, surgery
+from pmb.engine.device import use_threads
+from pmb.engine.examples import Example, in_hash_order
+from pmb.engine.run import model_folder, quieten
+from pmb.errors import BadInput
+from pmb.settings import from_environment
 from pmb.spec import Recipe
 
 RESULTS = Path(__file__).parent / "recipes.jsonl"
-HELD_OUT = 1000  # of the end of TRAIN; dev is never touched
-BASE = Recipe("", None, 2, 2e-4, 16, 0.1, 0.0, 1.0, 128, 0.1)
-GRIDS = {  # train sentences, epochs, learning rate, batch, dropout
-    "quick": [
-        *((1600, 1, rate, 8, 0.1) for rate in (2e-4, 4e-4, 8e-4)),
-        *((800, 2, rate, 8, 0.1) for rate in (2e-4, 4e-4, 8e-4)),
-        *((640, 3, rate, 8, 0.1) for rate in (2e-4, 3e-4, 4e-4)),
-        *((640, 3, rate, 8, 0.0) for rate in (1e-4, 2e-4, 3e-4)),
-        *((512, 3, rate, 8, 0.0) for rate in (1e-4, 2e-4, 3e-4)),
-    ],
-    "standard": [
-        *((2400, 2, rate, size, 0.1) for size in (16, 32) for rate in (5e-5, 1e-4, 2e-4, 4e-4)),
-        *((2000, 2, rate, 16, 0.1) for rate in (2e-4, 3e-4, 4e-4)),
-        *((2000, 2, rate, 8, 0.1) for rate in (2e-4, 3e-4)),
-        *((2000, 2, rate, size, 0.0) for size in (8, 16) for rate in (1e-4, 2e-4)),
-    ],
-    "stable": [(2500, 10, 1e-4, 8, dropout) for dropout in (0.0, 0.1)],
-}
+MOST_HELD_OUT = 1500  # train items
+HELD_OUT_SHARE = 0.25
+MOST_TRAIN_ITEMS = 10_000
+TRIED = ("learning_rate", "epochs", "batch_size", "dropout")  # what the candidates differ in
 
 
-def candidates(name: str) -> list[Recipe]:
-    """The recipes tried for a preset."""
-    return [
-        replace(
-            BASE,
-            name=name,
-            train_sentences=sentences,
-            epochs=epochs,
-            learning_rate=rate,
-            batch_size=size,
-            dropout=dropout,
-        )
-        for sentences, epochs, rate, size, dropout in GRIDS[name]
-    ]
+def train_split(task: Task) -> tuple[Sequence[Example], Sequence[Example]]:
+    """The task's TRAIN items in two parts: those that a candidate learns from, and those that it is scored on."""
+    settings = from_environment()
+    if task.glue:
+        folder = settings.glue and settings.glue / task.glue
+        if not folder:
+            raise BadInput(f"Set PMB_GLUE_DIR to a folder with {task.glue}.")
+        from pmb.engine.glue import load_glue
+
+        items = load_glue(task.id, folder).train
+    else:
+        items = data.load_task(task, settings.assets).train
+    shuffled = in_hash_order(items)
+    held_out = min(MOST_HELD_OUT, round(len(shuffled) * HELD_OUT_SHARE))
+    return shuffled[held_out:][:MOST_TRAIN_ITEMS], shuffled[:held_out]
 
 
-def held_out_accuracy(recipe: Recipe, depth: int, seed: int) -> dict[str, object]:
-    """Fine-tune MiniLM cut to its lowest `depth` layers, score it on the held-out sentences."""
-    found = open_embedded()
-    sentences = found.sentences.train
+def held_out_scores(model: str, task: Task, recipe: Recipe, depth: int, seed: int) -> dict[str, Any]:
+    """Fine-tune the model's lowest `depth` layers on one part of TRAIN and score them on the other."""
+    folder = model_folder(find_model(model), from_environment().assets)
+    tokenizer = surgery.load_tokenizer(folder)
+    train, held_out = (batches.encode(tokenizer, part, recipe.max_length) for part in train_split(task))
     torch.manual_seed(seed)
-    model = surgery.cut(surgery.load_classifier(found.folder, found.labels), range(depth))
-    train = batches.encode(found.tokenizer, sentences[:-HELD_OUT][: recipe.train_sentences], recipe.max_length)
-    held_out = batches.encode(found.tokenizer, sentences[-HELD_OUT:], recipe.max_length)
-    cpu = torch.device("cpu")
-    training = finetune.fine_tune(model, train, recipe, seed, cpu, lambda progress: None)
-    predicted = finetune.predict(model, held_out, cpu)
-    accuracy = sum(p == y for p, y in zip(predicted, held_out.labels, strict=True)) / len(held_out)
-    return {"accuracy": accuracy, "seconds": round(training.seconds, 1), "losses": training.losses}
-
-
-def bag_of_words_accuracy(train_sentences: int) -> float:
-    """What TF-IDF and logistic regression reach on the same sentences: a model that has learned is above it."""
-    sentences = open_embedded().sentences.train
-    train, held_out = sentences[:-HELD_OUT][:train_sentences], sentences[-HELD_OUT:]
-    model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=3, max_iter=1000))
-    model.fit([e.texts[0] for e in train], [e.label for e in train])
-    return float(model.score([e.texts[0] for e in held_out], [e.label for e in held_out]))
+    classifier = surgery.cut(surgery.load_classifier(folder, task.labels), range(depth))
+    cpu, start = torch.device("cpu"), time.perf_counter()
+    training = finetune.fine_tune(classifier, train, recipe, seed, cpu, lambda progress: None)
+    predictions = finetune.predict(classifier, held_out, cpu)
+    return {
+        "scores": {name: scoring.score(name, held_out.labels, predictions).value for name in task.metrics},
+        "train_items": len(train),
+        "held_out_items": len(held_out),
+        "seconds": round(time.perf_counter() - start, 1),
+        "losses": [round(loss, 4) for loss in training.losses],
+    }
 
 
 def print_tables(rows: list[dict[str, Any]]) -> None:
-    """One Markdown table a preset: a candidate a row, a depth a column."""
-    names = ("train_sentences", "epochs", "learning_rate", "batch_size", "dropout")
-    depths = sorted({row["depth"] for row in rows})
-    for preset in GRIDS:
-        found: dict[tuple[Any, ...], dict[int, float]] = defaultdict(dict)
-        for row in rows:
-            if row["recipe"] == preset:
-                found[tuple(row[name] for name in names)][row["depth"]] = row["accuracy"]
-        click.echo(f"\n**{preset}**\n\n| sentences | epochs | rate | batch | dropout | bag of words | ", nl=False)
-        click.echo(" | ".join(f"depth {depth}" for depth in depths) + " |\n" + "| --- " * (6 + len(depths)) + "|")
-        for candidate, by_depth in found.items():
-            cells = [f"{value:g}" for value in candidate] + [f"{100 * bag_of_words_accuracy(candidate[0]):.1f}"]
-            cells += [f"{100 * by_depth[depth]:.1f}" if depth in by_depth else "" for depth in depths]
+    """Print one Markdown table for each model and task: a candidate in each row, a depth in each column."""
+    for model, task in dict.fromkeys((row["model"], row["task"]) for row in rows):
+        of_task = [row for row in rows if (row["model"], row["task"]) == (model, task)]
+        depths = sorted({row["depth"] for row in of_task})
+        metric = find_task(task).metric
+        click.echo(f"\n**{model} on {task}** ({metric}, {of_task[0]['train_items']:,} train items)\n")
+        click.echo("| rate | epochs | batch | dropout | " + " | ".join(f"depth {depth}" for depth in depths) + " |")
+        click.echo("| --- " * (len(TRIED) + len(depths)) + "|")
+        for candidate in sorted({tuple(row[name] for name in TRIED) for row in of_task}):
+            cells = [f"{value:g}" for value in candidate]
+            for depth in depths:
+                scores = [
+                    100 * row["scores"][metric]
+                    for row in of_task
+                    if row["depth"] == depth and tuple(row[name] for name in TRIED) == candidate
+                ]
+                cells.append(", ".join(f"{score:.1f}" for score in scores))
             click.echo("| " + " | ".join(cells) + " |")
 
 
+def numbers(kind: type) -> Any:
+    """An option's callback that reads a list of numbers separated by commas."""
+    return lambda context, parameter, value: [kind(number) for number in value.split(",")]
+
+
+def read_results() -> list[dict[str, Any]]:
+    """What has been measured so far."""
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
 @click.command()
-@click.option("--candidates", "names", default="quick,standard", show_default=True)
-@click.option("--depths", default="1,6", show_default=True)
-@click.option("--seed", default=0, show_default=True)
-@click.option("--chosen", is_flag=True, help="Only the recipes that were chosen, as they stand in the catalog.")
-@click.option("--table", is_flag=True, help="Print what is in the file.")
-def main(names: str, depths: str, seed: int, chosen: bool, table: bool) -> None:
-    """Score every candidate at every depth and append one JSON line for each."""
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+@click.option("--model", default="minilm-l6", show_default=True)
+@click.option("--task", "task_id", default="rotten-tomatoes", show_default=True)
+@click.option("--depths", default="1,3,6", show_default=True, callback=numbers(int))
+@click.option("--rates", default="1e-4", show_default=True, callback=numbers(float))
+@click.option("--epochs", default="4", show_default=True, callback=numbers(int))
+@click.option("--batches", "sizes", default="16", show_default=True, callback=numbers(int))
+@click.option("--dropouts", default="0.1", show_default=True, callback=numbers(float))
+@click.option("--seeds", default="0", show_default=True, callback=numbers(int))
+@click.option("--threads", default=1, show_default=True)
+@click.option("--table", is_flag=True, help="Print what has been measured, and measure nothing.")
+def main(
+    model: str,
+    task_id: str,
+    depths: list[int],
+    rates: list[float],
+    epochs: list[int],
+    sizes: list[int],
+    dropouts: list[float],
+    seeds: list[int],
+    threads: int,
+    table: bool,
+) -> None:
+    """Score every candidate at every depth."""
     if table:
-        print_tables(rows)
+        print_tables(read_results())
         return
-    done = {line_key(row) for row in rows}
-    for name in names.split(","):
-        for depth in map(int, depths.split(",")):
-            for recipe in [RECIPES[name]] if chosen else candidates(name):
-                row: dict[str, object] = {
-                    "recipe": name,
-                    "train_sentences": recipe.train_sentences,
-                    "epochs": recipe.epochs,
-                    "learning_rate": recipe.learning_rate,
-                    "batch_size": recipe.batch_size,
-                    "dropout": recipe.dropout,
-                    "depth": depth,
-                    "seed": seed,
-                }
-                if line_key(row) in done:
-                    continue
-                row |= held_out_accuracy(recipe, depth, seed)
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                click.echo(json.dumps(row))
-
-
-def line_key(row: dict[str, object]) -> str:
-    """What makes two lines the same measurement."""
-    names = ("recipe", "train_sentences", "epochs", "learning_rate", "batch_size", "dropout", "depth", "seed")
-    return json.dumps([row[name] for name in names])
+    quieten()
+    use_threads(threads)
+    task = find_task(task_id)
+    for seed, depth, values in itertools.product(seeds, depths, itertools.product(rates, epochs, sizes, dropouts)):
+        candidate = {
+            "model": model,
+            "task": task_id,
+            "depth": depth,
+            "seed": seed,
+            **dict(zip(TRIED, values, strict=True)),
+        }
+        if any(candidate.items() <= row.items() for row in read_results()):
+            continue
+        rate, num_epochs, size, dropout = values
+        recipe = Recipe("candidate", None, num_epochs, rate, size, 0.1, 0.0, 1.0, 128, dropout)
+        row = candidate | held_out_scores(model, task, recipe, depth, seed)
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        click.echo(json.dumps(row))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import streamlit as st
 
 from pmb import settings
 from pmb.catalog.models import BaseModel, cuts_by_strategy
-from pmb.catalog.recipes import RECIPES
+from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
 from pmb.charts import accuracy, predicted, strip
 from pmb.insight import draws, predict, published, summary
@@ -47,7 +47,7 @@ from pmb.screen.preview_row import preview_row
 from pmb.screen.search_part import search_part
 from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.screen.your_table import your_table
-from pmb.spec import PROCEDURES
+from pmb.spec import PROCEDURES, Recipe
 from pmb.strategies import (
     CHOICES,
     CUSTOM,
@@ -264,11 +264,10 @@ def ways_on(rows: pd.DataFrame, of: Selection, task: Task) -> list[Link]:
     return [to_compare("Compare the two", task.id, *chosen)] if len(chosen) == 2 else []
 
 
-def recipe_line(name: str) -> str:
+def recipe_line(recipe: Recipe) -> str:
     """What a recipe does, in a line."""
-    recipe = RECIPES[name]
     return (
-        f"{recipe.train_sentences:,} train sentences at most, {recipe.epochs} epochs, "
+        f"at most {recipe.train_sentences:,} train items, {recipe.epochs} epochs, "
         f"learning rate {recipe.learning_rate:g}, batch {recipe.batch_size}, dropout {recipe.dropout:g}"
     )
 
@@ -286,7 +285,7 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
             batch=batch,
             length=length,
             device=f" ({ui.plain(timed.iloc[0])})" if len(timed) else "",
-            recipe=f"{recipe} ({recipe_line(recipe)})",
+            recipe=f"{recipe} ({recipe_line(find_recipe(recipe, model, task))})",
             sources=f"{summary.source_words([table])}, on {devices}, {min(dates)} to {max(dates)}"
             if dates
             else "none yet",
@@ -318,8 +317,10 @@ with controls.row():
         your_table(task.table)
     with st.popover("More", icon=":material/tune:"):
         recipe = controls.choose_recipe()
-        st.caption(recipe_line(recipe))
+        st.caption(recipe_line(find_recipe(recipe, model, task)))
         procedure = controls.choose_procedure()
+        with st.expander("Change the recipe"):
+            controls.change_recipe(recipe, model, task)
 
 plan = plan_kept(model, kept) if strategy == CUSTOM else cut_of(model, task, rule, drop_count)
 drop_count = len(plan.dropped_layers)

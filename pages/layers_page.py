@@ -14,7 +14,7 @@ import streamlit as st
 
 from pmb import settings
 from pmb.catalog.models import BaseModel
-from pmb.catalog.recipes import RECIPES
+from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
 from pmb.charts import layers as charts
 from pmb.charts.layers import Shown
@@ -261,6 +261,7 @@ def layer_table(chosen: Sequence[Chosen], of: Selection) -> None:
 def method(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
     """How the numbers came about."""
     rows = [row for one in chosen for row in one.probes]
+    planned = find_recipe(recipe, chosen[0].model, task).train_sentences
     sources = ", ".join(sorted({SOURCES[row["source"]] for row in rows}))
     devices = ui.plain(", ".join(sorted({row["device"] for row in rows})))
     dates = sorted({datetime.fromtimestamp(row["measured_at"], UTC).date().isoformat() for row in rows})
@@ -269,7 +270,7 @@ def method(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
             sentences=SCORE_SENTENCES,
             metric=metric_of(task.metric).name,
             dev=f"{rows[0]['num_dev']:,}" if rows else "the",
-            train=f"{rows[0]['num_train']:,}" if rows else f"at most {RECIPES[recipe].train_sentences:,}",
+            train=f"{rows[0]['num_train']:,}" if rows else f"at most {planned:,}",
             recipe=recipe,
             sources=f"{sources}, on {devices}, {dates[0]} to {dates[-1]}" if rows else "none yet",
         )

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from pmb import settings
-from pmb.catalog.recipes import find_recipe
+from pmb.catalog.recipes import check_recipe
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput
 from pmb.lab import queue
@@ -26,7 +26,8 @@ from pmb.strategies import EVERY_STRATEGY, SCORED
 if TYPE_CHECKING:
     import pandas as pd
 
-DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_RECIPE = "minilm-l6", "rotten-tomatoes", "quick"
+DEFAULT_MODEL, DEFAULT_TASK = "minilm-l6", "rotten-tomatoes"
+RUN_RECIPE = "quick"  # of a run by command: whoever waits for it wants it soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def run(
     drop: int | None = None,
     threshold: float | None = None,
     keep: Sequence[int] | None = None,
-    recipe: str = DEFAULT_RECIPE,
+    recipe: str = RUN_RECIPE,
     seed: int = 0,
     procedure: str = PROCEDURES[0],
     tell: Callable[[str], None] = lambda _: None,
@@ -173,7 +174,7 @@ def chosen_plan(store: Store, found: settings.Settings, cut: Cut, task: Task, pi
 
 def ended(cut: Cut, recipe: str, seed: int, procedure: str, tell: Callable[[str], None]) -> Row:
     """Queue one fine-tuning unless its result is there, wait until it ends, and give its answer in whatever state."""
-    find_recipe(recipe)
+    check_recipe(recipe)
     with opened_store() as (store, found):
         task = find_task(store, found, cut.task)
         chosen = chosen_plan(store, found, cut, task)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from typing import Any
 import click
 
 from pmb import api, settings
-from pmb.api import DEFAULT_MODEL, DEFAULT_RECIPE, DEFAULT_TASK, Cut, opened_store
+from pmb.api import DEFAULT_MODEL, DEFAULT_TASK, RUN_RECIPE, Cut, opened_store
 from pmb.bounds import MOST_DIGITS
 from pmb.catalog.models import cuts_by_strategy
-from pmb.catalog.recipes import RECIPES, find_recipe
+from pmb.catalog.recipes import DEFAULT_RECIPE, RECIPES, SETTINGS, check_recipe
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError
 from pmb.insight.metrics import metric_of, shown
@@ -87,7 +88,34 @@ model_option = click.option(
     "--model", default=DEFAULT_MODEL, show_default=True, help="Of the catalog, a Hub id, or a folder."
 )
 task_option = click.option("--task", default=DEFAULT_TASK, show_default=True, help=f"{', '.join(TASKS)}, or csv:PATH.")
-recipe_option = click.option("--recipe", default=DEFAULT_RECIPE, show_default=True, help=f"{', '.join(RECIPES)}.")
+recipe_option = click.option("--recipe", default=RUN_RECIPE, show_default=True, help=f"{', '.join(RECIPES)}.")
+page_recipe_option = click.option(
+    "--recipe", default=DEFAULT_RECIPE, show_default=True, help=f"For which recipe: {', '.join(RECIPES)}."
+)
+
+
+def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --recipe and an option for each of its settings; the command gets the recipe's text."""
+
+    @functools.wraps(command)
+    def with_recipe(*arguments: Any, recipe: str, **options: Any) -> None:
+        given = {name: options.pop(name.replace("-", "_")) for name in SETTINGS}
+        command(*arguments, recipe=changed_recipe(recipe, given), **options)
+
+    decorated: Callable[..., None] = with_recipe
+    for setting in reversed(SETTINGS.values()):
+        option = f"--{setting.name}/--no-{setting.name}" if setting.kind is bool else f"--{setting.name}"
+        decorated = click.option(option, default=None, metavar=setting.range, help=setting.about)(decorated)
+    return recipe_option(decorated)
+
+
+def changed_recipe(recipe: str, given: Mapping[str, Any]) -> str:
+    """The recipe's text with the settings that were given as options; raises BadInput."""
+    spelled = {True: "yes", False: "no"}
+    changes = [f"{name}={spelled.get(value, value)}" for name, value in given.items() if value is not None]
+    return check_recipe(",".join([recipe, *changes]))
+
+
 procedure_option = click.option(
     "--procedure",
     type=click.Choice(PROCEDURES),
@@ -127,7 +155,7 @@ def plan(as_json: bool, **cut: Any) -> None:
 
 @cli.command()
 @cut_options
-@recipe_option
+@recipe_options
 @click.option("--seed", type=int, default=0, show_default=True)
 @procedure_option
 @json_option
@@ -152,7 +180,7 @@ def run(recipe: str, seed: int, procedure: str, as_json: bool, **cut: Any) -> No
 )
 @click.option("--drops", type=Numbers(), help="Drop counts; every possible one by default.")
 @click.option("--seeds", type=Numbers(), default="0,1,2", show_default=True)
-@recipe_option
+@recipe_options
 @procedure_option
 @click.option("--no-wait", is_flag=True, help="Queue the runs and return.")
 @json_option
@@ -168,7 +196,7 @@ def sweep(
     as_json: bool,
 ) -> None:
     """Queue many runs, shared cuts once and the whole model always, and wait for them."""
-    find_recipe(recipe)
+    check_recipe(recipe)
     for strategy in strategies:
         check_strategy(strategy)
     with opened_store() as (store, found):
@@ -206,13 +234,13 @@ def sweep(
     help=f"Its cuts alone: {', '.join(EVERY_STRATEGY)}, or random ({len(DRAWS)} draws); the paper's six by default.",
 )
 @click.option("--keep", type=Numbers(), help="One cut alone: the layers that stay, counted from 0.")
-@click.option("--recipe", default="standard", show_default=True, help=f"For which to predict: {', '.join(RECIPES)}.")
+@page_recipe_option
 @json_option
 def preview(model: str, task: str, strategy: str | None, keep: list[int] | None, recipe: str, as_json: bool) -> None:
     """Predict what every cut would score, in seconds and without fine-tuning; a cached answer prints at once."""
     from pmb.lab import previews  # for this verb alone
 
-    find_recipe(recipe)
+    check_recipe(recipe)
     if keep is not None and strategy is not None:
         raise BadInput("--keep names the layers itself; leave out --strategy, or leave out --keep.")
     chosen = previewed_strategies(strategy, keep)
@@ -328,7 +356,7 @@ def search(
 @cli.command()
 @model_option
 @task_option
-@click.option("--recipe", default="standard", show_default=True, help=f"{', '.join(RECIPES)}.")
+@page_recipe_option
 @click.option("--seeds", type=Numbers(), default="0,1,2", show_default=True)
 @click.option("--cancel", "to_cancel", is_flag=True, help="Take back what was asked for and is not measured yet.")
 @json_option
@@ -336,7 +364,7 @@ def probe(model: str, task: str, recipe: str, seeds: list[int], to_cancel: bool,
     """Fine-tune the whole model and measure what each of its layers holds; a cached result prints at once."""
     from pmb.lab import probes  # for this verb alone
 
-    find_recipe(recipe)
+    check_recipe(recipe)
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
         if to_cancel:

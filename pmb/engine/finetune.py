@@ -69,7 +69,9 @@ def fine_tune(
         order = random.Random(seed)
         keeper = Keeper(checkpoint, model, optimizer, Generators(order, masks, device))
         before = keeper.restore()
-        stand = _Loop(model, forward, fast, data, recipe, device, report, optimizer, order).train(before, keeper)
+        weights = class_weights(train.labels, model.config.num_labels or 0).to(device) if recipe.class_weights else None
+        loop = _Loop(model, forward, fast, data, recipe, device, report, optimizer, order, weights)
+        stand = loop.train(before, keeper)
     # What was read to go on from stood in memory too: only a fine-tuning in one go tells its peak.
     peak_megabytes = None if before.losses else memory.peak_megabytes(device, peak_before)
     return Training(stand.seconds, before.seconds, stand.losses, fast, peak_megabytes)
@@ -104,6 +106,7 @@ class _Loop:
     report: Report
     optimizer: torch.optim.AdamW
     order: random.Random
+    class_weights: Tensor | None
 
     def train(self, stand: Stand, keeper: Keeper) -> Stand:
         """Train the epochs that are left, and have each saved."""
@@ -122,7 +125,7 @@ class _Loop:
     def _step(self, batch: Batch) -> Tensor:
         """Train on one batch; returns its loss."""
         try:
-            loss = _loss(self.forward(batch).float(), batch.labels)
+            loss = _loss(self.forward(batch).float(), batch.labels, self.class_weights)
             loss.backward()
             _clip(self.optimizer, list(self.model.parameters()), self.recipe.max_grad_norm)
             self.optimizer.step()
@@ -168,10 +171,21 @@ def _set_learning_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
         group["lr"] = rate
 
 
-def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+def _loss(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
     if labels.is_floating_point():
         return functional.mse_loss(logits.squeeze(-1), labels)
-    return functional.cross_entropy(logits, labels)
+    return functional.cross_entropy(logits, labels, weights)
+
+
+def class_weights(labels: Sequence[int | float], num_labels: int) -> Tensor:
+    """A weight for each class, (num_labels,): the inverse of its frequency, so that a balanced task has weights of 1.
+
+    A class without a train item has the weight 0.
+    """
+    counts = torch.bincount(torch.tensor(labels, dtype=torch.long), minlength=num_labels)
+    present = counts > 0
+    weights = torch.where(present, len(labels) / (present.sum() * counts.clamp(min=1)), 0.0)
+    return weights.float()
 
 
 def _clip(optimizer: torch.optim.AdamW, parameters: Sequence[nn.Parameter], max_norm: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -46,7 +47,7 @@ from pmb.engine.device import (
 )
 from pmb.engine.examples import in_hash_order
 from pmb.settings import cores
-from pmb.spec import Latency, LayerProbe, Progress, Report, RunResult, RunSpec
+from pmb.spec import Latency, LayerProbe, Progress, Recipe, Report, RunResult, RunSpec
 from pmb.strategies import Scores
 
 BYTES_A_PARAMETER = 4  # float32
@@ -167,18 +168,33 @@ def encoded(spec: RunSpec, task: Task, folder: Path, assets_folder: Path, report
     recipe = spec.recipe
 
     def encode() -> dict[str, Encoded]:
-        found = data.load_task(task, assets_folder, report)
+        read = data.load_task(task, assets_folder, report)
         tokenizer = surgery.load_tokenizer(folder)
-        parts = {"train": found.train[: recipe.train_sentences], "dev": found.dev, **found.more_dev}
+        train = [read.train[row] for row in train_sample(recipe, len(read.train), spec.seed)]
+        parts = {"train": train, "dev": read.dev, **read.more_dev}
         return {name: batches.encode(tokenizer, examples, recipe.max_length) for name, examples in parts.items()}
 
+    takes_all = recipe.train_sentences is None or recipe.train_sentences == task.train_examples
     identity: dict[str, object] = {
         "model": spec.model_revision,
         "task": [spec.task, spec.task_revision],
         "train_sentences": recipe.train_sentences,
+        "sample": "all" if takes_all else [recipe.train_sample, spec.seed],
         "max_length": recipe.max_length,
     }
     return tokens.remembered(assets_folder / "tokens", identity, encode)
+
+
+def train_sample(recipe: Recipe, available: int, seed: int) -> Sequence[int]:
+    """The rows of the `available` train items that a run learns from.
+
+    Where the recipe takes fewer than there are, each seed draws its own sample. So the spread over seeds covers the
+    choice of the train items too.
+    """
+    wanted = available if recipe.train_sentences is None else min(recipe.train_sentences, available)
+    if wanted == available or recipe.train_sample == "first":
+        return range(wanted)
+    return sorted(random.Random(f"train items of seed {seed}").sample(range(available), wanted))
 
 
 def warm_up(model: BaseModel, task: Task, assets_folder: Path) -> None:

@@ -234,7 +234,15 @@ def describe_config(folder: Path) -> dict[str, Any]:
         "parameters": num_parameters(model),
         "kinds": stack.kinds if len(set(stack.kinds)) > 1 else (),
         "shared": stack.shared,
+        "hidden_size": _whole_number(model.config, "hidden_size"),
+        "max_length": _whole_number(model.config, "max_position_embeddings"),
     }
+
+
+def _whole_number(config: Any, setting: str) -> int:
+    """A setting of a config, under whatever name the architecture has it; 0 where there is none above 0."""
+    value = getattr(config, setting, 0)
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def on_device(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:

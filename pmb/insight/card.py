@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pmb.catalog.models import BaseModel
-from pmb.catalog.recipes import RECIPES
+from pmb.catalog.recipes import is_current
 from pmb.catalog.tasks import Task
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.spec import OnnxFile, Recipe
@@ -51,7 +51,7 @@ def model_card(subject: Subject, onnx: Sequence[OnnxFile]) -> str:
         *(["## ONNX", _onnx(onnx, task.metric)] if onnx else []),
         "## How it was made",
         _table(_making(subject)),
-        _command_words(subject.recipe),
+        _command_words(subject),
         fenced(subject.command),
         "The layers that were dropped, as the code of the paper *Poor Man's BERT* takes them:",
         fenced(remove_layers(dropped)),
@@ -77,10 +77,10 @@ def fenced(given: str) -> str:
     return f"{fence}\n{given}\n{fence}"
 
 
-def _command_words(recipe: Recipe) -> str:
-    if RECIPES.get(recipe.name) == recipe:
-        return "The command that makes it again:"
-    return "The command that made it; the recipe of this name has other values by now, those above are this model's:"
+def _command_words(subject: Subject) -> str:
+    if is_current(subject.recipe, subject.model, subject.task):
+        return "This command makes the model again:"
+    return "This command made the model. The recipe has other values now; the table above has those of this model."
 
 
 def _header(model: BaseModel, task: Task) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pmb.catalog.models import BASELINES, BaseModel, check_places
-from pmb.catalog.recipes import RECIPES, find_recipe
+from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput
 from pmb.lab.sources import find_model, find_task
@@ -110,7 +110,7 @@ def spec_of(plan: Plan, task: Task, recipe: str, seed: int, procedure: str = PRO
         task_revision=task.revision,
         num_hidden_layers=plan.model.num_hidden_layers,
         kept_layers=plan.kept_layers,
-        recipe=find_recipe(recipe),
+        recipe=find_recipe(recipe, plan.model, task),
         seed=seed,
         procedure=procedure if plan.dropped_layers else PROCEDURES[0],
     )
@@ -248,4 +248,10 @@ def scores_identity(spec: RunSpec) -> Row:
 
 def identity_of_scores(model: BaseModel, task: Task) -> Row:
     """Under what the contribution scores of a model on a task are remembered."""
-    return scores_identity(spec_of(plan_whole(model), task, next(iter(RECIPES)), 0))
+    return {
+        "model": model.id,
+        "model_revision": model.revision,
+        "task": task.id,
+        "task_revision": task.revision,
+        "sentences": SCORE_SENTENCES,
+    }

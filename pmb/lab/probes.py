@@ -13,7 +13,7 @@ from dataclasses import asdict
 from sqlalchemy import and_, or_, select
 
 from pmb.catalog.models import BaseModel
-from pmb.catalog.recipes import find_recipe
+from pmb.catalog.recipes import check_recipe, find_recipe
 from pmb.catalog.tasks import Task
 from pmb.lab.plan import plan_whole, spec_of
 from pmb.lab.queue import LEASE_SECONDS
@@ -40,7 +40,7 @@ def ask_for(
     measurement needs are fetched.
     """
     store.check_may_write()
-    find_recipe(recipe)
+    check_recipe(recipe)
     plan = plan_whole(find_model(store, settings, model.id, pinned=True))
     specs = [spec_of(plan, task, recipe, seed) for seed in seeds]
     done = {row["key"] for row in probes_by_key(store, [s.key for s in specs]) if row["state"] == "done"}
@@ -58,8 +58,9 @@ def ask_for(
 def probes_of(store: Store, model: BaseModel, task: Task, recipe: str) -> list[Row]:
     """The measurements of a model on a task with a recipe as they are now, in any state, by seed."""
     query = select(table).where(*matching(table, about(model, task)))
-    values = asdict(find_recipe(recipe))
-    return [row for row in store.read(table, query.order_by(table.c.seed)) if row["recipe_values"] == values]
+    wanted = find_recipe(recipe, model, task)
+    rows = store.read(table, query.order_by(table.c.seed))
+    return [row for row in rows if wanted.is_stored_as(row["recipe_values"])]
 
 
 def probes_by_key(store: Store, keys: Sequence[str]) -> list[Row]:
@@ -148,7 +149,7 @@ def _update_asked(store: Store, key: str, values: Row) -> bool:
 def _new_row(spec: RunSpec) -> Row:
     names = ("key", "model", "model_revision", "task", "task_revision", "num_hidden_layers", "seed")
     values = {name: getattr(spec, name) for name in names}
-    values |= {"recipe": spec.recipe.name, "recipe_values": asdict(spec.recipe)}
+    values |= {"recipe": spec.recipe.name, "recipe_values": spec.recipe.to_dict()}
     return values | {"source": "measured", "state": "asked", "asked_at": time.time()}
 
 

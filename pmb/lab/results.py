@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import func, select
 
 from pmb.catalog.models import BaseModel
-from pmb.catalog.recipes import RECIPES
+from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
 from pmb.lab.rows import Check, are_answers, no_fault
 from pmb.lab.schema import memories, runs
 from pmb.lab.store import LIST_COLUMNS, Row, Store, about, matching
-from pmb.spec import PROCEDURES
+from pmb.spec import PROCEDURES, Recipe
 
 FACTS = ("model", "model_revision", "num_hidden_layers", "kept_layers", "recipe", "procedure")
 
@@ -23,7 +22,7 @@ def finished_runs(
     store: Store, model: BaseModel, task: Task, recipe: str, procedures: Collection[str] = PROCEDURES
 ) -> list[Row]:
     """The finished runs of a model on a task with a recipe, as they are now; the whole model's always among them."""
-    return with_recipe(finished_on(store, model, task), recipe, procedures)
+    return with_recipe(finished_on(store, model, task), find_recipe(recipe, model, task), procedures)
 
 
 def finished_on(store: Store, model: BaseModel, task: Task) -> list[Row]:
@@ -37,13 +36,12 @@ def finished_on(store: Store, model: BaseModel, task: Task) -> list[Row]:
     return sorted(store.read(runs, query), key=lambda row: (row["queued_at"], row["key"]))
 
 
-def with_recipe(found: Iterable[Row], recipe: str, procedures: Collection[str]) -> list[Row]:
-    """Those of a recipe as it is now and of these procedures, and the whole model's of any."""
-    values = asdict(RECIPES[recipe])
+def with_recipe(rows: Iterable[Row], recipe: Recipe, procedures: Collection[str]) -> list[Row]:
+    """Those with the recipe's values and one of these procedures; the whole model's with any procedure."""
     return [
         run
-        for run in found
-        if run["recipe_values"] == values
+        for run in rows
+        if recipe.is_stored_as(run["recipe_values"])
         and (run["procedure"] in procedures or len(run["kept_layers"]) == run["num_hidden_layers"])
     ]
 
@@ -78,17 +76,17 @@ def measured_configurations(store: Store, task: Task) -> dict[str, dict[str, Any
     """What has finished on a task as it is now, by `configuration_name`.
 
     Each with `model`, `model_revision`, `num_hidden_layers`, `kept_layers`, `recipe`, `procedure`, `sources` and `keys`
-    by seed. Runs of a recipe as it was before it changed are left out.
+    by seed. Where runs of one recipe's name have different values, those of the newest run count.
     """
     names = ("key", "state", "seed", "source", "recipe_values", "finished_at", *FACTS)
     query = select(*(runs.c[name] for name in names)).where(
         runs.c.state == "done", runs.c.task == task.id, runs.c.task_revision == task.revision
     )
-    recipes = {name: asdict(recipe) for name, recipe in RECIPES.items()}
     found: dict[str, dict[str, Any]] = {}
-    rows = store.read(runs, query)
-    for row in sorted(rows, key=lambda row: (row["finished_at"], row["key"])):  # see `finished_runs`
-        if recipes.get(row["recipe"]) != row["recipe_values"]:
+    rows = sorted(store.read(runs, query), key=lambda row: (row["finished_at"], row["key"]))  # see `finished_runs`
+    newest_values = {(row["model"], row["recipe"]): row["recipe_values"] for row in rows}
+    for row in rows:
+        if newest_values[row["model"], row["recipe"]] != row["recipe_values"]:
             continue
         name = configuration_name(row["model"], row["recipe"], row["kept_layers"], row["procedure"])
         facts = {fact: row[fact] for fact in FACTS}

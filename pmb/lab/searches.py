@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from sqlalchemy import select
 
 from pmb.catalog.models import BaseModel
-from pmb.catalog.recipes import find_recipe
+from pmb.catalog.recipes import check_recipe, find_recipe, with_change
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput, PmbError, RunFailed
 from pmb.insight import estimate
@@ -95,10 +95,11 @@ def start(
     search that spent its own goes on.
     """
     store.check_may_write()
-    chosen = find_recipe(recipe)
+    check_recipe(recipe)
     model = find_model(store, settings, model.id, pinned=True)
     if task.unfetched:
         task = find_task(store, settings, task.id, pinned=True, report=report)
+    chosen = find_recipe(recipe, model, task)
     dev_labels(store, settings, task, report)
     plans = plan_sweep(store, settings, model, task, STRATEGIES, None)
     whole = tuple(range(model.num_hidden_layers))
@@ -108,7 +109,7 @@ def start(
         "model_revision": model.revision,
         "task": task.id,
         "task_revision": task.revision,
-        "recipe_values": {name: value for name, value in asdict(chosen).items() if name != "name"},
+        "recipe_values": chosen.values,
         "goal": goal,
     }
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
@@ -119,8 +120,8 @@ def start(
         "num_hidden_layers": model.num_hidden_layers,
         "parameters": model.parameters or None,
         "metric": task.metric,
-        "recipe": recipe,
-        "recipe_values": asdict(chosen),
+        "recipe": chosen.name,
+        "recipe_values": chosen.to_dict(),
         "goal": goal | {"most_layers": most_layers},
         "candidates": [list(plan.kept_layers) for plan in plans if plan.kept_layers != whole],
         "budget": budget,
@@ -198,9 +199,9 @@ def get_search(store: Store, key: str) -> Row | None:
 def searches_of(store: Store, model: BaseModel, task: Task, recipe: str) -> list[Row]:
     """The searches of a model on a task with a recipe as they are now, the last changed first."""
     query = select(table).where(*matching(table, about(model, task)))
-    values = asdict(find_recipe(recipe))
+    wanted = find_recipe(recipe, model, task)
     rows = store.read(table, query.order_by(table.c.changed_at.desc()))
-    return [row for row in rows if row["recipe_values"] == values]
+    return [row for row in rows if wanted.is_stored_as(row["recipe_values"])]
 
 
 def sentence(store: Store, key: str) -> str:
@@ -348,9 +349,11 @@ def _is_live(run: Row) -> bool:
 
 
 def _recipe(row: Row, epochs: int) -> Recipe:
-    """The search's recipe with so many epochs; with fewer than its own it has another name."""
+    """The search's recipe with this number of epochs."""
     full = Recipe(**row["recipe_values"])
-    return full if epochs == full.epochs else replace(full, epochs=epochs, name=f"{full.name}, {epochs} of its epochs")
+    if epochs == full.epochs:
+        return full
+    return replace(full, epochs=epochs, name=with_change(full.name, "epochs", epochs))
 
 
 def _spec(row: Row, run: Run) -> RunSpec:
@@ -371,19 +374,15 @@ def _runs_of(store: Store, row: Row, num_dev: int) -> list[Row]:
         runs.c.task_revision == row["task_revision"],
         runs.c.procedure == PROCEDURES[0],
     )
-    recipes = [_values(_recipe(row, epochs)) for epochs in rungs(row["recipe_values"]["epochs"])]
+    recipes = [_recipe(row, epochs) for epochs in rungs(row["recipe_values"]["epochs"])]
     cuts = [*row["candidates"], list(range(row["num_hidden_layers"]))]
     return [
         run
         for run in store.read(
             runs, query.order_by(runs.c.queued_at, runs.c.key), are_answers("predictions", 0, num_dev)
         )
-        if run["kept_layers"] in cuts and {k: v for k, v in run["recipe_values"].items() if k != "name"} in recipes
+        if run["kept_layers"] in cuts and any(recipe.is_stored_as(run["recipe_values"]) for recipe in recipes)
     ]
-
-
-def _values(recipe: Recipe) -> Row:
-    return {name: value for name, value in asdict(recipe).items() if name != "name"}
 
 
 def _run(run: Row) -> Run:
@@ -440,7 +439,7 @@ def _budget(store: Store, row: Row, known: Sequence[Row], at_once: int) -> Budge
 
     def cost(run: Run) -> float:
         # Before anything has run here nothing is known, and the first runs tell.
-        wanted = _spec(row, run).to_dict() | {"recipe_values": asdict(_recipe(row, run.epochs))}
+        wanted = _spec(row, run).to_dict() | {"recipe_values": _recipe(row, run.epochs).to_dict()}
         return (estimate.run_seconds(wanted, recent, tasks) or 0.0) / at_once
 
     spent = _clock_seconds(mine) + sum(cost(_run(run)) for run in live)

@@ -6,6 +6,7 @@ The options are the names of the command line and of the address: `format_func` 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,15 +16,24 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pmb import settings
 from pmb.catalog.models import MODELS, BaseModel
-from pmb.catalog.recipes import RECIPES
+from pmb.catalog.recipes import (
+    DEFAULT_RECIPE,
+    RECIPES,
+    Setting,
+    check_recipe,
+    find_recipe,
+    recipe_changes,
+    recipe_text,
+    settings_of,
+)
 from pmb.catalog.tasks import TASKS, Task
+from pmb.errors import BadInput
 from pmb.lab.sources import find_model, find_task, known_models, known_tasks
 from pmb.screen import ui
 from pmb.screen.selection import PARAMETER
 from pmb.spec import PROCEDURES
 from pmb.strategies import CHOICES, CUSTOM, STRATEGIES
 
-DEFAULT_RECIPE = "standard"
 PIXELS = 154  # two fit beside each other on a phone
 ROW_GAP = 14  # pixels
 MOST_BUTTONS = 7  # so many drop counts fit beside each other on a phone
@@ -38,7 +48,7 @@ KEPT_HELP = "Layers are counted from 0, the lowest. Press one to drop it or to h
 
 
 SHARED = ("model", "task", "strategy", "k", "kept", "recipe", "procedure")  # from page to page
-OPTIONS = {"strategy": CHOICES, "recipe": tuple(RECIPES), "procedure": tuple(PROCEDURES)}
+OPTIONS = {"strategy": CHOICES, "procedure": tuple(PROCEDURES)}
 BY_DEFAULT = {
     "model": next(iter(MODELS)),
     "task": next(iter(TASKS)),
@@ -126,7 +136,17 @@ def _of_address(key: str) -> str | int | list[int] | None:
     said = st.query_params[key]
     if key == "k":
         return int(said) if said.isdecimal() and len(said) < 4 else None
+    if key == "recipe":
+        return _usual_recipe(said)
     return said if said in OPTIONS.get(key, (said,)) else None
+
+
+def _usual_recipe(text: str) -> str | None:
+    """The recipe's text in its usual form; None where it is not a recipe."""
+    try:
+        return check_recipe(text)
+    except BadInput:
+        return None
 
 
 def _kept_of_address() -> list[int]:
@@ -255,16 +275,52 @@ def row() -> DeltaGenerator:
 
 
 def choose_recipe() -> str:
-    """One of the recipes."""
+    """One of the recipes, or a changed one that the address or Explore's settings name."""
+    named = st.session_state.get("recipe") or _usual_recipe(st.query_params.get("recipe", "")) or DEFAULT_RECIPE
+    options = list(dict.fromkeys([*RECIPES, named]))
     return st.selectbox(
         "Recipe",
-        list(RECIPES),
-        index=list(RECIPES).index(DEFAULT_RECIPE),
+        options,
+        index=options.index(DEFAULT_RECIPE),
         key="recipe",
         bind="query-params",
         width=PIXELS,
-        help="How the cut model is fine-tuned; the same for every depth.",
+        help="How each cut is fine-tuned. All depths have the same recipe. Change its values under More on Explore.",
     )
+
+
+def change_recipe(text: str, model: BaseModel, task: Task) -> None:
+    """Inputs for the settings of a recipe; a changed value makes a recipe of one's own."""
+    name, changes = recipe_changes(text)
+    preset, recipe = find_recipe(name, model, task), find_recipe(text, model, task)
+    for setting in settings_of(model, task):
+        value, usual = getattr(recipe, setting.field), getattr(preset, setting.field)
+        key = f"{setting.name} of {text} on {model.id} and {task.id}"
+        change = partial(_change_recipe, setting, key, name, changes, usual)
+        label = setting.name.replace("-", " ").capitalize()
+        if setting.kind is bool:
+            st.checkbox(label, value, key=key, help=setting.about, on_change=change)
+        elif setting.kind is int:
+            least, most = int(setting.least), int(setting.most)
+            st.number_input(label, least, most, value, key=key, help=setting.about, on_change=change)
+        else:
+            lowest, highest = float(setting.least), float(setting.most)
+            st.number_input(
+                *(label, lowest, highest, float(value)),
+                step=value / 10 or 0.05,
+                format="%g",
+                key=key,
+                help=setting.about,
+                on_change=change,
+            )
+
+
+def _change_recipe(
+    setting: Setting, key: str, name: str, changes: dict[str, float | bool], preset: float | bool
+) -> None:
+    value = st.session_state[key]
+    others = {other: kept for other, kept in changes.items() if other != setting.name}
+    st.session_state["recipe"] = recipe_text(name, others if value == preset else others | {setting.name: value})
 
 
 def choose_procedure() -> str:

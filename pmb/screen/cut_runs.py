@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 
 import pandas as pd
 import streamlit as st
 
 from pmb import settings
 from pmb.catalog.models import BaseModel
-from pmb.catalog.recipes import RECIPES
+from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.insight import summary
@@ -30,13 +29,13 @@ ROW_PIXELS, SPACE_PIXELS = 64, 8  # of the progress, and what makes a line of bu
 def run_buttons(plan: Plan, row: Row | None, task: Task) -> None:
     """Run, or what is happening to the runs that were asked for; looks again every second while they go on."""
     seeds = list(row["seeds"]) if row is not None else []
-    watched = [run["key"] for run in _live_runs_of(plan)]
+    watched = [run["key"] for run in _live_runs_of(plan, task)]
     ui.live(lambda: _live(plan, seeds, watched, task), ui.LIVE_SECONDS if watched else None)
 
 
 def _live(plan: Plan, seeds: list[int], watched: list[str], task: Task) -> None:
     """The row of buttons or of progress, of one height where the buttons stand in one line; a phone has two."""
-    active = [run for run in _live_runs_of(plan) if run["key"] in watched]
+    active = [run for run in _live_runs_of(plan, task) if run["key"] in watched]
     if watched and not active:
         st.rerun()  # the last one has ended: its point goes onto the charts
     if active:
@@ -47,12 +46,13 @@ def _live(plan: Plan, seeds: list[int], watched: list[str], task: Task) -> None:
         st.space(SPACE_PIXELS)
 
 
-def _live_runs_of(plan: Plan) -> list[Row]:
+def _live_runs_of(plan: Plan, task: Task) -> list[Row]:
     """Runs of this cut, or of the whole model beside it, that wait or go on; those of the cut first."""
-    choice, recipe = st.session_state, asdict(RECIPES[st.session_state.recipe])
+    choice = st.session_state
+    recipe = find_recipe(choice.recipe, plan.model, task)
     cuts = (plan.kept_layers, plan_whole(plan.model).kept_layers)
     live = listing.live_runs_of(ui.the_store(), plan.model.id, choice.task, cuts)
-    found = [run for run in live if run["recipe_values"] == recipe]
+    found = [run for run in live if recipe.is_stored_as(run["recipe_values"])]
     return sorted(found, key=lambda run: (run["kept_layers"] != list(plan.kept_layers), run["state"] != "running"))
 
 

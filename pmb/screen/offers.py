@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
 import streamlit as st
 
@@ -61,7 +60,7 @@ def missing_runs(plans: list[Plan], task: Task, recipe: str) -> list[RunSpec]:
 def seconds_for(specs: list[RunSpec], plans: list[Plan]) -> float | None:
     """About how long runs take here; None where nothing has run yet."""
     parameters = {plan.model.id: plan.model.parameters for plan in plans}
-    wanted = [spec.to_dict() | {"recipe_values": asdict(spec.recipe), "progress": None} for spec in specs]
+    wanted = [spec.to_dict() | {"recipe_values": spec.recipe.to_dict(), "progress": None} for spec in specs]
     return estimate.seconds_left(wanted, rate(), parameters)
 
 
@@ -72,7 +71,7 @@ def rate() -> float | None:
 
 def run_seconds(spec: RunSpec) -> float | None:
     """About how long one run takes here, from start to result; None where nothing like it has run yet."""
-    wanted = spec.to_dict() | {"recipe_values": asdict(spec.recipe)}
+    wanted = spec.to_dict() | {"recipe_values": spec.recipe.to_dict()}
     recent = _recent()
     tasks = {} if _judged_by_its_own(spec, recent) else tasks_by_id(ui.the_store())
     return estimate.run_seconds(wanted, recent, tasks)

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from pmb.catalog.recipes import RECIPES
+from pmb.catalog.models import MODELS
+from pmb.catalog.recipes import is_current
+from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput
 from pmb.insight.failures import next_step
 from pmb.insight.metrics import metric_of, sentence_case, shown
@@ -58,9 +60,9 @@ def _details(key: str) -> None:
         queue.cancel(ui.the_store(), [key])
         st.rerun()
     take.command_lines(command_of(spec_of_row(run)), values["dropped_layers"])
-    recipe = RECIPES.get(run["recipe"])
-    if recipe is None or spec_of_row(run).recipe != recipe:
-        st.caption("The recipe of this name has other values now: the command makes another run.")
+    model, task = MODELS.get(run["model"]), TASKS.get(run["task"])
+    if model and task and not is_current(spec_of_row(run).recipe, model, task):
+        st.caption("This recipe has other values now. The command starts a different run.")
     if run["state"] == "done":
         st.markdown("##### Take it")
         take.offer(key)
