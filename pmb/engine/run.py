@@ -24,6 +24,7 @@ from pmb.engine import (
     finetune,
     latency,
     memory,
+    multipart,
     preview,
     probe,
     similarity,
@@ -156,6 +157,8 @@ def model_folder(row: BaseModel, assets_folder: Path, report: Report = lambda _:
     """Where the model's files lie, unpacked or downloaded where they are not yet; raises PmbError."""
     if row.wheel:
         return assets.unpacked(assets_folder, row.wheel, row.folder)
+    if row.parts:
+        return multipart.unpacked(assets_folder, row)
     if not row.hub:
         return Path(row.folder)
     from pmb.engine import hub  # time to import that no other model needs
@@ -220,6 +223,8 @@ def warm_up(model: BaseModel, task: Task, assets_folder: Path) -> None:
 def _is_here(row: BaseModel, assets_folder: Path) -> bool:
     if row.wheel:
         return assets.is_unpacked(assets_folder, row.wheel)
+    if row.parts:
+        return row.unpacked_in(assets_folder).is_dir()
     if not row.hub:
         return True
     from pmb.engine import hub
