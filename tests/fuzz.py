@@ -51,7 +51,7 @@ from pmb.lab.store import (
 )
 from pmb.settings import Settings
 from pmb.spec import Latency
-from tests.app import STANDARD, finish
+from tests.app import FULL, finish
 from tests.conftest import spec
 from tests.models import MARKER, PICKLED, code, make_folder
 
@@ -234,8 +234,8 @@ def make_store(folder: Path) -> None:
     """A row in nearly every table: finished and waiting runs, speed, contributions, labels, a wish."""
     store = open_store(settings_of(folder))
     for kept in ((0, 1, 2, 3, 4, 5), (0, 1, 2)):
-        finish(store, spec(kept, 0, STANDARD), 0.8)
-    queue.submit(store, [spec((0,), 0, STANDARD), spec((1,), 0, STANDARD)])
+        finish(store, spec(kept, 0, FULL), 0.8)
+    queue.submit(store, [spec((0,), 0, FULL), spec((1,), 0, FULL)])
     save_latencies(store, spec(), [Latency(3, 32, 32, "cpu", 2.0, 1.9, 2.1, 9, 0.6, 0.3)])
     save_layer_scores(store, scores_identity(spec()), [0.1] * 6)
     save_dev_labels(store, TASKS["rotten-tomatoes"], [0, 1] * 1000)
@@ -264,7 +264,7 @@ def use_store(folder: Path) -> Iterator[Reader]:
     """Read all that pages, commands and workers read, and take the next run."""
     model, task = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
     store = open_store(settings_of(folder))
-    keys = [spec(kept, 0, STANDARD).key for kept in ((0, 1, 2, 3, 4, 5), (0, 1, 2), (0,), (1,))]
+    keys = [spec(kept, 0, FULL).key for kept in ((0, 1, 2, 3, 4, 5), (0, 1, 2), (0,), (1,))]
     readers: list[Reader] = [
         lambda: damaged_rows(store, everything=True),
         lambda: list_runs(store),
@@ -287,7 +287,7 @@ def use_store(folder: Path) -> Iterator[Reader]:
         lambda: (queue.list_waiting(store), queue.list_workers(store)),
         lambda: queue.release_lost(store),
         lambda: [queue.claim(store, "worker") for _ in range(3)],
-        lambda: queue.submit(store, [spec((0, 1, 2), 0, STANDARD)]),
+        lambda: queue.submit(store, [spec((0, 1, 2), 0, FULL)]),
         lambda: damaged_rows(store),
     ]
     try:

@@ -37,7 +37,7 @@ def layer_probe(tuned: Sequence[float] = TUNED, more: float = 0.0) -> LayerProbe
 
 
 def ask_for_probe(
-    store: Store, model: str = "minilm-l6", task: str = "rotten-tomatoes", seed: int = 0, recipe: str = "standard"
+    store: Store, model: str = "minilm-l6", task: str = "rotten-tomatoes", seed: int = 0, recipe: str = "full"
 ) -> str:
     """Ask for one measurement; a model that is not looked up stands for itself."""
     row = probes._new_row(spec_of(plan_whole(MODELS[model]), TASKS[task], recipe, seed))

@@ -18,7 +18,7 @@ from pmb.lab.reproduce import Outcome, read_table
 from pmb.lab.store import Row, Store
 from pmb.settings import Settings
 from pmb.spec import Report, RunSpec
-from tests.app import STANDARD, TOP_2, WHOLE, finish
+from tests.app import FULL, TOP_2, WHOLE, finish
 from tests.conftest import result, spec
 from tests.test_cli import pmb
 
@@ -78,8 +78,8 @@ def table(store: Store, tmp_path: Path) -> Path:
     """Two finished runs and one that waits, as `runs --csv` writes them."""
     from pmb.lab import queue
 
-    finish(store, spec(TOP_2, 0, STANDARD), 0.8)
-    finish(store, replace(spec(WHOLE, 0, STANDARD), model="=HYPERLINK(1)"), 0.85)
+    finish(store, spec(TOP_2, 0, FULL), 0.8)
+    finish(store, replace(spec(WHOLE, 0, FULL), model="=HYPERLINK(1)"), 0.85)
     queue.submit(store, [spec((0,))])
     path = tmp_path / "results.csv"
     path.write_text(table_of(store), encoding="utf-8")
@@ -89,8 +89,8 @@ def table(store: Store, tmp_path: Path) -> Path:
 def test_a_table_gives_back_the_finished_runs_that_were_written(table: Path) -> None:
     found = read_table(table)
     assert [stored.spec for stored in found] == [
-        spec(TOP_2, 0, STANDARD),
-        replace(spec(WHOLE, 0, STANDARD), model="=HYPERLINK(1)"),
+        spec(TOP_2, 0, FULL),
+        replace(spec(WHOLE, 0, FULL), model="=HYPERLINK(1)"),
     ]
     assert [stored.row["score"] for stored in found] == [0.8, 0.85]
     assert found[0].low == pytest.approx(0.78, abs=0.01)
@@ -188,7 +188,7 @@ def test_each_run_of_a_table_has_a_verdict(
     assert ended.returncode == code
     (run,) = json.loads(ended.stdout)["runs"]
     assert run["verdict"] == verdict
-    assert run["run"] == spec(TOP_2, 0, STANDARD).key[:12]
+    assert run["run"] == spec(TOP_2, 0, FULL).key[:12]
     assert f"1 {verdict}" in ended.stderr
     assert table_of(store) == before
     assert pmb(settings, "reproduce", str(table), "--most", "1").stdout.startswith(verdict)

@@ -14,7 +14,7 @@ from pmb.insight.card import Subject, fenced, model_card, remove_layers, text
 from pmb.lab.answer import answer, command_of
 from pmb.lab.store import Store, get_run, save_latencies
 from pmb.spec import Latency, OnnxFile, Timing
-from tests.app import STANDARD, TOP_2, WHOLE, finish
+from tests.app import FULL, TOP_2, WHOLE, finish
 from tests.conftest import spec
 
 HOSTILE = "<img src=x onerror=alert(1)>\n# Title | `code` [a](http://b.c) www.d.e f@g.h \x1b[31m"
@@ -25,9 +25,9 @@ ONNX = OnnxFile("onnx/model.onnx", 76.6, 200, 2e-6, 0.8, 0.79, 2, "a CPU", (TIMI
 @pytest.fixture
 def subject(store: Store) -> Subject:
     """A run of the embedded model, with the whole model beside it and its speed."""
-    one = spec(TOP_2, 0, STANDARD)
+    one = spec(TOP_2, 0, FULL)
     finish(store, one, 0.8)
-    finish(store, spec(WHOLE, 0, STANDARD), 0.85)
+    finish(store, spec(WHOLE, 0, FULL), 0.85)
     save_latencies(store, one, [Latency(4, 32, 32, "test device", 1.5, 1.4, 1.6, 9, 0.6, 0.4)])
     row = get_run(store, one.key)
     assert row is not None
@@ -57,7 +57,7 @@ def test_a_card_says_what_was_cut_how_well_it_does_and_how_it_is_made_again(subj
 
 
 def test_a_recipe_that_has_changed_since_is_told(subject: Subject) -> None:
-    assert "The command that makes it again:" in model_card(subject, ())
+    assert "This command makes the model again:" in model_card(subject, ())
     changed = model_card(replace(subject, recipe=replace(subject.recipe, epochs=99)), ())
     assert "99 epochs" in changed
     assert "has other values by now" in changed

@@ -15,7 +15,7 @@ from pmb.insight.summary import configurations
 from pmb.lab.store import Store, list_runs
 from pmb.screen import controls
 from pmb.strategies import DRAWS, kept_layers
-from tests.app import STANDARD, WHOLE, click, fill, finish, opened, rerun, words
+from tests.app import FULL, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 from tests.test_insight import run
 from tests.test_preview_page import CUTS, depth_chart
@@ -34,7 +34,7 @@ def kept_on(app: AppTest) -> list[int]:
 def test_layers_of_ones_own_are_shown_as_any_cut_is(scored: Store) -> None:
     fill(scored)
     for seed in range(3):
-        finish(scored, spec(OWN, seed, STANDARD), 0.70 + 0.004 * seed)
+        finish(scored, spec(OWN, seed, FULL), 0.70 + 0.004 * seed)
     app = opened(strategy="custom", kept=["0", "1", "4"])
     assert kept_on(app) == list(OWN)
     said = words(app)
@@ -112,7 +112,7 @@ def test_an_architecture_that_forbids_them_says_so(scored: Store, monkeypatch: p
 def test_what_is_predicted_of_them_is_shown_hollow(scored: Store) -> None:
     fill(scored)
     for kept in ((1, 2, 3, 4, 5), (2, 3, 4, 5)):
-        finish(scored, spec(kept, 0, STANDARD), 0.7)
+        finish(scored, spec(kept, 0, FULL), 0.7)
     save(scored, {kept: 0.6 + 0.01 * (sum(kept) % 5) for kept in (*CUTS, OWN)})
     app = opened(strategy="custom", kept=["0", "1", "4"])
     assert "Predicted: " in words(app)
@@ -134,7 +134,7 @@ CONTRIBUTION = (0, 4, 5)  # by the scores of the fixture
 
 
 def test_the_first_random_draw_is_a_cut_and_the_others_can_be_measured(scored: Store) -> None:
-    finish(scored, spec(DRAWN[0], 0, STANDARD), 0.7)
+    finish(scored, spec(DRAWN[0], 0, FULL), 0.7)
     app = opened(strategy="random", k="3")
     said = words(app)
     assert "Dropping 3 of 6 layers at random scores 70.0" in said
@@ -151,7 +151,7 @@ OTHERS = [kept for kept in dict.fromkeys(DRAWN) if kept != CONTRIBUTION]
 
 def test_the_mean_of_all_draws_stands_beside_contribution(scored: Store) -> None:
     for place, kept in enumerate([*OTHERS, CONTRIBUTION]):
-        finish(scored, spec(kept, 0, STANDARD), 0.69 + 0.02 * (place % 2))
+        finish(scored, spec(kept, 0, FULL), 0.69 + 0.02 * (place % 2))
     app = opened(strategy="random", k="3")
     beside = r"different cuts: [67]\d\.\d ± \d\.\d % on average, contribution \d\d\.0 ± \d\.\d % with 1 seed: whether"
     assert re.search(beside, words(app))

@@ -13,7 +13,7 @@ from pmb.lab.dev import save_dev_labels
 from pmb.lab.results import measured_configurations
 from pmb.lab.store import Store
 from pmb.settings import Settings
-from tests.app import STANDARD, TOP_2, WHOLE, finish, opened, rerun, words
+from tests.app import FULL, TOP_2, WHOLE, finish, opened, rerun, words
 from tests.conftest import result, spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -27,8 +27,8 @@ def two(scored: Store) -> Store:
     """The whole model and a cut with two seeds each; both always give the same answers."""
     save_dev_labels(scored, TASK, [0, 1] * 1000)
     for seed in range(2):
-        finish(scored, spec(WHOLE, seed, STANDARD), 0.8)
-        finish(scored, spec(TOP_2, seed, STANDARD), 0.7)
+        finish(scored, spec(WHOLE, seed, FULL), 0.8)
+        finish(scored, spec(TOP_2, seed, FULL), 0.7)
     return scored
 
 
@@ -52,8 +52,8 @@ def test_two_are_compared(two: Store) -> None:
 
 def test_flipped_sentences_are_read_when_asked_for(scored: Store, home_with_assets: Settings) -> None:
     save_dev_labels(scored, TASK, [0, 1] * 1000)
-    finish(scored, spec(WHOLE, 0, STANDARD), 1.0)
-    queue.submit(scored, [spec(TOP_2, 0, STANDARD)])
+    finish(scored, spec(WHOLE, 0, FULL), 1.0)
+    queue.submit(scored, [spec(TOP_2, 0, FULL)])
     claim = queue.claim(scored, "worker")
     assert claim is not None
     queue.finish(scored, claim.key, "worker", replace(result(0.5), predictions=(0,) * 2000))

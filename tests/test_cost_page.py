@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pmb.lab.store import Store
-from tests.app import STANDARD, TOP_2, fill, finish, opened, words
+from tests.app import FULL, TOP_2, fill, finish, opened, words
 from tests.conftest import spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -34,7 +34,7 @@ def test_shipped_results_fill_the_page(scored: Store, monkeypatch: pytest.Monkey
 
 
 def test_what_was_not_timed_is_left_out(scored: Store) -> None:
-    finish(scored, spec(TOP_2, 0, STANDARD), 0.7)
+    finish(scored, spec(TOP_2, 0, FULL), 0.7)
     app = opened("cost", k="2")
     assert "Dropping 2 of 6 layers saves" in words(app)
     assert "times as fast" not in words(app).partition("How")[0]

@@ -145,7 +145,7 @@ def test_a_failure_is_told_as_text_with_its_seed(scored: Store) -> None:
 
 
 def test_a_correlation_is_drawn_a_hundredfold(scored: Store) -> None:
-    identity = scores_identity(spec_of(plan_whole(MODELS["minilm-l6"]), TASKS["stsb"], "standard", 0))
+    identity = scores_identity(spec_of(plan_whole(MODELS["minilm-l6"]), TASKS["stsb"], "full", 0))
     save_layer_scores(scored, identity, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     finish_probe(scored, task="stsb", probe=replace(layer_probe(), metric="pearson"))
     app = opened("layers", task="stsb")

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -122,7 +121,7 @@ def test_the_queue_is_read_in_its_order_as_far_as_is_asked(store: Store) -> None
     assert not live_runs_of(store, asked[0].model, "mrpc", [(0, 1)])
     work = waiting_by_work(store)
     assert sorted((kind["kept_layers"], kind["count"]) for kind in work) == [([0, 1], 2), ([0, 1, 2], 1)]
-    assert all(kind["recipe_values"] == asdict(asked[0].recipe) for kind in work)
+    assert all(kind["recipe_values"] == asked[0].recipe.to_dict() for kind in work)
 
 
 @pytest.mark.only_sqlite

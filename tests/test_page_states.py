@@ -17,7 +17,7 @@ from pmb.lab.store import Store, damaged_rows, open_store
 from pmb.screen.ui import open_stores
 from pmb.settings import from_environment
 from pmb.spec import Progress
-from tests.app import STANDARD, TOP_2, WHOLE, fill, finish, opened, words
+from tests.app import FULL, TOP_2, WHOLE, fill, finish, opened, words
 from tests.conftest import spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -49,7 +49,7 @@ def empty(store: Store) -> None:
 
 def one_run(store: Store) -> None:
     """The whole model alone, with one seed."""
-    finish(store, spec(WHOLE, 0, STANDARD), 0.8)
+    finish(store, spec(WHOLE, 0, FULL), 0.8)
 
 
 def one_seed(store: Store) -> None:
@@ -66,7 +66,7 @@ def many(store: Store) -> None:
 
 def running(store: Store) -> None:
     """One run goes on and one waits."""
-    queue.submit(store, [spec(TOP_2, 0, STANDARD), spec(WHOLE, 0, STANDARD)])
+    queue.submit(store, [spec(TOP_2, 0, FULL), spec(WHOLE, 0, FULL)])
     claim = queue.claim(store, "worker")
     assert claim is not None
     queue.renew(store, claim.key, "worker", Progress("training", 120, 250, 0.41, 23.0))
@@ -74,7 +74,7 @@ def running(store: Store) -> None:
 
 def failed(store: Store) -> None:
     """One run ended without a result."""
-    queue.submit(store, [spec(TOP_2, 0, STANDARD)])
+    queue.submit(store, [spec(TOP_2, 0, FULL)])
     claim = queue.claim(store, "worker")
     assert claim is not None
     queue.fail(store, claim.key, "worker", "The loss is <b>not</b> a number.", "last line of the log")

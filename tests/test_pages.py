@@ -16,7 +16,7 @@ from pmb.lab.plan import plan_kept, spec_of
 from pmb.lab.store import Row, Store, list_runs
 from pmb.settings import Settings
 from pmb.spec import Progress, Score
-from tests.app import STANDARD, TOP_2, WHOLE, bars, click, fill, finish, finish_task, opened, rerun, words
+from tests.app import FULL, TOP_2, WHOLE, bars, click, fill, finish, finish_task, opened, rerun, words
 from tests.conftest import result, spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -61,7 +61,7 @@ def test_run_queues_the_cut_and_the_whole_model_once_however_often_it_is_pressed
 
 
 def test_a_run_that_goes_on_shows_phase_step_loss_and_times_and_can_be_cancelled(scored: Store) -> None:
-    queue.submit(scored, [spec(TOP_2, 0, STANDARD)])
+    queue.submit(scored, [spec(TOP_2, 0, FULL)])
     claim = queue.claim(scored, "worker")
     assert claim is not None
     queue.renew(scored, claim.key, "worker", Progress("training", 120, 250, 0.41, 23.0))
@@ -139,7 +139,7 @@ def _rows(store: Store) -> list[Row]:
 
 
 def test_results_of_another_version_of_a_recipe_are_not_mixed_in(scored: Store) -> None:
-    finish(scored, spec(TOP_2, 0, replace(STANDARD, epochs=9)), 0.99)
+    finish(scored, spec(TOP_2, 0, replace(FULL, epochs=9)), 0.99)
     assert "This cut has not been measured with recipe standard" in words(opened())
 
 
@@ -168,7 +168,7 @@ def test_a_store_that_stops_answering_while_the_page_is_open_is_a_message(
 
 
 def test_a_cut_without_its_whole_model_says_so(scored: Store) -> None:
-    finish(scored, spec(TOP_2, 0, STANDARD), 0.7)
+    finish(scored, spec(TOP_2, 0, FULL), 0.7)
     app = opened()
     assert [metric.delta for metric in app.metric].count("whole model not measured yet") == 3
     assert "not timed yet" in [metric.delta for metric in app.metric]
@@ -183,7 +183,7 @@ def test_the_mark_of_a_cached_answer_does_not_stay_for_another_choice(scored: St
 
 
 def test_a_date_as_a_seed_does_not_slow_the_page(scored: Store) -> None:
-    finish(scored, spec(TOP_2, 20261123, STANDARD), 0.7)
+    finish(scored, spec(TOP_2, 20261123, FULL), 0.7)
     app = opened()
     click(app, "more_seeds")
     assert {row["seed"] for row in _rows(scored) if row["state"] == "queued"} == {0, 1}
@@ -207,7 +207,7 @@ def test_a_task_with_a_trap_is_shown_with_its_warning(scored: Store) -> None:
 def test_a_correlation_is_shown_a_hundredfold_under_its_name(scored: Store) -> None:
     task = TASKS["stsb"]
     for kept in ((0, 1, 2, 3), WHOLE):
-        one = spec_of(plan_kept(MODELS["minilm-l6"], kept), task, "standard", 0)
+        one = spec_of(plan_kept(MODELS["minilm-l6"], kept), task, "full", 0)
         queue.submit(scored, [one])
         claim = queue.claim(scored, "worker")
         assert claim is not None
@@ -221,7 +221,7 @@ def test_a_correlation_is_shown_a_hundredfold_under_its_name(scored: Store) -> N
 
 
 def finish_cut(store: Store, model: str, depth: int, score: float) -> None:
-    one = spec_of(plan_kept(MODELS[model], range(depth)), TASKS["rotten-tomatoes"], "standard", 0)
+    one = spec_of(plan_kept(MODELS[model], range(depth)), TASKS["rotten-tomatoes"], "full", 0)
     finish(store, one, score)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pmb.lab.store import Store, list_runs
 from pmb.screen import ui
-from tests.app import STANDARD, WHOLE, click, fill, finish, opened, rerun, words
+from tests.app import FULL, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -36,7 +36,7 @@ def test_verdicts_come_from_what_is_measured(scored: Store) -> None:
 
 
 def test_a_single_seed_decides_nothing_and_runs_that_are_there_are_not_offered_again(scored: Store) -> None:
-    finish(scored, spec(WHOLE, 0, STANDARD), 0.8)
+    finish(scored, spec(WHOLE, 0, FULL), 0.8)
     app = opened("paper")
     assert "10 are not measured" in words(app)
     assert app.button(key="queue-6").label.startswith("Queue it: 5 runs, about ")

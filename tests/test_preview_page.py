@@ -17,7 +17,7 @@ from pmb.screen import preview_row
 from pmb.settings import Settings
 from pmb.spec import Progress
 from pmb.strategies import CHOICES, STRATEGIES, kept_layers
-from tests.app import STANDARD, WHOLE, bars, charts, click, fill, finish, opened, rerun, words
+from tests.app import FULL, WHOLE, bars, charts, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 from tests.test_blocks import ANGULAR
 from tests.test_previews import MODEL, SCORES, TASK, save
@@ -59,7 +59,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 def test_pressed_it_asks_for_the_chosen_strategy_first_and_for_what_is_measured(
     scored: Store, started: Started
 ) -> None:
-    finish(scored, spec((0, 3), 0, STANDARD), 0.7)
+    finish(scored, spec((0, 3), 0, FULL), 0.7)
     app = opened(strategy="bottom")
     click(app, "preview")
     ((model, task, names, also),) = started.asked
@@ -92,7 +92,7 @@ def test_a_preview_that_was_computed_on_the_cpu_although_there_is_a_gpu_says_why
 def test_predictions_are_hollow_and_named_and_say_what_they_are_worth(scored: Store) -> None:
     fill(scored)
     for kept in ((1, 2, 3, 4, 5), (2, 3, 4, 5)):
-        finish(scored, spec(kept, 0, STANDARD), 0.7)
+        finish(scored, spec(kept, 0, FULL), 0.7)
     save(scored, {kept: 0.6 + 0.01 * (sum(kept) % 5) for kept in CUTS})
     app = opened(strategy="symmetric", k="2")
     assert not [button for button in app.button if button.key == "preview"]  # nothing is missing
@@ -128,8 +128,8 @@ def test_a_strategy_beside_the_papers_six_is_drawn_where_it_is_chosen(scored: St
     save_block_scores(scored, identity_of_scores(MODEL, TASK), {"angular": ANGULAR, "block-influence": list(SCORES)})
     kept = kept_layers("angular", 6, 2, ANGULAR)
     for seed in range(2):
-        finish(scored, spec(kept, seed, STANDARD), 0.7 + 0.01 * seed)
-        finish(scored, spec(WHOLE, seed, STANDARD), 0.8 + 0.01 * seed)
+        finish(scored, spec(kept, seed, FULL), 0.7 + 0.01 * seed)
+        finish(scored, spec(WHOLE, seed, FULL), 0.8 + 0.01 * seed)
     app = opened(strategy="angular", k="2")
     assert app.selectbox(key="strategy").value == "angular"
     assert "Dropping 2 of 6 layers by angular keeps" in words(app)

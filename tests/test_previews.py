@@ -25,7 +25,7 @@ from pmb.lab.store import Store
 from pmb.settings import Settings
 from pmb.spec import Progress
 from pmb.strategies import STRATEGIES
-from tests.app import STANDARD, WHOLE, finish
+from tests.app import FULL, WHOLE, finish
 from tests.conftest import spec
 from tests.test_cli import pmb
 
@@ -208,7 +208,7 @@ def test_by_command_what_is_known_is_printed_with_its_bands(scored: Store, setti
     cuts = cuts_by(MODEL, STRATEGIES, SCORES)
     save(scored, {kept: 0.6 + 0.01 * (sum(kept) % 5) for kept in cuts})
     for number, kept in enumerate(cuts[:9]):
-        finish(scored, spec(kept, 0, STANDARD), 0.6 + 0.03 * len(kept) + 0.004 * (number % 3))
+        finish(scored, spec(kept, 0, FULL), 0.6 + 0.03 * len(kept) + 0.004 * (number % 3))
     lines = pmb(settings, "preview", "--strategy", "top").stdout.splitlines()
     assert len(lines) == 1 + 6 + 1
     assert lines[0].split() == ["strategy", "dropped", "kept", "frozen", "predicted", "band", "measured"]

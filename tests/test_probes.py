@@ -32,9 +32,9 @@ def the_row(store: Store, key: str) -> Row:
 
 
 def test_asking_twice_is_one_row_under_the_key_of_the_whole_models_run(store: Store, settings: Settings) -> None:
-    first = probes.ask_for(store, settings, MODEL, TASK, "standard", [0, 1])
-    assert probes.ask_for(store, settings, MODEL, TASK, "standard", [0, 1, 2])[:2] == first
-    assert first[0] == spec_of(plan_whole(MODEL), TASK, "standard", 0).key
+    first = probes.ask_for(store, settings, MODEL, TASK, "full", [0, 1])
+    assert probes.ask_for(store, settings, MODEL, TASK, "full", [0, 1, 2])[:2] == first
+    assert first[0] == spec_of(plan_whole(MODEL), TASK, "full", 0).key
     assert [row["seed"] for row in probes.asked_probes(store)] == [0, 1, 2]
 
 
@@ -86,7 +86,7 @@ def test_the_result_is_written_as_it_was_measured(store: Store) -> None:
     row = the_row(store, finish_probe(store))
     names = LayerProbe.__dataclass_fields__
     assert LayerProbe.from_dict({name: row[name] for name in names}) == layer_probe()
-    assert probes.probes_of(store, MODEL, TASK, "standard") == [row]
+    assert probes.probes_of(store, MODEL, TASK, "full") == [row]
     assert probes.probes_of(store, MODEL, TASK, "quick") == []
     assert probes.waiting_line(store, [row["key"]]) is None
 
@@ -95,7 +95,7 @@ def test_one_that_failed_is_asked_for_again_and_one_that_is_done_is_not(store: S
     key, done = ask_for_probe(store), finish_probe(store, seed=1)
     probes.fail(store, key, "The loss became nan.")
     assert the_row(store, key)["error"] == "The loss became nan."
-    probes.ask_for(store, settings, MODEL, TASK, "standard", [0, 1])
+    probes.ask_for(store, settings, MODEL, TASK, "full", [0, 1])
     assert the_row(store, key)["state"] == "asked"
     assert the_row(store, done)["state"] == "done"
 
@@ -104,7 +104,7 @@ def test_a_recipe_whose_values_have_changed_is_another_one(store: Store) -> None
     finish_probe(store)
     with store.connect() as connection:
         connection.execute(layer_probes.update().values(recipe_values={"name": "standard"}))
-    assert probes.probes_of(store, MODEL, TASK, "standard") == []
+    assert probes.probes_of(store, MODEL, TASK, "full") == []
 
 
 def test_reading_counts_examples() -> None:
@@ -123,7 +123,7 @@ def test_a_cached_answer_prints_the_sentence_and_a_row_a_layer(settings: Setting
     assert said[2].split() == ["embeddings", "nan", "1.000", "50.0", "50.0"]
     assert said[8].split() == ["5", "0.220", "0.496", "80.4", "55.0"]
     values = json.loads(pmb(settings, "probe", "--seeds", "0,2", "--json").stdout)
-    assert (values["model"], values["task"], values["recipe"]) == ("minilm-l6", "rotten-tomatoes", "standard")
+    assert (values["model"], values["task"], values["recipe"]) == ("minilm-l6", "rotten-tomatoes", "full")
     assert [found["seed"] for found in values["seeds"]] == [0, 2]
     assert len(values["seeds"][0]["tuned"]) == 7
     assert values["contribution"][5] == 0.78
@@ -133,7 +133,7 @@ def test_a_cached_answer_prints_the_sentence_and_a_row_a_layer(settings: Setting
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--recipe", "slow"), "There are: quick, standard, stable"),
+        (("--recipe", "slow"), "There are: full, quick, standard, stable"),
         (("--model", "minilm"), "Did you mean 'minilm-l6'?"),
         (("--seeds", "0,x"), "'x' in '0,x' is not a whole number"),
     ],

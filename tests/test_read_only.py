@@ -22,7 +22,7 @@ from pmb.lab.store import READ_ONLY, Row, Store, list_runs, open_store, save_lay
 from pmb.lab.worker import work
 from pmb.screen import ui, visitors
 from pmb.settings import Settings, from_environment
-from tests.app import STANDARD, TOP_2, WHOLE, click, fill, finish, opened, rerun, words
+from tests.app import FULL, TOP_2, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 from tests.layer_results import ask_for_probe
 from tests.test_cli import pmb
@@ -189,7 +189,7 @@ def test_who_started_a_run_is_kept_until_another_starts_it_again(store: Store) -
 def may_only_look(scored: Store, monkeypatch: pytest.MonkeyPatch, content_streamlit: None) -> Store:
     """A lab with results, a run that waits and one that failed, opened with PMB_READ_ONLY."""
     fill(scored)
-    queue.submit(scored, [spec(TOP_2, 7, STANDARD), spec((0, 1), 8, STANDARD)])
+    queue.submit(scored, [spec(TOP_2, 7, FULL), spec((0, 1), 8, FULL)])
     claim = queue.claim(scored, "worker")
     assert claim is not None
     queue.fail(scored, claim.key, "worker", "It broke.", "")

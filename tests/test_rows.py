@@ -34,10 +34,10 @@ from pmb.lab.store import (
 from pmb.lab.worker import timed_devices
 from pmb.settings import Settings
 from pmb.spec import Latency
-from tests.app import STANDARD, finish
+from tests.app import FULL, finish
 from tests.conftest import spec
 
-KEY = spec((0, 1), 0, STANDARD).key
+KEY = spec((0, 1), 0, FULL).key
 MODEL, TASK = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
 DAMAGES: dict[str, list[Any]] = {
     "predictions": ["[1, 0", '"ten"', "[1, 0]", '[1, "a"]', "[1e300]", "null", "[[[[" * 9000, b"\xff\xfe"],
@@ -67,8 +67,8 @@ CASES: list[tuple[str, Any]] = [(column, value) for column, values in DAMAGES.it
 @pytest.fixture
 def two_runs(store: Store) -> Store:
     """A store with two finished runs, of which the first is to be damaged."""
-    finish(store, spec((0, 1), 0, STANDARD), 0.7)
-    finish(store, spec((0, 1, 2, 3, 4, 5), 0, STANDARD), 0.8)
+    finish(store, spec((0, 1), 0, FULL), 0.7)
+    finish(store, spec((0, 1, 2, 3, 4, 5), 0, FULL), 0.8)
     return store
 
 
@@ -107,7 +107,7 @@ def test_a_damaged_run_is_left_out_everywhere_and_named(two_runs: Store, column:
 
 def test_a_damaged_run_that_is_asked_for_again_is_run_again(two_runs: Store) -> None:
     edit(two_runs, "predictions", "[1, 0")
-    assert [s.state for s in queue.submit(two_runs, [spec((0, 1), 0, STANDARD)])] == ["queued"]
+    assert [s.state for s in queue.submit(two_runs, [spec((0, 1), 0, FULL)])] == ["queued"]
     assert damaged_rows(two_runs, everything=True) == []
 
 
@@ -130,7 +130,7 @@ def test_losses_that_were_no_numbers_are_no_damage(two_runs: Store) -> None:
     ("column", "value"), [("kept_layers", "[0, 9]"), ("recipe_values", "{"), ("seed", "one"), ("progress", "[")]
 )
 def test_a_damaged_run_in_the_queue_fails_and_holds_up_no_other(store: Store, column: str, value: Any) -> None:
-    queue.submit(store, [spec((0, 1), 0, STANDARD), spec((0, 1, 2), 0, STANDARD)])
+    queue.submit(store, [spec((0, 1), 0, FULL), spec((0, 1, 2), 0, FULL)])
     edit(store, column, value)
     assert [waiting.kept_layers for waiting in queue.list_waiting(store)] == [(0, 1, 2)]
     claim = queue.claim(store, "worker")

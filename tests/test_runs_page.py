@@ -16,7 +16,7 @@ from pmb.lab.store import Store, list_runs
 from pmb.screen import guide, ui
 from pmb.screen.run_files import as_csv, as_parquet
 from pmb.spec import Progress
-from tests.app import STANDARD, TOP_2, WHOLE, bars, click, fill, finish, opened, rerun, words
+from tests.app import FULL, TOP_2, WHOLE, bars, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -42,7 +42,7 @@ def test_runs_shows_the_queue_with_positions_and_failures_with_their_log(scored:
 
 
 def test_ten_thousand_runs_are_listed(scored: Store) -> None:
-    finish(scored, spec(TOP_2, 0, STANDARD), 0.8)
+    finish(scored, spec(TOP_2, 0, FULL), 0.8)
     one = list_runs(scored)[0]
     with scored.connect() as connection:
         connection.execute(runs.delete())
@@ -56,7 +56,7 @@ def test_ten_thousand_runs_are_listed(scored: Store) -> None:
 
 def test_a_long_queue_is_counted_whole_and_read_in_part(scored: Store) -> None:
     fill(scored, seeds=1)
-    queue.submit(scored, [spec(TOP_2, seed, STANDARD) for seed in range(50, 180)])
+    queue.submit(scored, [spec(TOP_2, seed, FULL) for seed in range(50, 180)])
     queue.claim(scored, "worker")
     app = opened("runs", states="queued")
     assert len(app.session_state["live"]) == 1 + ui.MOST_WAITING
@@ -75,7 +75,7 @@ def test_without_a_worker_a_waiting_run_says_how_to_start_one(scored: Store) -> 
 
 
 def fail_one(store: Store, error: str) -> str:
-    queue.submit(store, [spec(TOP_2, 7, STANDARD)])
+    queue.submit(store, [spec(TOP_2, 7, FULL)])
     claim = queue.claim(store, "worker")
     assert claim is not None
     queue.fail(store, claim.key, "worker", error, "first\nsecond\nthird\nlast")
@@ -101,8 +101,8 @@ def test_the_address_filters_the_table_and_nonsense_in_it_filters_nothing(scored
 
 
 def test_selected_runs_are_cancelled_and_retried_together_and_only_where_that_can_be(scored: Store) -> None:
-    finish(scored, spec(WHOLE, 0, STANDARD), 0.8)
-    queue.submit(scored, [spec(TOP_2, seed, STANDARD) for seed in range(3)])
+    finish(scored, spec(WHOLE, 0, FULL), 0.8)
+    queue.submit(scored, [spec(TOP_2, seed, FULL) for seed in range(3)])
     app = opened("runs")
     select_rows(app, [0, 1, 3, 99])  # the newest two, the finished one, and a row that is not there
     assert app.button(key="cancel_selected").label == "Cancel 2 runs"
@@ -119,19 +119,19 @@ def test_selected_runs_are_cancelled_and_retried_together_and_only_where_that_ca
 
 
 def test_what_is_selected_stays_selected_when_another_run_comes_before_it(scored: Store) -> None:
-    queue.submit(scored, [spec(TOP_2, 0, STANDARD)])
+    queue.submit(scored, [spec(TOP_2, 0, FULL)])
     app = opened("runs")
     select_rows(app, [0])
-    queue.submit(scored, [spec(TOP_2, 1, STANDARD)])
+    queue.submit(scored, [spec(TOP_2, 1, FULL)])
     rerun(app)
     click(app, "cancel_selected")
     assert [row["seed"] for row in list_runs(scored, "cancelled")] == [0]
 
 
 def test_a_link_shows_one_run_in_full_and_a_wrong_one_is_one_sentence(scored: Store) -> None:
-    finish(scored, spec(WHOLE, 0, STANDARD), 0.8)
-    finish(scored, spec(TOP_2, 0, STANDARD), 0.75)
-    app = opened("runs", run=spec(TOP_2, 0, STANDARD).key[:12])
+    finish(scored, spec(WHOLE, 0, FULL), 0.8)
+    finish(scored, spec(TOP_2, 0, FULL), 0.75)
+    app = opened("runs", run=spec(TOP_2, 0, FULL).key[:12])
     said = words(app)
     assert "Accuracy 75.0 %" in said
     assert "73.0 to 77.0; the whole model has 80.0 %" in said
@@ -154,10 +154,10 @@ def test_a_failure_says_what_to_do_and_shows_the_last_lines_of_its_log(scored: S
 
 
 def test_the_sidebar_says_place_progress_and_time_left_and_how_long_the_queue_takes(scored: Store) -> None:
-    finish(scored, spec(TOP_2, 0, STANDARD), 0.8)
+    finish(scored, spec(TOP_2, 0, FULL), 0.8)
     with scored.connect() as connection:  # it took a minute
         connection.execute(runs.update().values(started_at=1000.0, finished_at=1060.0))
-    queue.submit(scored, [spec(TOP_2, seed, STANDARD) for seed in (1, 2, 3)])
+    queue.submit(scored, [spec(TOP_2, seed, FULL) for seed in (1, 2, 3)])
     claim = queue.claim(scored, "worker")
     assert claim is not None
     queue.renew(scored, claim.key, "worker", Progress("training", 250, 500, 0.5, 30.0))
@@ -170,15 +170,15 @@ def test_the_sidebar_says_place_progress_and_time_left_and_how_long_the_queue_ta
 
 
 def test_a_run_that_ends_says_so_with_the_way_to_it(scored: Store) -> None:
-    finish(scored, spec(WHOLE, 0, STANDARD), 0.8)
-    queue.submit(scored, [spec(TOP_2, seed, STANDARD) for seed in (1, 2)])
+    finish(scored, spec(WHOLE, 0, FULL), 0.8)
+    queue.submit(scored, [spec(TOP_2, seed, FULL) for seed in (1, 2)])
     app = opened("cost")
-    finish(scored, spec(TOP_2, 1, STANDARD), 0.75)
+    finish(scored, spec(TOP_2, 1, FULL), 0.75)
     claim = queue.claim(scored, "worker")
     assert claim is not None
     queue.fail(scored, claim.key, "worker", "No.", "")
     rerun(app)
-    names = [spec(TOP_2, seed, STANDARD).key[:12] for seed in (1, 2)]
+    names = [spec(TOP_2, seed, FULL).key[:12] for seed in (1, 2)]
     assert {toast.value for toast in app.toast} == {
         f"[Run {names[0]} is done: 75.0 %](runs?run={names[0]})",
         f"[Run {names[1]} failed; its page says why](runs?run={names[1]})",
@@ -186,7 +186,7 @@ def test_a_run_that_ends_says_so_with_the_way_to_it(scored: Store) -> None:
 
 
 def test_files_of_the_runs_hold_all_columns_and_no_formula(scored: Store) -> None:
-    finish(scored, spec(TOP_2, 0, STANDARD), 0.75)
+    finish(scored, spec(TOP_2, 0, FULL), 0.75)
     fail_one(scored, "=1+1")
     table = pd.read_csv(io.StringIO(as_csv(scored, Filter())))
     assert list(table["error"])[1] == "'=1+1"

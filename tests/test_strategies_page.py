@@ -8,7 +8,7 @@ from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.lab.plan import plan_kept, scores_identity, spec_of
 from pmb.lab.store import Store, list_runs, save_layer_scores
-from tests.app import STANDARD, WHOLE, click, fill, finish, opened, words
+from tests.app import FULL, WHOLE, click, fill, finish, opened, words
 from tests.conftest import spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
@@ -21,7 +21,7 @@ SCORES = {(0, 1, 2): 0.75, (0, 2, 4): 0.749, (1, 3, 5): 0.74, (3, 4, 5): 0.6, CO
 def measure_half(store: Store, task: str = "rotten-tomatoes", seeds: int = 3) -> None:
     for kept, score in SCORES.items():
         for seed in range(seeds):
-            one = spec_of(plan_kept(MODELS["minilm-l6"], kept), TASKS[task], "standard", seed)
+            one = spec_of(plan_kept(MODELS["minilm-l6"], kept), TASKS[task], "full", seed)
             finish(store, one, score + 0.001 * seed)
 
 
@@ -54,9 +54,9 @@ def test_a_winner_is_named_only_where_it_is_clear(scored: Store) -> None:
 def test_the_average_is_over_the_tasks_that_have_every_strategy(scored: Store) -> None:
     measure_half(scored)
     measure_half(scored, "sst2")
-    of_sst2 = spec_of(plan_kept(MODELS["minilm-l6"], WHOLE), TASKS["sst2"], "standard", 0)
+    of_sst2 = spec_of(plan_kept(MODELS["minilm-l6"], WHOLE), TASKS["sst2"], "full", 0)
     save_layer_scores(scored, scores_identity(of_sst2), [0.2, 0.9, 0.8, 0.7, 0.6, 0.3])
-    finish(scored, spec_of(plan_kept(MODELS["minilm-l6"], (0, 1, 2)), TASKS["rte"], "standard", 0), 0.5)
+    finish(scored, spec_of(plan_kept(MODELS["minilm-l6"], (0, 1, 2)), TASKS["rte"], "full", 0), 0.5)
     said = words(opened("strategies"))
     assert "on average over 2 tasks" in said
     assert "Not in the average, since not every strategy is measured there: RTE" in said
@@ -86,6 +86,6 @@ def test_shipped_results_fill_the_page_and_links_choose(scored: Store, monkeypat
 
 
 def test_nonsense_in_the_address_falls_back(scored: Store) -> None:
-    finish(scored, spec(WHOLE, 0, STANDARD), 0.8)
+    finish(scored, spec(WHOLE, 0, FULL), 0.8)
     said = words(opened("strategies", k="99", tasks="cooking", recipe="none", model="minilm-l6"))
     assert "No strategy has been measured at this drop count" in said

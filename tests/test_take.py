@@ -20,7 +20,7 @@ from pmb.lab.store import Row, Store, get_run
 from pmb.screen.take import Making, makings
 from pmb.settings import Settings
 from pmb.spec import Exported, Made, Progress, Report
-from tests.app import STANDARD, TOP_2, click, fill, finish, opened, words
+from tests.app import FULL, TOP_2, click, fill, finish, opened, words
 from tests.conftest import spec
 from tests.test_cli import pmb
 
@@ -56,8 +56,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> type[Pretender]:
 @pytest.fixture
 def key(store: Store) -> str:
     """A finished run."""
-    finish(store, spec(TOP_2, 0, STANDARD), 0.8)
-    return spec(TOP_2, 0, STANDARD).key
+    finish(store, spec(TOP_2, 0, FULL), 0.8)
+    return spec(TOP_2, 0, FULL).key
 
 
 def test_a_folder_is_put_in_its_place_whole_with_its_card(
@@ -159,7 +159,7 @@ def test_the_page_makes_a_zip_in_the_background_and_offers_it(
     scored: Store, settings: Settings, pretended: type[Pretender], content_streamlit: None
 ) -> None:
     fill(scored, seeds=1)
-    run = spec(TOP_2, 0, STANDARD).key
+    run = spec(TOP_2, 0, FULL).key
     app = opened(k="2")
     assert "Weights are not kept" in words(app)
     pretended.problem = "It *broke*."

@@ -62,7 +62,7 @@ def nasty(scored: Store, content_streamlit: None) -> Store:
             values = {"kind": kind, "name": identity, "fingerprint": "", "facts": asdict(row), "notes": [NASTY]}
             connection.execute(scored.insert_new(sources), values | {"inspected_at": time.time()})
     specs = [
-        spec_of(plan_kept(one, range(6 - drop)), data, "standard", seed)
+        spec_of(plan_kept(one, range(6 - drop)), data, "full", seed)
         for one, data in ((model, task), (MODELS["minilm-l6"], task))
         for drop in (0, 2, 3)
         for seed in (0, 1)
@@ -71,7 +71,7 @@ def nasty(scored: Store, content_streamlit: None) -> Store:
     while claim := queue.claim(scored, "worker"):
         queue.finish(scored, claim.key, "worker", replace(result(), device=NASTY, machine=NASTY))
     save_dev_labels(scored, task, [0, 1] * 1000)
-    save_layer_scores(scored, scores_identity(spec_of(plan_whole(model), task, "standard", 0)), [0.5] * 6)
+    save_layer_scores(scored, scores_identity(spec_of(plan_whole(model), task, "full", 0)), [0.5] * 6)
     waiting = [spec_of(plan_kept(model, (0,)), task, "quick", seed) for seed in range(3)]
     queue.submit(scored, waiting)
     for _ in range(2):

@@ -28,7 +28,7 @@ from pmb.lab.dev import save_dev_labels
 from pmb.lab.store import Store
 from pmb.settings import Settings
 from pmb.spec import Tried
-from tests.app import STANDARD, TOP_2, WHOLE, finish, opened, words
+from tests.app import FULL, TOP_2, WHOLE, finish, opened, words
 from tests.architectures import ARCHITECTURES
 from tests.conftest import spec
 from tests.test_export import LABELS, tokenizer
@@ -123,17 +123,17 @@ def test_what_is_typed_is_a_text_a_line() -> None:
 
 
 def test_only_finished_runs_of_one_task_answer(store: Store, settings: Settings) -> None:
-    finish(store, spec(WHOLE, 0, STANDARD), 0.8)
-    done = spec(WHOLE, 0, STANDARD).key
-    other = replace(spec(TOP_2, 0, STANDARD), task="sst2")
+    finish(store, spec(WHOLE, 0, FULL), 0.8)
+    done = spec(WHOLE, 0, FULL).key
+    other = replace(spec(TOP_2, 0, FULL), task="sst2")
     finish(store, other, 0.7)
-    failed = spec((0,), 0, STANDARD)
+    failed = spec((0,), 0, FULL)
     queue.submit(store, [failed])
     claim = queue.claim(store, "worker")
     assert claim is not None
     queue.fail(store, failed.key, "worker", "broken", "")
 
-    assert [one.max_length for one in tries.subjects_of(store, settings, [done])] == [STANDARD.max_length]
+    assert [one.max_length for one in tries.subjects_of(store, settings, [done])] == [FULL.max_length]
     with pytest.raises(RunFailed, match=f"{failed.key[:12]} failed and has no model"):
         tries.subjects_of(store, settings, [done, failed.key])
     with pytest.raises(BadInput, match="not of rotten-tomatoes and sst2"):
@@ -198,8 +198,8 @@ def test_charts_keep_to_their_schema_and_say_what_they_show() -> None:
 def two(scored: Store) -> Store:
     """The whole model and a cut, which part on no dev sentence."""
     save_dev_labels(scored, TASK, [0, 1] * 1000)
-    finish(scored, spec(WHOLE, 0, STANDARD), 0.8)
-    finish(scored, spec(TOP_2, 0, STANDARD), 0.7)
+    finish(scored, spec(WHOLE, 0, FULL), 0.8)
+    finish(scored, spec(TOP_2, 0, FULL), 0.7)
     return scored
 
 
