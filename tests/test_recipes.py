@@ -42,10 +42,10 @@ def test_full_trains_longer_on_small_tasks() -> None:
 
 
 def test_a_recipe_takes_changes_in_its_text() -> None:
-    recipe = find_recipe("full,dropout=0,epochs=8", SMALL, TASK)
-    assert (recipe.epochs, recipe.dropout, recipe.name) == (8, 0, "full,epochs=8,dropout=0")
-    assert replace(recipe, epochs=4, dropout=0.1, name="full") == find_recipe("full", SMALL, TASK)
-    assert check_recipe("full,dropout=0.0,epochs=8") == check_recipe("full,epochs=8,dropout=0e3") == recipe.name
+    recipe = find_recipe("full,dropout=0.1,epochs=8", SMALL, TASK)
+    assert (recipe.epochs, recipe.dropout, recipe.name) == (8, 0.1, "full,epochs=8,dropout=0.1")
+    assert replace(recipe, epochs=4, dropout=0.0, name="full") == find_recipe("full", SMALL, TASK)
+    assert check_recipe("full,dropout=0.10,epochs=8") == check_recipe("full,epochs=8,dropout=1e-1") == recipe.name
     assert with_change("full,epochs=8", "epochs", 3) == "full,epochs=3"
 
 

@@ -35,7 +35,7 @@ RECIPES = {
             weight_decay=0.0,
             max_grad_norm=1.0,
             max_length=128,
-            dropout=0.1,
+            dropout=0.0,
             train_sample="seed",
         ),
         Recipe(
