@@ -28,7 +28,7 @@ class Architecture:
     name: str
     settings: dict[str, Any]
     stack: Callable[[Any], torch.nn.ModuleList]
-    fast: bool = False  # laid out as BERT is
+    fast: bool = False  # of a layout that the quick layer knows
     shared: bool = False  # all layers are the same weights
     first_layer_stays: bool = False
 
@@ -73,7 +73,7 @@ ARCHITECTURES = [
         },
         lambda m: m.deberta.encoder.layer,
     ),
-    Architecture("mpnet", BERT | {"pad_token_id": 1}, lambda m: m.mpnet.encoder.layer),
+    Architecture("mpnet", BERT | {"pad_token_id": 1}, lambda m: m.mpnet.encoder.layer, fast=True),
     Architecture(
         "modernbert",
         BERT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import (
     BertForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
     PreTrainedModel,
     RobertaConfig,
     RobertaForSequenceClassification,
@@ -29,7 +31,8 @@ from pmb.engine.batches import Encoded, batch_of, shuffled_rows
 from pmb.engine.dropout import QuickDropout, set_dropout
 from pmb.engine.finetune import fine_tune, linear_schedule, predict, total_steps
 from pmb.engine.forward import Forward, fast_forward, plain_forward
-from pmb.engine.layer import Layer, apply
+from pmb.engine.layer import Layer, ScoreBias, apply, score_bias
+from pmb.engine.layouts import layer_parts
 from pmb.spec import Recipe
 from tests.conftest import TINY
 from tests.test_finetune import sentences
@@ -54,6 +57,23 @@ def small_roberta() -> RobertaForSequenceClassification:
     return RobertaForSequenceClassification(config).eval()
 
 
+def small_mpnet() -> MPNetForSequenceClassification:
+    torch.manual_seed(0)
+    config = MPNetConfig(
+        vocab_size=99,
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=40,
+        pad_token_id=0,
+        num_labels=3,  # type: ignore[call-arg]
+    )
+    model = MPNetForSequenceClassification(config).eval()
+    nn.init.normal_(model.mpnet.encoder.relative_attention_bias.weight)  # as large as a trained one's
+    return model
+
+
 def _fast(model: PreTrainedModel) -> Forward:
     forward = fast_forward(model)
     assert forward is not None
@@ -64,7 +84,7 @@ def shallow_bert() -> BertForSequenceClassification:
     return surgery.cut(small_bert(), [2])  # type: ignore[return-value]
 
 
-MODELS: list[Callable[[], PreTrainedModel]] = [small_bert, shallow_bert, small_roberta]
+MODELS: list[Callable[[], PreTrainedModel]] = [small_bert, shallow_bert, small_roberta, small_mpnet]
 
 
 def plain_losses(model: PreTrainedModel, train: Encoded, recipe: Recipe, seed: int) -> list[float]:
@@ -124,38 +144,83 @@ def test_the_loss_of_fifty_steps_is_the_plain_ones(build: Callable[[], PreTraine
         assert torch.allclose(a, b, atol=1e-3), name
 
 
-def a_layer_and_its_input() -> tuple[Any, torch.Tensor, torch.Tensor]:
-    """A module, hidden states and the bias of their attention mask."""
-    hidden = torch.randn(3, 7, 16, generator=torch.Generator().manual_seed(1))
-    there = torch.arange(7) < torch.tensor([[7], [4], [5]])
-    return small_bert().bert.encoder.layer[0], hidden, torch.where(there[:, None], 0.0, torch.finfo(torch.float32).min)
+@dataclass(frozen=True)
+class LayerCase:
+    """A layer of transformers, its hidden states, and the mask and position bias of its attention."""
+
+    module: Any
+    hidden: torch.Tensor
+    mask: torch.Tensor  # (batch, 1, tokens)
+    position: torch.Tensor | None  # (heads, tokens, tokens)
+
+    @property
+    def inputs(self) -> dict[str, torch.Tensor]:
+        """Everything that has a gradient, by name."""
+        found = {"hidden": self.hidden} | dict(self.module.named_parameters())
+        return found if self.position is None else found | {"position": self.position}
+
+    def by_hand(self) -> torch.Tensor:
+        """The quick layer's output."""
+        parts = layer_parts(self.module)
+        assert parts is not None
+        return apply(Layer(parts, torch.float32), self.hidden, self.bias())
+
+    def bias(self) -> ScoreBias:
+        return score_bias(self.mask, self.position, len(self.hidden), 2, torch.float32)
+
+    def plain(self) -> torch.Tensor:
+        """The output of transformers' own layer."""
+        added = torch.where(self.mask[:, None], 0.0, torch.finfo(torch.float32).min)
+        more = {} if self.position is None else {"position_bias": self.position[None]}
+        output = self.module(self.hidden, added, **more)
+        return output if isinstance(output, torch.Tensor) else output[0]
 
 
-def test_a_layers_output_and_gradients_are_transformers_own() -> None:
-    found = []
-    for by_hand in (True, False):
-        module, hidden, bias = a_layer_and_its_input()
-        set_dropout(module, 0.3, 5)  # the same masks for both, since both draw in the same order
-        module.attention.self.dropout.p = 0.0  # transformers has torch draw these
-        module.train()
-        hidden.requires_grad_()
-        output = apply(Layer(module, torch.float32), hidden, bias) if by_hand else module(hidden, bias[:, None])
+def bert_layer() -> LayerCase:
+    hidden = torch.randn(3, 7, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    mask = torch.arange(7) < torch.tensor([[7], [4], [5]])
+    return LayerCase(small_bert().bert.encoder.layer[0], hidden, mask[:, None], None)
+
+
+def mpnet_layer() -> LayerCase:
+    position = torch.randn(2, 7, 7, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    return replace(bert_layer(), module=small_mpnet().mpnet.encoder.layer[0], position=position)
+
+
+LAYERS: list[Callable[[], LayerCase]] = [bert_layer, mpnet_layer]
+
+
+@pytest.mark.parametrize("build", LAYERS)
+def test_a_layers_output_and_gradients_are_transformers_own(build: Callable[[], LayerCase]) -> None:
+    found: list[dict[str, torch.Tensor | None]] = []
+    for compute in (LayerCase.by_hand, LayerCase.plain):
+        case = build()
+        set_dropout(case.module, 0.3, 5)  # the same masks for both, since both draw in the same order
+        parts = layer_parts(case.module)
+        assert parts is not None
+        parts.attention_dropout.p = 0.0  # type: ignore[union-attr] # where transformers has torch draw them
+        case.module.train()
+        output = compute(case)
         output.square().sum().backward()
-        found.append({"output": output, "hidden": hidden.grad} | {n: p.grad for n, p in module.named_parameters()})
+        gradients = {name: tensor.grad for name, tensor in case.inputs.items()}
+        found.append({"output": output, **gradients})
     for name, theirs in found[1].items():
+        ours = found[0][name]
         assert theirs is not None
-        assert torch.allclose(found[0][name], theirs, atol=1e-4), name
+        assert ours is not None
+        assert torch.allclose(ours, theirs, atol=1e-4), name
 
 
-def test_a_layers_gradients_are_its_slopes_with_dropout_in_attention() -> None:
-    module, hidden, bias = a_layer_and_its_input()
-    module.train()
-    inputs = [hidden, *module.parameters()]
+@pytest.mark.parametrize("build", LAYERS)
+def test_a_layers_gradients_are_its_slopes_with_dropout_in_attention(build: Callable[[], LayerCase]) -> None:
+    case = build()
+    case.module.train()
+    inputs = list(case.inputs.values())
     directions = [torch.randn(t.shape, generator=torch.Generator().manual_seed(i)) for i, t in enumerate(inputs)]
 
     def loss() -> torch.Tensor:
-        set_dropout(module, 0.3, 5)
-        return apply(Layer(module, torch.float32), hidden, bias).sin().sum()
+        set_dropout(case.module, 0.3, 5)
+        return case.by_hand().sin().sum()
 
     def at(step: float) -> float:
         with torch.no_grad():
@@ -166,10 +231,24 @@ def test_a_layers_gradients_are_its_slopes_with_dropout_in_attention() -> None:
                 tensor -= step * direction
         return value
 
-    hidden.requires_grad_()
     gradients = torch.autograd.grad(loss(), inputs)
     slope = sum((g * d).sum().item() for g, d in zip(gradients, directions, strict=True))
     assert slope == pytest.approx((at(1e-3) - at(-1e-3)) / 2e-3, rel=0.01)
+
+
+def test_every_layer_and_the_head_move_the_shared_position_bias() -> None:
+    batch = batch_of(sentences(), [1, 2, 3, 4], CPU)
+    found = []
+    for build in (_fast, plain_forward):
+        model = small_mpnet()
+        for i, parameter in enumerate(model.parameters()):  # fresh weights hardly attend
+            nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(i))
+        build(model)(batch).square().sum().backward()
+        found.append(model.mpnet.encoder.relative_attention_bias.weight.grad)
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[1].abs().max() > 1e-4
+    assert torch.allclose(found[0], found[1], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
-"""From a batch to logits: transformers' own way, and a quicker one for encoders laid out as BERT is.
+"""From a batch to logits: transformers' own way, and a quicker one for post-norm encoders (BERT, MPNet and others).
 
 The classifier reads the first token alone. So in the last layer only that token needs a query, an output and a
 feed-forward pass, and no other token needs even a key or a value: q·(Kx) = (Kᵀq)·x, and Σ p(Vx + b) = V(Σ px) + b Σ p.
 That is exact, in training too, and the shallower the cut, the more it saves: the last layer of one is all of it.
 
-Whether a model is laid out so is seen from its modules, not from its name; and before the quicker way is taken it has
-to give transformers' own logits for a few sentences of the run.
+`layouts.py` sees from a model's modules, not from its name, whether it is laid out so. Before the quicker way is taken
+it has to give transformers' own logits for a few sentences of the run.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.activations import GELUActivation
 
 from pmb.engine.batches import Batch
-from pmb.engine.layer import Layer, apply
+from pmb.engine.layer import Layer, ScoreBias, apply, score_bias
+from pmb.engine.layouts import EncoderParts, LayerParts, encoder_parts
 
 TOLERANCE = 1e-3  # of logits in float32, relative and absolute
 
@@ -47,42 +47,30 @@ def plain_forward(model: PreTrainedModel, dtype: torch.dtype = torch.float32) ->
 
 
 def fast_forward(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> Forward | None:
-    """The same logits in less time; None where the model is not laid out as BERT is."""
-    if not laid_out_as_bert(model):
+    """The same logits in less time; None where the model is of no layout that `layouts.py` knows."""
+    encoder, head = encoder_parts(model), _head(model)
+    if encoder is None or head is None:
         return None
-    encoder: Any = model.base_model
-    *lower, last = encoder.encoder.layer
-    layers = [Layer(module, dtype) for module in lower]
+    *lower, last = encoder.layers
+    layers = [Layer(parts, dtype) for parts in lower]
 
     def forward(batch: Batch) -> Tensor:
-        hidden = embedded(encoder, batch)
-        mask = token_mask(batch)
-        bias = score_bias(mask, dtype)
+        hidden = encoder.embeddings(batch)
+        bias = batch_bias(encoder, batch, hidden, dtype)
         for layer in layers:
             layer.refresh()
             hidden = apply(layer, hidden, bias)
         with torch.autocast(hidden.device.type, dtype, enabled=dtype != torch.float32):
-            return _head(model, first_token(last, hidden, mask))
+            return head(first_token(last, hidden, bias))
 
     return forward
 
 
-def embedded(encoder: Any, batch: Batch) -> Tensor:
-    """What an encoder laid out as BERT's gives its first layer, (batch, tokens, width)."""
-    hidden: Tensor = encoder.embeddings(input_ids=batch.input_ids, token_type_ids=batch.token_type_ids)
-    if hasattr(encoder, "embeddings_project"):
-        hidden = encoder.embeddings_project(hidden)
-    return hidden
-
-
-def token_mask(batch: Batch) -> Tensor | None:
-    """Where there is a token, (batch, 1, tokens); None where all are."""
-    return batch.attention_mask[:, None, :].bool() if batch.is_padded else None
-
-
-def score_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """What `Layer` adds to the attention scores: 0, or the least number where `mask` has no token."""
-    return None if mask is None else torch.where(mask, 0.0, torch.finfo(dtype).min).to(dtype)
+def batch_bias(encoder: EncoderParts, batch: Batch, hidden: Tensor, dtype: torch.dtype) -> ScoreBias:
+    """What all layers add to the attention scores of a batch whose hidden states look like `hidden`."""
+    mask = batch.attention_mask[:, None, :].bool() if batch.is_padded else None
+    position = encoder.position_bias(hidden) if encoder.position_bias else None
+    return score_bias(mask, position, len(hidden), encoder.layers[0].num_attention_heads, dtype)
 
 
 def pick_forward(model: PreTrainedModel, dtype: torch.dtype, probe: Batch, reference: Tensor) -> tuple[Forward, bool]:
@@ -109,64 +97,47 @@ def same_logits(these: Tensor, those: Tensor) -> bool:
     return these.shape == those.shape and torch.allclose(these, those, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-def laid_out_as_bert(model: Any) -> bool:
-    """Whether every module that `fast_forward`, `first_token` and `Layer` use is there and of the kind they think."""
-    try:
-        encoder = model.base_model
-        head = model.dropout if _pooler(model) is not None else model.classifier
-        parts = [encoder.embeddings, head]
-        for layer in encoder.encoder.layer:
-            attention, projected = layer.attention.self, layer.attention.output
-            linears = (attention.query, attention.key, attention.value, projected.dense, layer.intermediate.dense)
-            if not all(
-                isinstance(part, nn.Linear) and part.bias is not None for part in (*linears, layer.output.dense)
-            ):
-                return False
-            if not isinstance(layer.intermediate.intermediate_act_fn, (GELUActivation, nn.GELU)):
-                return False
-            parts += [attention.num_attention_heads, attention.attention_head_size, attention.dropout]
-            parts += [projected.dropout, projected.LayerNorm, layer.output.dropout, layer.output.LayerNorm]
-    except AttributeError:
-        return False
-    return all(part is not None for part in parts)
-
-
-def first_token(layer: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
-    """What a layer laid out as BERT's gives for the first token alone, (batch, 1, width).
-
-    `hidden`: (batch, tokens, width); `mask`: (batch, 1, tokens), true where there is a token; None where all are.
-    """
-    first = _first_attention(layer.attention.self, hidden, mask)
-    attended = layer.attention.output(first, hidden[:, :1])
-    output: Tensor = layer.output(layer.intermediate(attended), attended)
+def first_token(parts: LayerParts, hidden: Tensor, bias: ScoreBias) -> Tensor:
+    """What a layer gives for the first token alone, (batch, 1, width); `hidden`: (batch, tokens, width)."""
+    attended = parts.attention_output(_first_attention(parts, hidden, bias))
+    first = parts.attention_norm(_dropped(parts.attention_output_dropout, attended) + hidden[:, :1])
+    inner = parts.output(parts.activation(parts.intermediate(first)))
+    output: Tensor = parts.output_norm(_dropped(parts.output_dropout, inner) + first)
     return output
 
 
-def _first_attention(module: Any, hidden: Tensor, mask: Tensor | None) -> Tensor:
+def _first_attention(parts: LayerParts, hidden: Tensor, bias: ScoreBias) -> Tensor:
     """What the first token gathers, (batch, 1, width); no key or value of a single token is computed."""
-    size: int = module.attention_head_size
+    heads = parts.num_attention_heads
+    size = parts.query.out_features // heads
 
     def by_head(parameters: Tensor) -> Tensor:  # (width, ...) to (heads, width of a head, ...)
-        return parameters.view(module.num_attention_heads, size, *parameters.shape[1:])
+        return parameters.view(heads, size, *parameters.shape[1:])
 
-    query = by_head(module.query(hidden[:, 0]).t()) * size**-0.5  # (heads, width of a head, batch)
-    per_head = torch.einsum("hdb,hdw->bhw", query, by_head(module.key.weight))
-    bias = torch.einsum("hdb,hd->bh", query, by_head(module.key.bias))[:, :, None]
-    scores = per_head @ hidden.transpose(1, 2) + bias
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    weights = module.dropout(scores.softmax(-1))
-    context = torch.einsum("bhw,hdw->bhd", weights @ hidden, by_head(module.value.weight))
-    context = context + weights.sum(-1, keepdim=True) * by_head(module.value.bias)
+    query = by_head(parts.query(hidden[:, 0]).t()) * size**-0.5  # (heads, width of a head, batch)
+    per_head = torch.einsum("hdb,hdw->bhw", query, by_head(parts.key.weight))
+    key_bias = torch.einsum("hdb,hd->bh", query, by_head(parts.key.bias))[:, :, None]
+    scores = per_head @ hidden.transpose(1, 2) + key_bias
+    if bias.position is not None:
+        scores = scores + bias.position[:, 0]
+    if bias.mask is not None:
+        scores = scores.masked_fill(~bias.mask, torch.finfo(scores.dtype).min)
+    weights = _dropped(parts.attention_dropout, scores.softmax(-1))
+    context = torch.einsum("bhw,hdw->bhd", weights @ hidden, by_head(parts.value.weight))
+    context = context + weights.sum(-1, keepdim=True) * by_head(parts.value.bias)
     return context.reshape(len(hidden), 1, -1)
 
 
-def _pooler(model: Any) -> Any:
-    return getattr(model.base_model, "pooler", None)
+def _dropped(dropout: Callable[[Tensor], Tensor] | None, states: Tensor) -> Tensor:
+    return states if dropout is None else dropout(states)
 
 
-def _head(model: Any, first: Tensor) -> Tensor:
-    """Logits from the last layer's output for the first token, (batch, 1, width)."""
-    pooler = _pooler(model)
-    logits: Tensor = model.classifier(first if pooler is None else model.dropout(pooler(first)))
-    return logits
+def _head(model: Any) -> Callable[[Tensor], Tensor] | None:
+    """From the last layer's output for the first token, (batch, 1, width), to logits; None where there is no head."""
+    classifier, dropout = getattr(model, "classifier", None), getattr(model, "dropout", None)
+    pooler = getattr(model.base_model, "pooler", None)
+    if classifier is None or (pooler is not None and dropout is None):
+        return None
+    if pooler is None:  # a head of several modules, which takes the first token itself
+        return lambda first: classifier(first)
+    return lambda first: classifier(_dropped(dropout, pooler(first)))

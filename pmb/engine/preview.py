@@ -18,17 +18,10 @@ from transformers import PreTrainedModel
 from pmb import scoring
 from pmb.engine.batches import Batch, Encoded, batch_of, sorted_rows
 from pmb.engine.device import product_type
-from pmb.engine.forward import (
-    embedded,
-    first_token,
-    laid_out_as_bert,
-    model_inputs,
-    same_logits,
-    score_bias,
-    token_mask,
-)
+from pmb.engine.forward import batch_bias, first_token, model_inputs, same_logits
 from pmb.engine.layer import Layer
 from pmb.engine.layer import apply as quick_layer
+from pmb.engine.layouts import encoder_parts
 from pmb.engine.probe import fit_linear
 from pmb.engine.surgery import find_stack
 from pmb.errors import BadInput
@@ -146,8 +139,8 @@ class OneByOne:
         few = batch_of(data, range(min(CHECKED_EXAMPLES, len(data))), device)
         whole = self._forward(few)
         self._layers: list[Any] = [*stack.layers] * (stack.depth if stack.shared else 1)
-        self._quick: list[Layer] = []  # of a model laid out as BERT is
-        laid_out = not data.pad_left and laid_out_as_bert(model)
+        self._quick: list[Layer] = []  # where the parts of all layers are known
+        self._parts = None if data.pad_left else encoder_parts(model)
         self._one = _OneLayer(self._layers[0])
         del stack.layers[:]
         stack.layers.append(self._one)
@@ -155,17 +148,17 @@ class OneByOne:
         if not same_logits(self._through_all(few), whole):
             name = type(model).__name__
             raise BadInput(f"{name} cannot be previewed: its layers need more than what the layer before gives.")
-        if laid_out:
-            self._quick = [Layer(layer, torch.float32) for layer in self._layers]
+        if self._parts:
+            self._quick = [Layer(parts, torch.float32) for parts in self._parts.layers]
             same = same_logits(self._through_all(few), whole)
-            self._quick = [Layer(layer, dtype) for layer in self._layers] if same else []
+            self._quick = [Layer(parts, dtype) for parts in self._parts.layers] if same else []
 
     def embeddings(self) -> list[Tensor] | None:
         """What the first layer is given, by batch; None where only the encoder itself can give it."""
-        if not self._quick:
+        if not self._quick or not self._parts:
             return None
         with self._product_type():
-            return [embedded(self._encoder, batch) for batch in self.batches]
+            return [self._parts.embeddings(batch) for batch in self.batches]
 
     def apply(self, layer: int, before: list[Tensor] | None, goes_on: bool) -> list[tuple[Tensor, Tensor]]:
         """The layer's hidden states and, behind all that follows on the last layer, the sentence token, of each batch.
@@ -184,13 +177,11 @@ class OneByOne:
         return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
 
     def _apply(self, layer: int, batch: Batch, before: Tensor | None, goes_on: bool) -> tuple[Tensor, Tensor]:
-        if self._quick:
-            before = embedded(self._encoder, batch) if before is None else before
-            mask = token_mask(batch)
-            if goes_on:
-                after = quick_layer(self._quick[layer], before, score_bias(mask, self._quick[layer].dtype))
-            else:
-                after = first_token(self._layers[layer], before, mask)
+        if self._quick and self._parts:
+            before = self._parts.embeddings(batch) if before is None else before
+            quick = self._quick[layer]
+            bias = batch_bias(self._parts, batch, before, quick.dtype)
+            after = quick_layer(quick, before, bias) if goes_on else first_token(quick.parts, before, bias)
             return after, after[:, 0].float().cpu()
         self._one.layer, self._one.given = self._layers[layer], before
         token = self._forward(batch)
