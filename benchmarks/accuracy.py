@@ -56,7 +56,7 @@ def lab_scores(store: Store, settings: Settings, plan: Plan, recipe: str) -> lis
 
 
 @click.command()
-@click.option("--recipe", default="standard", show_default=True)
+@click.option("--recipe", default="full", show_default=True)
 @click.option("--write", is_flag=True, help="Put the table into benchmarks/RESULTS.md.")
 def main(recipe: str, write: bool) -> None:
     """Compare and print a table; exit 1 where the means are further apart than a point."""
@@ -67,7 +67,7 @@ def main(recipe: str, write: bool) -> None:
     for drop in DROPS:
         plan = plan_strategy(store, settings, find_model(MODEL), find_task(TASK), "top", drop)
         ours = lab_scores(store, settings, plan, recipe)
-        theirs = [trainer_score(plan, find_recipe(recipe), seed) for seed in SEEDS]
+        theirs = [trainer_score(plan, find_recipe(recipe, find_model(MODEL), find_task(TASK)), seed) for seed in SEEDS]
         gap = difference_interval(ours, theirs)
         agreed &= abs(100 * gap.mean) <= AGREEMENT_POINTS
         name = f"top, K={drop}" if drop else "whole"

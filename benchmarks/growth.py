@@ -28,7 +28,7 @@ from sqlalchemy import update
 
 from benchmarks.results import publish
 from pmb.catalog.models import find_model
-from pmb.catalog.recipes import find_recipe
+from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import find_task
 from pmb.insight.summary import configurations
 from pmb.lab.executors import CHILD_ENVIRONMENT
@@ -81,7 +81,7 @@ def measure_training(shape: Shape) -> dict[str, float]:
     rng = random.Random(0)
     ids = tuple(tuple(rng.randrange(1000, 3000) for _ in range(shape.length)) for _ in range(shape.sentences))
     train = Encoded(ids, tuple(i % 2 for i in range(shape.sentences)), 0)
-    recipe = replace(find_recipe("quick"), epochs=1, batch_size=shape.batch)
+    recipe = replace(RECIPES["quick"], epochs=1, batch_size=shape.batch)
     times = [finetune.fine_tune(model, train, recipe, 0, pick_device(), lambda _: None).seconds for _ in range(REPEATS)]
     return {"seconds": min(times), "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}
 

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +26,6 @@ import click
 
 from benchmarks.results import publish
 from pmb.catalog.models import MODELS
-from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import TASKS
 from pmb.lab import queue
 from pmb.lab.plan import plan_whole, spec_of
@@ -107,8 +106,7 @@ class Asked:
 
 def spec_number(number: int) -> RunSpec:
     """A run like no other."""
-    spec = spec_of(plan_whole(MODELS["minilm-l6"]), TASKS["rotten-tomatoes"], "quick", number)
-    return replace(spec, recipe=find_recipe("quick"))
+    return spec_of(plan_whole(MODELS["minilm-l6"]), TASKS["rotten-tomatoes"], "quick", number)
 
 
 def client(store: Store, load: Load, number: int) -> Asked:

@@ -29,7 +29,7 @@ from benchmarks.crowd import RUN_SECONDS, WORKERS, Costs, simulation_lines
 from benchmarks.queue_load import RESULT
 from benchmarks.results import machine_line, publish
 from pmb.catalog.models import MODELS
-from pmb.catalog.recipes import RECIPES
+from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import TASKS
 from pmb.lab import queue
 from pmb.lab.listing import count_live, live_runs, waiting_by_work
@@ -43,7 +43,8 @@ from tests.postgres import SAFE, programs, running
 PIECES = REPOSITORY / "cache" / "scale.jsonl"
 DATABASES = ("SQLite", "PostgreSQL")
 SIZES = (1000, 10_000, 100_000, 1_000_000)
-MODEL, TASK, RECIPE = MODELS["minilm-l6"], TASKS["rotten-tomatoes"], RECIPES["standard"]
+MODEL, TASK = MODELS["minilm-l6"], TASKS["rotten-tomatoes"]
+RECIPE = find_recipe("standard", MODEL, TASK)
 CONFIGURATIONS = 200  # 20 models by 10 tasks: a page shows one of them
 TIMES = 60  # how often a quick statement is timed
 SLOW_SECONDS = 0.5  # what takes longer is timed thrice

@@ -36,7 +36,7 @@ from pmb.settings import from_environment
 GOALS = (Goal(points=1), Goal(points=2), Goal(points=3), Goal(most_layers=3), Goal(most_layers=4))
 SHARE = 1 / 5  # of the grid's steps
 AT_ONCE = 2
-RECIPE = RECIPES["standard"]
+RECIPE = RECIPES["first-2000"]
 MODEL, LAYERS = "minilm-l6", 6
 SEEDS = 3
 

@@ -60,7 +60,7 @@ def loop_run_seconds(depth: int) -> float:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     whole = time.perf_counter() - start
     measured = json.loads(done.stdout.splitlines()[-1])
-    recipe = find_recipe(RECIPE)
+    recipe = find_recipe(RECIPE, find_model(MODEL), find_task(TASK))
     assert recipe.train_sentences is not None
     train_steps = recipe.train_sentences * recipe.epochs / recipe.batch_size
     evaluation_steps = (find_task(TASK).dev_examples or 0) / EVALUATION_BATCH
@@ -77,7 +77,7 @@ def measure_depth(depth: int) -> dict[str, float]:
     from benchmarks.embedded import open_embedded
     from pmb.engine import batches, surgery
 
-    found, recipe = open_embedded(), find_recipe(RECIPE)
+    found, recipe = open_embedded(), find_recipe(RECIPE, find_model(MODEL), find_task(TASK))
     train = batches.encode(found.tokenizer, found.sentences.train[: STEPS * recipe.batch_size], PADDED_LENGTH)
     dev = batches.encode(found.tokenizer, found.sentences.dev[: STEPS * EVALUATION_BATCH], PADDED_LENGTH)
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import io
 import json
 import shutil
 import signal
@@ -17,7 +18,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -414,6 +415,7 @@ def runs(as_csv: bool, state: str | None, as_json: bool) -> None:
         queue.release_lost(store)  # where no worker is left to do it
         states = (state,) if state else ()
         if as_csv and not as_json:
+            write_in(sys.stdout, encoding="utf-8")  # whatever the console's is: `reproduce` reads the file
             write_csv(exported_runs(store, Filter(states=states)), sys.stdout)
             return
         rows = list_runs(store, *states)
@@ -618,6 +620,8 @@ def ship() -> None:
 
 def main() -> None:
     """Run the command line; every error that is meant for a user is one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        write_in(stream, errors="backslashreplace")  # of a character that the console's encoding lacks, its number
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -631,6 +635,12 @@ def main() -> None:
         sys.exit(complain(str(error)))
     except OSError as error:
         sys.exit(complain(f"{error.filename or 'The system'}: {error.strerror or error}."))
+
+
+def write_in(stream: TextIO, encoding: str | None = None, errors: str | None = None) -> None:
+    """Change the encoding of a stream, or what it does with a character that the encoding lacks."""
+    if isinstance(stream, io.TextIOWrapper):  # what tests and notebooks put in its place takes every character
+        stream.reconfigure(encoding=encoding, errors=errors)
 
 
 def complain(sentence: str) -> int:

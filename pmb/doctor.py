@@ -14,6 +14,7 @@ from pmb.engine import assets
 from pmb.errors import PmbError
 from pmb.lab import disk, executors, queue
 from pmb.lab.cluster import open_cluster
+from pmb.lab.database import shown_url
 from pmb.lab.listing import count_states
 from pmb.lab.store import damaged_rows, open_store
 
@@ -37,8 +38,12 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything that a run needs; takes the seconds that torch needs to start."""
+    read = _look("settings", _settings)
+    if not read.ok:
+        return [read]  # nothing else can be looked at
     findings = [
         Finding("python", sys.version_info >= OLDEST_PYTHON, platform.python_version()),
+        read,
         _look("libraries", _libraries),
         _look("device", _device),
         *[Finding("gpu", True, machine.gpu_line(gpu)) for gpu in machine.gpus()],
@@ -61,6 +66,11 @@ def _look(what: str, fact: Callable[[], str]) -> Finding:
         return Finding(what, True, fact())
     except (PmbError, OSError) as error:
         return Finding(what, False, str(error))
+
+
+def _settings() -> str:
+    found = settings.from_environment()
+    return f"PMB_HOME is {found.home}"
 
 
 def _libraries() -> str:
@@ -97,7 +107,7 @@ def _store() -> str:
         store.close()
     told = ", ".join(f"{counts.get(state, 0)} {state}" for state in STATES)
     left_out = f"; damaged and left out, {len(damaged)}: {'; '.join(damaged)}" if damaged else ""
-    return f"{store.engine.url.render_as_string()}: {told}{left_out}"
+    return f"{shown_url(store.engine.url)}: {told}{left_out}"
 
 
 def _worker() -> str:

@@ -51,6 +51,7 @@ def from_environment() -> Settings:
     executor = os.environ.get("PMB_EXECUTOR") or "local"
     if executor not in EXECUTORS:
         raise BadInput(f"PMB_EXECUTOR is {executor!r}; this version knows: {', '.join(EXECUTORS)}.")
+    most_threads()  # whoever starts a run hears of it here, and not from torch in the child
     return Settings(
         home=home,
         database_url=os.environ.get("PMB_DATABASE_URL", ""),
@@ -73,6 +74,20 @@ def from_environment() -> Settings:
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def most_threads() -> int | None:
+    """How many threads OMP_NUM_THREADS allows: its first number, as for OpenMP; None where it is not set.
+
+    Raises BadInput.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "").strip()
+    if not given:
+        return None
+    first = given.partition(",")[0].strip()
+    if not re.fullmatch(r"0*[1-9]\d{0,5}", first, re.ASCII):
+        raise BadInput(f"OMP_NUM_THREADS is {given!r}; a whole number from 1, or a list such as 4,2, is allowed.")
+    return int(first)
 
 
 def _folder(variable: str) -> Path | None:

@@ -10,6 +10,7 @@ from sqlalchemy import update
 
 from pmb.errors import BadInput
 from pmb.lab import queue
+from pmb.lab.listing import exported
 from pmb.lab.schema import runs
 from pmb.lab.store import Store, get_run, list_runs
 from pmb.spec import Progress
@@ -251,3 +252,97 @@ def test_workers_that_beat_are_listed_and_those_that_signed_off_are_not(store: S
     queue.beat(store, "a")
     queue.sign_off(store, "b")
     assert queue.list_workers(store) == ["a"]
+
+
+# =============================================================================
+# A clock that jumps
+# =============================================================================
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """By how many seconds the store's clock is wrong, which a test can change."""
+    wrong_by = [0.0]
+    right = Store.now
+    monkeypatch.setattr(Store, "now", lambda *given: right(*given) + wrong_by[0])
+    return wrong_by
+
+
+def test_what_a_worker_wrote_by_a_clock_that_was_ahead_is_not_believed(store: Store, clock: list[float]) -> None:
+    (key,) = (s.key for s in queue.submit(store, [spec()]))
+    clock[0] = HOUR
+    queue.beat(store, "host:1")
+    claimed(store, "host:1")
+    assert (queue.list_workers(store), queue.crowd(store)) == (["host:1"], (1, 1))
+    clock[0] = 0.0  # and the worker was killed meanwhile
+    assert (queue.list_workers(store), queue.crowd(store)) == ([], (1, 0))
+    queue.release_lost(store)
+    assert state(store, key) == "queued"
+    assert claimed(store, "host:2").attempts == 2
+
+
+def test_a_living_worker_is_believed_again_at_its_next_beat(store: Store, clock: list[float]) -> None:
+    (key,) = (s.key for s in queue.submit(store, [spec()]))
+    clock[0] = HOUR
+    queue.beat(store, "host:1")
+    held = claimed(store, "host:1")
+    clock[0] = -HOUR
+    queue.beat(store, "host:1")
+    assert queue.renew(store, key, "host:1", Progress("training", 1, 2), held.seconds) == "go on"
+    queue.release_lost(store)
+    assert (queue.list_workers(store), state(store, key)) == (["host:1"], "running")
+
+
+def test_clocks_that_differ_by_a_little_are_believed(store: Store, clock: list[float]) -> None:
+    (key,) = (s.key for s in queue.submit(store, [spec()]))
+    clock[0] = queue.CLOCK_SECONDS - 1
+    queue.beat(store, "host:1")
+    claimed(store, "host:1")
+    clock[0] = 0.0
+    queue.release_lost(store)
+    assert (queue.list_workers(store), state(store, key)) == (["host:1"], "running")
+
+
+def test_a_run_that_was_put_off_by_a_clock_that_was_ahead_is_due(store: Store, clock: list[float]) -> None:
+    queue.submit(store, [spec()])
+    clock[0] = HOUR
+    queue.lose(store, claimed(store).key, "worker", "It died.", "")
+    assert queue.count_waiting(store) == 0
+    clock[0] = 0.0
+    assert queue.count_waiting(store) == 1
+    assert queue.claim(store, "worker")
+
+
+@pytest.mark.parametrize("jump", [HOUR, -2 * HOUR])
+def test_a_run_took_as_long_as_it_took_whatever_the_clock_did(store: Store, clock: list[float], jump: float) -> None:
+    for seed, end in enumerate(("done", "failed")):
+        queue.submit(store, [spec(seed=seed)])
+        clock[0] = 0.0
+        held = claimed(store)
+        clock[0] = jump
+        queue.renew(store, held.key, "worker", Progress("training", 1, 2), held.seconds)
+        row = get_run(store, held.key)
+        assert row
+        with store.connect() as connection:
+            assert 0 <= store.now(connection) - row["started_at"] < HOUR / 2
+        if end == "done":
+            queue.finish(store, held.key, "worker", result(), held.seconds)
+        else:
+            queue.fail(store, held.key, "worker", "It broke.", "", held.seconds)
+        row = get_run(store, held.key)
+        assert row
+        assert row["state"] == end
+        assert 0 <= exported(row)["seconds"] < HOUR / 2
+
+
+def test_a_negative_time_of_an_earlier_version_is_not_shown(store: Store) -> None:
+    queue.submit(store, [spec()])
+    key = claimed(store).key
+    queue.finish(store, key, "worker", result())
+    with store.connect() as connection:
+        connection.execute(update(runs).values(started_at=runs.c.finished_at + HOUR))
+    row = get_run(store, key)
+    assert row
+    assert exported(row)["seconds"] is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from transformers import PreTrainedModel
 
 import pmb
 from pmb import machine
-from pmb.settings import cores
+from pmb.settings import cores, most_threads
 from pmb.spec import Recipe, Report
 from pmb.wording import counted
 
@@ -133,7 +132,7 @@ def machine_name(device: torch.device, instead_of_gpu: str = "") -> str:
 
 def use_threads(count: int) -> None:
     """Compute on so many threads; on fewer where OMP_NUM_THREADS says so."""
-    torch.set_num_threads(min(count, int(os.environ.get("OMP_NUM_THREADS") or count)))
+    torch.set_num_threads(min(count, most_threads() or count))
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ The Hub's own cache keeps the files (`HF_HOME`), so that other programs share th
 from __future__ import annotations
 
 import io
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from huggingface_hub.errors import (
 )
 from tqdm.std import tqdm  # type: ignore[import-untyped]
 
+from pmb.engine import network
 from pmb.errors import BadInput, HubUnavailable
 
 ANSWER_SECONDS = 5.0  # how long the Hub may take to answer a question
@@ -135,7 +137,8 @@ def _bar(report: Bytes) -> type[tqdm]:
 
 @contextmanager
 def _in_sentences(repo: str, revision: str, wanted: Wanted) -> Iterator[None]:
-    """Turn the Hub's errors into sentences for a user."""
+    """Turn the Hub's errors, and those of the way to it, into sentences for a user."""
+    network.check_environment()
     try:
         yield
     except HFValidationError as error:
@@ -156,11 +159,19 @@ def _in_sentences(repo: str, revision: str, wanted: Wanted) -> Iterator[None]:
         raise HubUnavailable(
             f"{repo} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it; unset it, or {wanted.otherwise}."
         ) from error
+    except ssl.SSLError as error:
+        raise network.certificate_error() or _unreachable(repo, wanted, error) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, ConnectionError, TimeoutError) as error:
-        raise HubUnavailable(
-            f"The Hub cannot be reached for {repo} ({_reason(error)}); what has been downloaded is kept, so try "
-            f"again, or {wanted.otherwise}."
-        ) from error
+        raise _unreachable(repo, wanted, error) from error
+    except OSError as error:
+        raise network.cache_error(error) from error
+
+
+def _unreachable(repo: str, wanted: Wanted, error: BaseException) -> HubUnavailable:
+    return HubUnavailable(
+        f"The Hub cannot be reached for {repo} ({_reason(error)}); what has been downloaded is kept, so try again, or "
+        f"{wanted.otherwise}."
+    )
 
 
 def _reason(error: BaseException) -> str:

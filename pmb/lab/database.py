@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sqlite3
 from functools import partial
 from pathlib import Path
@@ -17,12 +18,16 @@ from pmb.lab.rows import read_json
 
 BUSY_SECONDS = 20  # many writers at a time wait for each other without an order
 PATIENCE = {"connect_timeout": 5, "application_name": "pmb"}  # of PostgreSQL's client; seconds
+URL_FORM = (
+    "it has to be postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH; in a password @ is written %40, / is "
+    "%2F, ? is %3F, # is %23 and % is %25"
+)
 ADVISORY_LOCK = 0x706D62  # the number under which PostgreSQL lets one process at a time migrate or read in
 
 
 def make_engine(given: str | URL, read_only: bool = False) -> Engine:
     """Connections to that database, all of them unable to write where `read_only`; raises ArgumentError."""
-    url = make_url(given)
+    url = _parse(given)
     if url.drivername == "postgres":  # as some hosts write it
         url = url.set(drivername="postgresql")
     if url.get_backend_name() == "postgresql":
@@ -41,6 +46,29 @@ def make_engine(given: str | URL, read_only: bool = False) -> Engine:
     engine = create_engine(url, json_serializer=_json, json_deserializer=read_json)
     event.listen(engine, "connect", _prepare_reader if read_only else _prepare_sqlite)
     return engine
+
+
+def _parse(given: str | URL) -> URL:
+    """Read the URL; raises ArgumentError, which never quotes it: it has a password."""
+    if isinstance(given, URL):
+        return given
+    try:
+        url = make_url(given)
+    except (ArgumentError, ValueError) as error:
+        raise ArgumentError(URL_FORM) from error
+    # An @ ends the password. After one that is not escaped, the rest of the password counts as host, path or query;
+    # and where the query has the password, all that is before the @ counts as user and password.
+    rest = f"{url.host}{url.database}{given.partition('?')[2] if url.password else ''}"
+    if url.get_backend_name() != "sqlite" and ("@" in rest or re.search(r"\?.*=", str(url.password), re.DOTALL)):
+        raise ArgumentError(URL_FORM)
+    return url
+
+
+def shown_url(url: URL) -> str:
+    """Where a database is, for people: without the password, and without the query, which can have one too."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{url.database or ''}"
+    return url.set(password=None, query={}).render_as_string()
 
 
 def _read_only_file(url: URL) -> URL:
@@ -127,7 +155,7 @@ def one_at_a_time(connection: Connection) -> None:
 def sentence(engine: Engine, error: DBAPIError) -> str:
     """What happened and what to do, from the database's own words."""
     words = str(error.orig).strip()
-    where = engine.url.database if engine.dialect.name == "sqlite" else engine.url.render_as_string()
+    where = engine.url.database if engine.dialect.name == "sqlite" else shown_url(engine.url)
     if "locked" in words:
         return f"The store {where} is locked by another program for more than {BUSY_SECONDS} s; try again."
     if "malformed" in words or "not a database" in words or "disk image" in words:
@@ -139,4 +167,6 @@ def sentence(engine: Engine, error: DBAPIError) -> str:
         return f"The disk of the store {where} is full; free some space and try again. Nothing was lost."
     if "readonly" in words or "unable to open" in words:
         return f"The store {where} cannot be opened for writing ({words})."
+    if "connection option" in words:  # the words quote the query, which can have the password
+        words = "PostgreSQL does not know an option in the query of the URL"
     return f"The store {where} does not answer: {words.splitlines()[0]}."

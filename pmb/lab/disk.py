@@ -87,7 +87,8 @@ def trim(settings: Settings, live: Collection[str]) -> int:
     kept: list[_Item] = []
     for item in _items(settings):
         ended = item.path.parent.name == "checkpoints" and item.path.name not in live
-        stale = item.path.name.endswith(PART) and item.used_at < time.time() - STALE_SECONDS
+        fresh = abs(time.time() - item.used_at) <= STALE_SECONDS  # a time far in the future is one of a wrong clock
+        stale = item.path.name.endswith(PART) and not fresh
         (gone if ended or stale else kept).append(item)
     over = sum(item.size for item in kept) - settings.cache_limit
     for item in sorted(kept, key=lambda item: item.used_at):

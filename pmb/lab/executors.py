@@ -160,7 +160,7 @@ class Child:
         if message is None:
             code = self.process.wait()
             reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-            more = self._memory_words() if code == -KILLED else ""
+            more = self._memory_words() if code == -KILLED else self._last_words() if code > 0 else ""
             raise ChildDied(f"The process of this run died ({reason}){more}.")
         return message
 
@@ -175,6 +175,12 @@ class Child:
             f", perhaps for want of memory: {min(self._free_bytes) / 1e9:.1f} GB were free shortly before; a smaller "
             "batch size or length, or fewer runs at a time (PMB_JOBS=1), take less"
         )
+
+    def _last_words(self) -> str:
+        """The exception that ended it, which Python has written to stderr."""
+        self._threads[1].join(KILL_SECONDS)
+        lines = self.log().strip().splitlines()
+        return f": {lines[-1].rstrip('.')}" if lines else ""
 
     def ask(self, job: Message, report: Report) -> Message:
         """Do one job, wait for its answer and end; raises RunFailed with the child's sentence."""

@@ -165,7 +165,7 @@ def exported(row: Row) -> Row:
     interval = run_interval(row) if row["state"] == "done" else None
     more: Row = {
         "dropped_layers": [layer for layer in range(row["num_hidden_layers"]) if layer not in kept],
-        "seconds": finished - started if finished and started else None,
+        "seconds": finished - started if finished and started and finished >= started else None,
         "score_low": interval.low if interval else None,
         "score_high": interval.high if interval else None,
     }

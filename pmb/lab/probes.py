@@ -10,13 +10,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, between, or_, select
 
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import check_recipe, find_recipe
 from pmb.catalog.tasks import Task
 from pmb.lab.plan import plan_whole, spec_of
-from pmb.lab.queue import LEASE_SECONDS
+from pmb.lab.queue import CLOCK_SECONDS, LEASE_SECONDS
 from pmb.lab.rows import row_fault
 from pmb.lab.schema import layer_probes as table
 from pmb.lab.sources import find_model, find_task
@@ -103,7 +103,8 @@ def take(store: Store) -> RunSpec | None:
     """The run whose layers are to be measured next, now this worker's; None when nothing was asked for."""
     with store.connect() as connection:
         now = store.now(connection)
-        silent = or_(table.c.renewed_at.is_(None), table.c.renewed_at < now - LEASE_SECONDS)
+        renewed = between(table.c.renewed_at, now - LEASE_SECONDS, now + CLOCK_SECONDS)  # and not by a wrong clock
+        silent = or_(table.c.renewed_at.is_(None), ~renewed)
         free = and_(table.c.state == "asked", silent)
         oldest = select(table).where(free).order_by(table.c.asked_at, table.c.key).limit(1)
         found = plain_rows(connection.execute(oldest))

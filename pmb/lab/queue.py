@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, between, case, func, or_, select, update
 
 from pmb.errors import BadInput, NotAllowed, QueueFull
 from pmb.lab.database import begin_writing
@@ -22,6 +23,7 @@ MAX_DEATHS = 5  # of a run's own process: then it is the run that brings it down
 MAX_ATTEMPTS = 20  # also where only workers died, or the machine: nothing is tried for ever
 BACKOFF_SECONDS = 1.0  # times the square of the deaths: 1, 4, 9 and 16 s
 MOST_COUNTED = MOST_JOBS + 1
+CLOCK_SECONDS = 5.0  # by which clocks may differ: a time that lies further in the future was written by a wrong one
 ENDED = ("done", "failed", "cancelled")
 
 
@@ -45,6 +47,12 @@ class Claim:
     key: str
     spec: RunSpec
     attempts: int
+    claimed_at: float = field(default_factory=time.monotonic, compare=False)
+
+    @property
+    def seconds(self) -> float:
+        """How long this worker has held it, whatever was done to the clock meanwhile."""
+        return time.monotonic() - self.claimed_at
 
 
 def submit(store: Store, specs: Sequence[RunSpec]) -> list[Submission]:
@@ -153,33 +161,37 @@ def list_waiting(store: Store) -> list[RunSpec]:
     ]
 
 
-def renew(store: Store, key: str, worker: str, progress: Progress) -> str:
-    """Renew the lease and tell the progress; returns "go on", "cancel", or "lost" when another worker has it."""
+def renew(store: Store, key: str, worker: str, progress: Progress, seconds: float | None = None) -> str:
+    """Renew the lease and tell the progress; returns "go on", "cancel", or "lost" when another worker has it.
+
+    `seconds`: for how long the run has gone on, by a clock that is never set.
+    """
     mine = _held(key, worker)
     with store.connect() as connection:
         begin_writing(connection)
-        values = {"lease_until": store.now(connection) + LEASE_SECONDS, "progress": asdict(progress)}
+        now = store.now(connection)
+        values = {"lease_until": now + LEASE_SECONDS, "progress": asdict(progress)} | _started(now, seconds)
         row = connection.execute(update(runs).where(mine).values(values).returning(runs.c.cancel_requested)).first()
     if row is None:
         return "lost"
     return "cancel" if row.cancel_requested else "go on"
 
 
-def finish(store: Store, key: str, worker: str, result: RunResult) -> bool:
+def finish(store: Store, key: str, worker: str, result: RunResult, seconds: float | None = None) -> bool:
     """Write the result, once; False when another worker holds the run, or it is cancelled.
 
     A run that went back to the queue meanwhile, and that nobody has taken, needs not be done again. Memory is
-    `store.save_memory`'s.
+    `store.save_memory`'s. `seconds`: as for `renew`.
     """
     values = {name: value for name, value in asdict(result).items() if name in runs.c}
     values |= {name: list(values[name]) for name in ("predictions", "losses", "scores")} | {"error": None, "log": None}
     values |= {"num_dev": len(result.predictions), "worker": worker, "not_before": None}
-    return _end(store, key, worker, "done", values, or_(_held(key, worker), _waits(key)))
+    return _end(store, key, worker, "done", values, or_(_held(key, worker), _waits(key)), seconds)
 
 
-def fail(store: Store, key: str, worker: str, error: str, log: str) -> bool:
-    """End a run without a result, with the sentence for its user and the end of its log."""
-    return _end(store, key, worker, "failed", {"error": error, "log": log})
+def fail(store: Store, key: str, worker: str, error: str, log: str, seconds: float | None = None) -> bool:
+    """End a run without a result, with the sentence for its user and the end of its log; `seconds`: as for `renew`."""
+    return _end(store, key, worker, "failed", {"error": error, "log": log}, seconds=seconds)
 
 
 def lose(store: Store, key: str, worker: str, error: str, log: str) -> None:
@@ -216,6 +228,8 @@ def give_back(store: Store, key: str, worker: str) -> bool:
 def release_lost(store: Store, dead_workers: Sequence[str] = (), living: str = "") -> None:
     """Give runs whose lease ran out, or whose worker is known to be dead, back to the queue, each at its place.
 
+    A lease that ends later than any can was given by a wrong clock and counts as run out.
+
     That its worker died is held against no run, unless it happens MAX_ATTEMPTS times: perhaps the run takes the
     machine's last memory. One that was to be cancelled is. The runs of the worker `living` are not lost: it asks
     itself, and could not renew its leases while the store's disk was full.
@@ -223,7 +237,9 @@ def release_lost(store: Store, dead_workers: Sequence[str] = (), living: str = "
     if store.refusal:
         return  # who may only look leaves it to the others
     with store.connect() as connection:
-        ran_out = and_(runs.c.lease_until < store.now(connection), runs.c.worker != living)
+        now = store.now(connection)
+        believed = between(runs.c.lease_until, now, now + LEASE_SECONDS + CLOCK_SECONDS)
+        ran_out = and_(~believed, runs.c.worker != living)
         lost = and_(runs.c.state == "running", or_(ran_out, runs.c.worker.in_(dead_workers)))
         _release(store, connection, lost, skip=True)  # whoever holds one of them is about to renew or to end it
 
@@ -309,7 +325,7 @@ def sign_off(store: Store, worker: str) -> None:
 def list_workers(store: Store) -> list[str]:
     """Names of the workers that have been heard of within ALIVE_SECONDS."""
     with store.connect() as connection:
-        alive = workers.c.heartbeat_at > store.now(connection) - ALIVE_SECONDS
+        alive = _alive(store.now(connection))
     return [row["name"] for row in store.read(workers, select(workers).where(alive).order_by(workers.c.name))]
 
 
@@ -317,8 +333,7 @@ def crowd(store: Store) -> tuple[int, int]:
     """How many runs go on, and how many workers are alive."""
     running = select(func.count()).select_from(runs).where(runs.c.state == "running")
     with store.connect() as connection:
-        fresh = workers.c.heartbeat_at > store.now(connection) - ALIVE_SECONDS
-        alive = select(func.count()).select_from(workers).where(fresh)
+        alive = select(func.count()).select_from(workers).where(_alive(store.now(connection)))
         return connection.execute(running).scalar_one(), connection.execute(alive).scalar_one()
 
 
@@ -337,8 +352,15 @@ def spec_of_row(row: dict[str, Any]) -> RunSpec:
     return RunSpec.from_dict({name: row[name] for name in names} | {"recipe": row["recipe_values"]})
 
 
+def _alive(now: float) -> ColumnElement[bool]:
+    """Which workers have been heard of; a heartbeat in the future is one of a wrong clock."""
+    return between(workers.c.heartbeat_at, now - ALIVE_SECONDS, now + CLOCK_SECONDS)
+
+
 def _due(now: float) -> ColumnElement[bool]:
-    return and_(runs.c.state == "queued", or_(runs.c.not_before.is_(None), runs.c.not_before <= now))
+    """Which runs could be claimed; one that may be begun later than any was put off by a wrong clock."""
+    put_off = between(runs.c.not_before, now, now + BACKOFF_SECONDS * MAX_DEATHS**2 + CLOCK_SECONDS)
+    return and_(runs.c.state == "queued", or_(runs.c.not_before.is_(None), ~put_off))
 
 
 _UNHELD: dict[str, Any] = {"worker": None, "lease_until": None, "progress": None, "cancel_requested": False}
@@ -380,13 +402,25 @@ def _queue_again(connection: Connection, keys: Sequence[str], now: float, user: 
             connection.execute(update(runs).where(runs.c.key == key, ended_badly).values(queued))
 
 
+def _started(now: float, seconds: float | None) -> dict[str, float]:
+    """The column with the start of a run that has gone on for so long; nothing where that is not known."""
+    return {} if seconds is None else {"started_at": now - seconds}
+
+
 def _end(
-    store: Store, key: str, worker: str, state: str, values: dict[str, Any], where: ColumnElement[bool] | None = None
+    store: Store,
+    key: str,
+    worker: str,
+    state: str,
+    values: dict[str, Any],
+    where: ColumnElement[bool] | None = None,
+    seconds: float | None = None,
 ) -> bool:
     condition = _held(key, worker) if where is None else where
     ending = {"state": state, "progress": None, "lease_until": None}
     with store.connect() as connection:
-        values = values | ending | {"finished_at": store.now(connection)}
+        now = store.now(connection)
+        values = values | ending | {"finished_at": now} | _started(now, seconds)
         return bool(connection.execute(update(runs).where(condition).values(values)).rowcount)
 
 

@@ -212,7 +212,7 @@ def _run(
                 return
             if time.monotonic() - renewed >= stopwatch.heart.renew_seconds:
                 renewed = time.monotonic()
-                order = patiently(partial(queue.renew, store, claim.key, worker, progress))
+                order = patiently(partial(queue.renew, store, claim.key, worker, progress, claim.seconds))
                 if order == "cancel":
                     child.end()
                     patiently(lambda: queue.end_cancelled(store, claim.key, worker))
@@ -375,10 +375,10 @@ def _break_off(
 
 def _write_down(store: Store, worker: str, claim: Claim, message: dict[str, Any], child: Handle) -> None:
     if "error" in message:
-        patiently(lambda: queue.fail(store, claim.key, worker, message["error"], child.log()))
+        patiently(lambda: queue.fail(store, claim.key, worker, message["error"], child.log(), claim.seconds))
         return
     latencies = [Latency(**latency) for latency in message["latencies"]]
     result = RunResult.from_dict(message["result"])
     patiently(lambda: save_latencies(store, claim.spec, latencies))
     patiently(lambda: save_memory(store, claim.key, result))
-    patiently(lambda: queue.finish(store, claim.key, worker, result))
+    patiently(lambda: queue.finish(store, claim.key, worker, result, claim.seconds))

@@ -12,7 +12,7 @@ from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput
 from pmb.insight.failures import next_step
 from pmb.insight.metrics import metric_of, sentence_case, shown
-from pmb.lab import queue
+from pmb.lab import listing, queue
 from pmb.lab.answer import answer, command_of
 from pmb.lab.queue import spec_of_row
 from pmb.lab.store import Row, get_run
@@ -93,7 +93,7 @@ def _outcome(run: Row, values: Row) -> None:
 
 def _facts(run: Row, values: Row) -> dict[str, object]:
     """What it was, what it took, how it was measured; what is not known is left out."""
-    took = run["finished_at"] - run["started_at"] if run["finished_at"] and run["started_at"] else None
+    took = listing.exported(run)["seconds"]
     speedup = values["speedup"]
     facts = {
         "kept layers": ui.layers(run["kept_layers"]),
