@@ -247,7 +247,7 @@ def prediction_table(preview: predict.Preview, task: Task) -> None:
         )
 
 
-def ways_on(rows: pd.DataFrame, of: Selection, task: Task) -> list[Link]:
+def ways_on(rows: pd.DataFrame, of: Selection, model: BaseModel, task: Task) -> list[Link]:
     """To Compare: a selected cut beside the whole model, or two that are selected beside each other."""
     if not of.chosen:
         return []
@@ -255,7 +255,7 @@ def ways_on(rows: pd.DataFrame, of: Selection, task: Task) -> list[Link]:
 
     def name(row: Row) -> str:
         procedure = choice.procedure if row["drop_count"] else PROCEDURES[0]
-        return configuration_name(choice.model, choice.recipe, row["kept_layers"], procedure)
+        return configuration_name(model.id, choice.recipe, row["kept_layers"], procedure)
 
     chosen = {name(row): row for row in ui.records(rows[of.has(rows["row"])])}
     whole = [name(row) for row in ui.records(rows[rows["row"] == "whole"])]
@@ -398,7 +398,7 @@ else:
     view.note(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else ""))
     hollow_note(hollow, preview.sentence)
     other_models(baseline_plans, baselines, model, task)
-    configuration_table(rows, selected, ways_on(rows, selected, task))
+    configuration_table(rows, selected, ways_on(rows, selected, model, task))
     method(table, model, task, recipe)
 if len(preview.curves):
     prediction_table(preview, task)

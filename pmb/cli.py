@@ -23,7 +23,7 @@ import click
 from pmb import api, settings
 from pmb.api import DEFAULT_MODEL, DEFAULT_RECIPE, DEFAULT_TASK, Cut, opened_store
 from pmb.bounds import MOST_DIGITS
-from pmb.catalog.models import DOWNLOADED, BaseModel, cuts_by_strategy, find_downloaded
+from pmb.catalog.models import BaseModel, cuts_by_strategy, downloaded_models, find_downloaded
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError
@@ -543,7 +543,7 @@ def doctor(as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--model", help=f"Instead: download this model of the catalog, {', '.join(DOWNLOADED)}.")
+@click.option("--model", help=f"Instead: download this model of the catalog, {', '.join(downloaded_models())}.")
 def assets(model: str | None) -> None:
     """Bring the embedded model and data, or check that they are whole."""
     folder = settings.from_environment().assets
