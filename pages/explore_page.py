@@ -32,6 +32,7 @@ from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark
 from pmb.screen import controls, offers, take, ui, view
 from pmb.screen.cut_runs import measure_button, other_models, run_buttons
+from pmb.screen.download_row import download_row
 from pmb.screen.explore_data import (
     cut_of,
     cuts_without_scores,
@@ -367,6 +368,7 @@ for note in notes_on(store, task.id):
     view.note(ui.plain(note))
 cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
+download_row(model)
 if strategy == RANDOM:
     draws_part(plan, task, table)
 scores_by_cut = {kept: row["mean"] for kept, row in measured.by_cut.items()}

@@ -10,6 +10,7 @@ from pmb.catalog.models import BASELINES, BaseModel, check_places, downloaded_mo
 from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput
+from pmb.lab import queue
 from pmb.lab.sources import check_weights, find_model, find_task
 from pmb.lab.store import (
     Row,
@@ -176,6 +177,12 @@ def with_data(
         report(Progress("starting"))
         return specs_on(find_task(store, settings, task.id, pinned=True, report=report))
     return specs
+
+
+def retry(store: Store, settings: Settings, keys: Sequence[str]) -> None:
+    """Queue failed and cancelled runs again; raises WeightsMissing, NotAllowed."""
+    check_weights(store, settings, [row["model"] for row in runs_by_key(store, keys)])
+    queue.retry(store, keys)
 
 
 def strategy_scores(

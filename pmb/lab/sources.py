@@ -82,11 +82,10 @@ def _model_fingerprint(folder: Path) -> str:
     return f"weights {_fingerprint(_files(folder))}"
 
 
-def check_weights(store: Store, settings: Settings, names: Iterable[str]) -> None:
+def check_weights(store: Store, settings: Settings, models: Iterable[str]) -> None:
     """Raise WeightsMissing where a person has to download the weights of one of these models first."""
-    for name in dict.fromkeys(names):
-        if name in downloaded_models():
-            find_model(store, settings, name).check_weights(settings.assets)
+    for name in set(models).intersection(downloaded_models()):
+        find_model(store, settings, name).check_weights(settings.assets)
 
 
 def _hub_model(store: Store, settings: Settings, name: str, pinned: bool) -> BaseModel:
