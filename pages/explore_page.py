@@ -32,6 +32,7 @@ from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark
 from pmb.screen import controls, offers, take, ui, view
 from pmb.screen.cut_runs import measure_button, other_models, run_buttons
+from pmb.screen.download_row import download_row
 from pmb.screen.explore_data import (
     cut_of,
     cuts_without_scores,
@@ -247,7 +248,7 @@ def prediction_table(preview: predict.Preview, task: Task) -> None:
         )
 
 
-def ways_on(rows: pd.DataFrame, of: Selection, task: Task) -> list[Link]:
+def ways_on(rows: pd.DataFrame, of: Selection, model: BaseModel, task: Task) -> list[Link]:
     """To Compare: a selected cut beside the whole model, or two that are selected beside each other."""
     if not of.chosen:
         return []
@@ -255,7 +256,7 @@ def ways_on(rows: pd.DataFrame, of: Selection, task: Task) -> list[Link]:
 
     def name(row: Row) -> str:
         procedure = choice.procedure if row["drop_count"] else PROCEDURES[0]
-        return configuration_name(choice.model, choice.recipe, row["kept_layers"], procedure)
+        return configuration_name(model.id, choice.recipe, row["kept_layers"], procedure)
 
     chosen = {name(row): row for row in ui.records(rows[of.has(rows["row"])])}
     whole = [name(row) for row in ui.records(rows[rows["row"] == "whole"])]
@@ -368,6 +369,7 @@ for note in notes_on(store, task.id):
     view.note(ui.plain(note))
 cards(chosen, plan, whole, task)
 run_buttons(plan, chosen, task)
+download_row(model)
 if strategy == RANDOM:
     draws_part(plan, task, table)
 scores_by_cut = {kept: row["mean"] for kept, row in measured.by_cut.items()}
@@ -399,7 +401,7 @@ else:
     view.note(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else ""))
     hollow_note(hollow, preview.sentence)
     other_models(baseline_plans, baselines, model, task)
-    configuration_table(rows, selected, ways_on(rows, selected, task))
+    configuration_table(rows, selected, ways_on(rows, selected, model, task))
     method(table, model, task, recipe)
 if len(preview.curves):
     prediction_table(preview, task)

@@ -28,6 +28,7 @@ from pmb.lab.plan import SCORE_SENTENCES, known_layer_scores
 from pmb.lab.sources import find_model, known_models
 from pmb.lab.store import Row, change_mark
 from pmb.screen import controls, offers, ui, view
+from pmb.screen.download_row import download_row
 from pmb.screen.selection import Selection, selectable_table, selection
 
 # =============================================================================
@@ -294,6 +295,8 @@ probed = [row for one in chosen for row in one.probes]
 ui.badges({row["source"] for row in probed}, min((len(one.probes) for one in chosen if one.probes), default=None))
 view.note(DROPPING)
 measuring(chosen, task, recipe)
+for one in chosen:
+    download_row(one.model, one.model.id)
 offers.tell_problem()
 for one in chosen:
     for row in probes.probes_of(ui.the_store(), one.model, task, recipe):

@@ -15,6 +15,7 @@ from pmb.insight.failures import next_step
 from pmb.insight.intervals import run_interval
 from pmb.lab import disk, listing, queue
 from pmb.lab.listing import ORDERS, Filter
+from pmb.lab.plan import retry
 from pmb.lab.store import Row, get_run
 from pmb.screen import ui
 from pmb.screen.run_details import PARAMETER, show_linked_run
@@ -139,7 +140,7 @@ def failures_part(failed: int) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.text(f"{ui.title_of(row)}: failed", width="stretch")
                 if ui.action("Retry", key=f"retry-{row['key']}", icon=":material/replay:"):
-                    queue.retry(ui.the_store(), [row["key"]])
+                    retry(ui.the_store(), from_environment(), [row["key"]])
                     st.rerun()
             st.text(row["error"] or "No reason is known.")
             if ui.may_write():
@@ -281,7 +282,7 @@ def change_selected(rows: list[Row]) -> None:
     to_retry = [row["key"] for row in rows if row["state"] in ("failed", "cancelled")]
     for verb, keys, icon, change in (
         ("Cancel", to_cancel, ":material/stop:", queue.cancel),
-        ("Retry", to_retry, ":material/replay:", queue.retry),
+        ("Retry", to_retry, ":material/replay:", lambda store, keys: retry(store, from_environment(), keys)),
     ):
         if keys and ui.action(f"{verb} {counted(len(keys), 'run')}", key=f"{verb.lower()}_selected", icon=icon):
             change(ui.the_store(), keys)

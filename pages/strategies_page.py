@@ -215,7 +215,7 @@ def contest_table(tables: dict[str, pd.DataFrame], titles: dict[str, str], of: S
     selectable_table(of, shown, config, "What the charts draw.", links)
 
 
-def ways_on(tables: dict[str, pd.DataFrame], of: Selection, drop_count: int) -> list[Link]:
+def ways_on(tables: dict[str, pd.DataFrame], of: Selection, model: BaseModel, drop_count: int) -> list[Link]:
     """To Explore with a selected row; to Compare with two of one task."""
     if not of.chosen:
         return []
@@ -224,8 +224,8 @@ def ways_on(tables: dict[str, pd.DataFrame], of: Selection, drop_count: int) -> 
     if len(rows) == 1:
         task, row = rows[0]
         on = "" if task == AVERAGE else task
-        return [to_explore("Show on Explore", choice.model, row["strategy"], drop_count, choice.recipe, on)]
-    names = [configuration_name(choice.model, choice.recipe, row["kept_layers"]) for _, row in rows]
+        return [to_explore("Show on Explore", model.id, row["strategy"], drop_count, choice.recipe, on)]
+    names = [configuration_name(model.id, choice.recipe, row["kept_layers"]) for _, row in rows]
     if len(rows) == 2 and rows[0][0] == rows[1][0] != AVERAGE and names[0] != names[1]:
         return [to_compare("Compare the two", rows[0][0], *names)]
     return []
@@ -291,7 +291,7 @@ if tables:
         for task, column in zip(each[start : start + 2], st.columns(min(2, len(shown)), gap="medium"), strict=False):
             with column:
                 draw_panel(task, titles[task], metric_of(every[task].metric).axis)
-    contest_table(tables, titles, selected, ways_on(tables, selected, drop_count))
+    contest_table(tables, titles, selected, ways_on(tables, selected, model, drop_count))
 if missing := [task for task in chosen if task not in complete and not every[task].unfetched]:
     st.markdown(f"Not every strategy is measured on {ui.plain(', '.join(titles[task] for task in missing))}.")
     plans_on = partial(plans_for, model, drop_count, possible)

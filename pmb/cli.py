@@ -25,7 +25,7 @@ import click
 from pmb import api, settings
 from pmb.api import DEFAULT_MODEL, DEFAULT_TASK, RUN_RECIPE, Cut, opened_store
 from pmb.bounds import MOST_DIGITS
-from pmb.catalog.models import DOWNLOADED, BaseModel, cuts_by_strategy, find_downloaded
+from pmb.catalog.models import BaseModel, cuts_by_strategy, downloaded_models, find_downloaded
 from pmb.catalog.recipes import DEFAULT_RECIPE, RECIPES, SETTINGS, check_recipe
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError
@@ -41,6 +41,7 @@ from pmb.lab.plan import (
     spec_of,
     with_data,
 )
+from pmb.lab.plan import retry as retry_runs
 from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, list_runs, write_shipped
 from pmb.spec import PROCEDURES, Progress, progress_words
@@ -431,14 +432,14 @@ def runs(as_csv: bool, state: str | None, as_json: bool) -> None:
 @click.argument("keys", nargs=-1, required=True, metavar="RUN…")
 def cancel(keys: tuple[str, ...]) -> None:
     """Cancel waiting and running runs; the first letters of a run are enough."""
-    change_runs(keys, queue.cancel)
+    change_runs(keys, lambda store, _, found: queue.cancel(store, found))
 
 
 @cli.command()
 @click.argument("keys", nargs=-1, required=True, metavar="RUN…")
 def retry(keys: tuple[str, ...]) -> None:
     """Queue failed and cancelled runs again."""
-    change_runs(keys, queue.retry)
+    change_runs(keys, retry_runs)
 
 
 @cli.command()
@@ -573,7 +574,7 @@ def doctor(as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--model", help=f"Instead: download this model of the catalog, {', '.join(DOWNLOADED)}.")
+@click.option("--model", help=f"Instead: download this model of the catalog, {', '.join(downloaded_models())}.")
 def assets(model: str | None) -> None:
     """Bring the embedded model and data, or check that they are whole."""
     folder = settings.from_environment().assets
@@ -649,11 +650,11 @@ def complain(sentence: str) -> int:
     return 2
 
 
-def change_runs(prefixes: Sequence[str], change: Callable[[Store, Sequence[str]], None]) -> None:
+def change_runs(prefixes: Sequence[str], change: Callable[[Store, settings.Settings, Sequence[str]], None]) -> None:
     """Apply a change to the runs that begin so and print the state each is in then."""
-    with opened_store() as (store, _):
+    with opened_store() as (store, found):
         keys = [queue.find_key(store, prefix) for prefix in prefixes]
-        change(store, keys)
+        change(store, found, keys)
         for row in list_runs(store):
             if row["key"] in keys:
                 click.echo(run_line(row))

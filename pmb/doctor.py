@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pmb import machine, settings
+from pmb.catalog.models import MODELS, BaseModel, downloaded_models
 from pmb.engine import assets
-from pmb.errors import PmbError
+from pmb.errors import PmbError, WeightsMissing
 from pmb.lab import disk, executors, queue
 from pmb.lab.cluster import open_cluster
 from pmb.lab.database import shown_url
@@ -48,6 +49,7 @@ def examine() -> list[Finding]:
         _look("device", _device),
         *[Finding("gpu", True, machine.gpu_line(gpu)) for gpu in machine.gpus()],
         _look("assets", _assets),
+        *[Finding("weights", True, _weights(MODELS[name])) for name in downloaded_models()],
         _look("store", _store),
         _look("worker", _worker),
         _look("disk", lambda: disk.usage_line(disk.usage(settings.from_environment()))),
@@ -95,6 +97,15 @@ def _assets() -> str:
     folder = settings.from_environment().assets
     assets.check(folder)
     return f"embedded model and data in {folder}"
+
+
+def _weights(row: BaseModel) -> str:
+    """A model that has not been downloaded is no fault: nobody may have asked for it."""
+    try:
+        row.check_weights(found := settings.from_environment().assets)
+    except WeightsMissing as error:
+        return str(error).rstrip(".")
+    return f"{row.title} in {row.unpacked_in(found)}"
 
 
 def _store() -> str:

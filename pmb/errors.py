@@ -3,6 +3,7 @@
 PmbError
 ├── BadInput           a value the user gave cannot be used (also a ValueError)
 ├── AssetsUnavailable  the embedded model or data is missing, broken or cannot be downloaded
+│   └── WeightsMissing the weights of a model of the catalog have not been downloaded yet
 ├── HubUnavailable     the Hugging Face Hub cannot be reached, or does not let this user in
 ├── StoreUnavailable   the database is locked, damaged or of a newer schema
 │   └── DiskFull       the database cannot grow
@@ -30,6 +31,15 @@ class BadInput(PmbError, ValueError):
 
 class AssetsUnavailable(PmbError):
     """The embedded model or data is missing, broken or out of reach."""
+
+
+class WeightsMissing(AssetsUnavailable):
+    """The weights of a model have not been downloaded yet; `model` is its id."""
+
+    def __init__(self, sentence: str, model: str) -> None:
+        """The sentence for a person, and the model's id."""
+        super().__init__(sentence)
+        self.model = model
 
 
 class HubUnavailable(PmbError):

@@ -53,6 +53,12 @@ def serving(repositories: dict[str, Repository]) -> Iterator[Hub]:
         thread.join()
 
 
+def _described(name: str, data: bytes) -> dict[str, Any]:
+    """A file as the Hub tells of it where it is asked for `blobs`; weights lie in LFS."""
+    lfs = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+    return {"rfilename": name, "size": len(data)} | ({"lfs": lfs} if name.endswith(".safetensors") else {})
+
+
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -79,7 +85,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             elif len(parts) > 3 and parts[3] not in ("main", COMMIT):
                 self.fail(404, "RevisionNotFound")
             elif path.startswith("/api/") and parts[2] == "revision":
-                siblings = [{"rfilename": name} for name in repository.files]
+                siblings = [_described(name, data) for name, data in repository.files.items()]
                 self.send({"id": "/".join(parts[:2]), "sha": COMMIT, "siblings": siblings, "tags": []})
             elif path.startswith("/api/"):
                 self.send(

@@ -105,6 +105,27 @@ def test_a_break_in_the_middle_goes_on_where_it_was(hub: Hub, files: dict[str, b
     assert 0 < starts[-1] <= half
 
 
+def test_a_copy_of_the_embedded_model_on_the_hub_is_that_model(
+    hub: Hub, home_with_assets: Settings, assets_folder: Path, tmp_path: Path
+) -> None:
+    row = MODELS["minilm-l6"]
+    folder = assets.unpacked(assets_folder, row.wheel, row.folder)
+    wanted = ("config.json", "model.safetensors")
+    hub.repositories["some/minilm"] = Repository({name: (folder / name).read_bytes() for name in wanted})
+    command = ("plan", "--model", "some/minilm", "--strategy", "top", "--drop", "2", "--json")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pmb", *command],
+        cwd=REPOSITORY,
+        env=environment(hub.url, tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["model"] == "minilm-l6"
+    assert not hub.asked_for("model.safetensors")
+
+
 @pytest.mark.parametrize(
     ("script", "repo", "revision", "sentence"),
     [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pmb.catalog.models import DOWNLOADED, MODELS, find_downloaded
+from pmb.catalog.models import MODELS, downloaded_models, find_downloaded
 from pmb.engine import multipart, run, surgery
 from pmb.engine.assets import read_requirements, sha256
 from pmb.errors import AssetsUnavailable, BadInput
@@ -165,7 +165,7 @@ def test_what_is_not_downloaded_this_way_is_refused(name: str, sentence: str) ->
 
 
 def test_the_requirements_of_the_catalog_name_parts_that_differ() -> None:
-    for name in DOWNLOADED:
+    for name in downloaded_models():
         wheels = read_requirements(REPOSITORY / MODELS[name].parts)
         assert len({wheel.name for wheel in wheels}) == len({wheel.sha256 for wheel in wheels}) == len(wheels) > 1
 

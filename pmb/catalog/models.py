@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from pmb.errors import BadInput, unknown_name
+from pmb.errors import BadInput, WeightsMissing, unknown_name
 from pmb.strategies import SCORED, Scores, drop_counts, kept_layers, misplaced
 from pmb.strict import read_as
 
@@ -23,7 +23,8 @@ class BaseModel:
     `max_length`: the most tokens that the model reads. Both are 0 where they are not known.
     `parts` names the requirements file of a model whose weights are downloaded in parts when a person asks for them;
     `download_bytes` is the size of these parts, and `folder` then a folder of the zip that they make.
-    `weights_sha256` is the SHA-256 of model.safetensors: a copy with the same bytes is the same model.
+    `weights_sha256` is the SHA-256 of model.safetensors. A folder or a model of the Hub with the same weights is the
+    catalog's model, with its files in another place; `commit` then pins the Hub's copy.
     """
 
     id: str
@@ -44,23 +45,25 @@ class BaseModel:
     parts: str = ""
     download_bytes: int = 0
     weights_sha256: str = ""
+    commit: str = ""
 
     @property
     def download_size(self) -> str:
         """The size of the download in megabytes, for people."""
         return f"{self.download_bytes / 1e6:.0f} MB"
 
-    @property
-    def weights_missing(self) -> str:
-        """The sentence for a person who needs weights that have not been downloaded."""
-        return (
-            f"The weights of {self.title} are not on this machine; `python -m pmb assets --model {self.id}` downloads "
-            f"them ({self.download_size})."
-        )
-
     def unpacked_in(self, assets: Path) -> Path:
         """The folder with the files of a model that comes in parts, below the folder of the assets."""
         return assets / f"{self.id}-{self.weights_sha256[:12]}"
+
+    def check_weights(self, assets: Path) -> None:
+        """Raise WeightsMissing where a person has to download the weights first."""
+        if self.parts and not self.unpacked_in(assets).is_dir():
+            raise WeightsMissing(
+                f"The weights of {self.title} are not on this machine; `python -m pmb assets --model {self.id}` "
+                f"downloads them ({self.download_size}).",
+                self.id,
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -219,10 +222,6 @@ MODELS = {
 }
 
 
-# The models whose weights are downloaded when a person asks for them.
-DOWNLOADED = tuple(row.id for row in MODELS.values() if row.parts)
-
-
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """A model that stands beside the cuts of another one, itself cut to its lowest layers or whole."""
@@ -257,15 +256,35 @@ def find_model(model: str) -> BaseModel:
     return MODELS[model]
 
 
+def downloaded_models() -> tuple[str, ...]:
+    """The models whose weights are downloaded when a person asks for them."""
+    return tuple(row.id for row in MODELS.values() if row.parts)
+
+
 def find_downloaded(model: str) -> BaseModel:
     """The row of a model whose weights are downloaded when a person asks for them; raises BadInput for any other."""
     row = MODELS.get(model)
     if row is None:
-        raise unknown_name("model", model, DOWNLOADED)
+        raise unknown_name("model", model, downloaded_models())
     if not row.parts:
         comes = f"comes from the Hub ({row.hub}) when a run first needs it" if row.hub else "comes with the lab"
-        raise BadInput(f"{model} needs no download by this command: it {comes}; {', '.join(DOWNLOADED)} does.")
+        raise BadInput(f"{model} needs no download by this command: it {comes}; {', '.join(downloaded_models())} does.")
     return row
+
+
+def same_model(found: BaseModel) -> BaseModel:
+    """The catalog's model where `found` has its weights, with the place of these files; else `found` itself."""
+    for row in MODELS.values():
+        form = (row.weights_sha256, row.architecture, row.num_hidden_layers, row.parameters)
+        if row.weights_sha256 and form == (
+            found.weights_sha256,
+            found.architecture,
+            found.num_hidden_layers,
+            found.parameters,
+        ):
+            commit = found.revision if found.hub else ""
+            return replace(row, wheel="", parts="", folder=found.folder, hub=found.hub, commit=commit)
+    return found
 
 
 def check_places(model: BaseModel, kept: tuple[int, ...]) -> None:

@@ -33,6 +33,7 @@ from pmb.errors import BadInput, HubUnavailable
 
 ANSWER_SECONDS = 5.0  # how long the Hub may take to answer a question
 WEIGHTS = "*.safetensors"  # the one format that is opened
+ONE_FILE = "model.safetensors"  # of weights that are not cut into several files
 FILES = (
     "config.json",
     WEIGHTS,
@@ -63,10 +64,13 @@ def glue_files(task: str) -> Wanted:
     return Wanted("dataset", files, files, "set PMB_GLUE_DIR to a folder in the official GLUE layout")
 
 
-def look_up(repo: str, revision: str) -> tuple[str, Path]:
-    """The commit that a model's revision names, and a folder with its config; raises BadInput, HubUnavailable."""
+def look_up(repo: str, revision: str) -> tuple[str, Path, str]:
+    """The commit that a model's revision names, a folder with its config, and the SHA-256 of its one file of weights.
+
+    The SHA-256 is empty where the Hub does not tell it. Raises BadInput, HubUnavailable.
+    """
     with _in_sentences(repo, revision, MODEL):
-        info = HfApi().model_info(repo, revision=revision, timeout=ANSWER_SECONDS)
+        info = HfApi().model_info(repo, revision=revision, timeout=ANSWER_SECONDS, files_metadata=True)
         files = [file.rfilename for file in info.siblings or ()]
         if not any(name.endswith(".safetensors") for name in files):
             raise BadInput(
@@ -74,7 +78,8 @@ def look_up(repo: str, revision: str) -> tuple[str, Path]:
             )
         assert info.sha is not None
         config = hf_hub_download(repo, "config.json", revision=info.sha, etag_timeout=ANSWER_SECONDS)
-    return info.sha, Path(config).parent
+    digests = [file.lfs.sha256 for file in info.siblings or () if file.rfilename == ONE_FILE and file.lfs]
+    return info.sha, Path(config).parent, next(iter(digests), "")
 
 
 def newest_commit(repo: str, wanted: Wanted) -> str:

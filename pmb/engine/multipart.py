@@ -49,11 +49,9 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 
 
 def unpacked(assets_folder: Path, row: BaseModel) -> Path:
-    """The folder with the model's files; raises AssetsUnavailable where they have not been downloaded."""
-    folder = row.unpacked_in(assets_folder)
-    if not folder.is_dir():
-        raise AssetsUnavailable(row.weights_missing)
-    return folder
+    """The folder with the model's files; raises WeightsMissing where they have not been downloaded."""
+    row.check_weights(assets_folder)
+    return row.unpacked_in(assets_folder)
 
 
 def fetch(assets_folder: Path, row: BaseModel, report: Report = lambda _: None) -> Path:

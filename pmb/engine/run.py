@@ -163,7 +163,7 @@ def model_folder(row: BaseModel, assets_folder: Path, report: Report = lambda _:
         return Path(row.folder)
     from pmb.engine import hub  # time to import that no other model needs
 
-    return hub.download(row.hub, row.revision, hub.MODEL, data.in_megabytes(report))
+    return hub.download(row.hub, row.commit or row.revision, hub.MODEL, data.in_megabytes(report))
 
 
 def encoded(spec: RunSpec, task: Task, folder: Path, assets_folder: Path, report: Report) -> dict[str, Encoded]:
@@ -229,7 +229,7 @@ def _is_here(row: BaseModel, assets_folder: Path) -> bool:
         return True
     from pmb.engine import hub
 
-    return hub.here(row.hub, row.revision, hub.MODEL) is not None
+    return hub.here(row.hub, row.commit or row.revision, hub.MODEL) is not None
 
 
 def measure_latency(
@@ -341,8 +341,8 @@ def inspect_model(row: BaseModel, assets_folder: Path) -> BaseModel:
     if row.hub:
         from pmb.engine import hub
 
-        commit, folder = hub.look_up(row.hub, row.revision or "main")
-        return replace(row, **surgery.describe_config(folder), revision=commit)
+        commit, folder, digest = hub.look_up(row.hub, row.revision or "main")
+        return replace(row, **surgery.describe_config(folder), revision=commit, weights_sha256=digest)
     return replace(row, **surgery.describe(model_folder(row, assets_folder)))
 
 

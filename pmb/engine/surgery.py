@@ -207,7 +207,7 @@ def describe(folder: Path) -> dict[str, Any]:
     """What a folder says of its model: the fields of a catalog row; raises BadInput where it cannot be used.
 
     Everything in it is opened once, so that what is wrong is said before a run waits for it. The revision is of the
-    bytes of config and weights.
+    bytes of config and weights. The weights' own SHA-256 is given where they are one file.
     """
     folders.check_files(folder)
     found = describe_config(folder)
@@ -217,11 +217,14 @@ def describe(folder: Path) -> dict[str, Any]:
         )
     load_encoder(folder)
     load_tokenizer(folder)
-    digest = hashlib.sha256()
-    for path in [folder / folders.CONFIG, *sorted(folder.glob(folders.WEIGHTS))]:
+    weights = sorted(folder.glob(folders.WEIGHTS))
+    digests = {path: hashlib.sha256() for path in [folder / folders.CONFIG, *weights]}
+    for path in digests:
         with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return found | {"revision": digest.hexdigest()[:16]}
+            digests[path] = hashlib.file_digest(file, "sha256")
+    revision = hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest()
+    whole = digests[weights[0]].hexdigest() if len(weights) == 1 else ""
+    return found | {"revision": revision[:16], "weights_sha256": whole}
 
 
 def describe_config(folder: Path) -> dict[str, Any]:

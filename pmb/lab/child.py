@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -106,13 +107,19 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     "probe" with "spec", "threads" and "sentences" (0: contribution is known); "preview" with "strategies", more cuts
     "also", "scores", "known" cuts, "threads", "sentences", "train_sentences" and "dev_sentences"; "export" with "spec",
     "threads", "weights" and "folder" (paths), "onnx" and "int8"; "keep" with "spec", "threads" and "weights"; all of
-    these with the rows "model" and "task". "inspect model" and "inspect task" with a "row"; "dev" with "task" and the
-    numbers "rows" of the examples whose texts are wanted; "preview table" with "path"; "try" with "weights" (paths),
-    "max_lengths", "texts", "timings" and "threads".
+    these with the rows "model" and "task". "download" with the row "model"; "inspect model" and "inspect task" with a
+    "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "preview table" with "path";
+    "try" with "weights" (paths), "max_lengths", "texts", "timings" and "threads".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
         return {"row": asdict(engine.inspect_model(BaseModel.from_dict(job["row"]), assets_folder)), "notes": []}
+    if job["kind"] == "download":
+        from pmb.engine import multipart  # for this job alone
+
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # who is asked to end leaves nothing half-written
+        multipart.fetch(assets_folder, BaseModel.from_dict(job["model"]), report)
+        return {"downloaded": True}
     if job["kind"] == "inspect task":
         row, notes = engine.data.inspect_task(Task.from_dict(job["row"]), assets_folder, report)
         return {"row": asdict(row), "notes": list(notes)}

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pmb.catalog.models import BASELINES, BaseModel, check_places
+from pmb.catalog.models import BASELINES, BaseModel, check_places, downloaded_models
 from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput
-from pmb.lab.sources import find_model, find_task
+from pmb.lab import queue
+from pmb.lab.sources import check_weights, find_model, find_task
 from pmb.lab.store import (
     Row,
     Store,
@@ -162,14 +163,26 @@ def possible_plan(
 def with_data(
     store: Store, settings: Settings, task: Task, specs_on: Callable[[Task], list[RunSpec]], report: Report
 ) -> list[RunSpec]:
-    """The runs on a task, whose data are fetched first where a run needs them: what is known is not fetched for."""
+    """The runs on a task, whose data are fetched first where a run needs them: what is known is not fetched for.
+
+    Raises WeightsMissing where a run needs weights that a person has to download first.
+    """
     specs = specs_on(task)
-    if task.unfetched:
-        done = {row["key"] for row in runs_by_key(store, [spec.key for spec in specs]) if row["state"] == "done"}
-        if any(spec.key not in done for spec in specs):
-            report(Progress("starting"))
-            return specs_on(find_task(store, settings, task.id, pinned=True, report=report))
+    if not (task.unfetched or any(spec.model in downloaded_models() for spec in specs)):
+        return specs
+    done = {row["key"] for row in runs_by_key(store, [spec.key for spec in specs]) if row["state"] == "done"}
+    missing = [spec for spec in specs if spec.key not in done]
+    check_weights(store, settings, [spec.model for spec in missing])
+    if task.unfetched and missing:
+        report(Progress("starting"))
+        return specs_on(find_task(store, settings, task.id, pinned=True, report=report))
     return specs
+
+
+def retry(store: Store, settings: Settings, keys: Sequence[str]) -> None:
+    """Queue failed and cancelled runs again; raises WeightsMissing, NotAllowed."""
+    check_weights(store, settings, [row["model"] for row in runs_by_key(store, keys)])
+    queue.retry(store, keys)
 
 
 def strategy_scores(
@@ -181,6 +194,7 @@ def strategy_scores(
     known = known_block_scores(store, model, task)
     if strategy not in known:
         store.check_may_write()
+        model.check_weights(settings.assets)
         report(Progress("starting"))
         if task.unfetched:
             task = find_task(store, settings, task.id, pinned=True, report=report)
@@ -199,6 +213,7 @@ def layer_scores(
     scores = get_layer_scores(store, identity, model.num_hidden_layers)
     if scores is None:
         store.check_may_write()
+        model.check_weights(settings.assets)
         report(Progress("starting"))
     if scores is None and task.unfetched:
         task = find_task(store, settings, task.id, pinned=True, report=report)

@@ -80,6 +80,7 @@ def preview(
     store.check_may_write()
     report(Progress("starting"))
     model = find_model(store, settings, model.id, pinned=True)
+    model.check_weights(settings.assets)
     if task.unfetched:
         task = find_task(store, settings, task.id, pinned=True, report=report)
     if not missing_previews(store, model, task, strategies, also):

@@ -44,6 +44,8 @@ def ask_for(
     plan = plan_whole(find_model(store, settings, model.id, pinned=True))
     specs = [spec_of(plan, task, recipe, seed) for seed in seeds]
     done = {row["key"] for row in probes_by_key(store, [s.key for s in specs]) if row["state"] == "done"}
+    if any(spec.key not in done for spec in specs):
+        plan.model.check_weights(settings.assets)
     if task.unfetched and any(spec.key not in done for spec in specs):
         report(Progress("starting"))
         task = find_task(store, settings, task.id, pinned=True, report=report)

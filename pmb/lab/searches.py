@@ -97,6 +97,7 @@ def start(
     store.check_may_write()
     check_recipe(recipe)
     model = find_model(store, settings, model.id, pinned=True)
+    model.check_weights(settings.assets)
     if task.unfetched:
         task = find_task(store, settings, task.id, pinned=True, report=report)
     chosen = find_recipe(recipe, model, task)

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from pmb.bounds import MOST_NAME_CHARACTERS
-from pmb.catalog.models import MODELS, BaseModel
+from pmb.catalog.models import MODELS, BaseModel, downloaded_models, same_model
 from pmb.catalog.tasks import TASKS, Task, parse_table
 from pmb.errors import BadInput, NotAllowed, RunFailed, unknown_name
 from pmb.lab.schema import sources
@@ -35,11 +35,11 @@ def find_model(store: Store, settings: Settings, name: str, pinned: bool = False
     """The model of that name: of the catalog, a folder, or a Hub id such as owner/model or owner/model@revision.
 
     A folder is looked into when it is new or has changed. A model of the Hub is looked up once, and from then on it is
-    that commit; one of the catalog only when it is to be `pinned`, since the catalog tells how deep it is. Raises
-    BadInput.
+    that commit; one of the catalog only when it is to be `pinned`, since the catalog tells how deep it is. What has
+    the weights of the catalog's own model is that model. Raises BadInput.
     """
     if name in MODELS and not MODELS[name].hub:
-        return MODELS[name]
+        return _with_files(store, settings, MODELS[name])
     is_hub = name in MODELS or bool(HUB_ID.fullmatch(name))
     if name in MODELS or (is_hub and settings.confined):
         return _hub_model(store, settings, name, pinned)
@@ -53,8 +53,39 @@ def find_model(store: Store, settings: Settings, name: str, pinned: bool = False
         raise unknown_name("model", name, (*MODELS, "a folder with a model", "owner/model of the Hub"))
     identity = str(folder)
     row = BaseModel(identity, folder.name, "", 0, None, "its own", f"The folder {folder}.", folder=identity)
-    facts = _facts(store, settings, "model", identity, _fingerprint(_files(folder)), asdict(row))
-    return BaseModel.from_dict(facts)
+    facts = _facts(store, settings, "model", identity, _model_fingerprint(folder), asdict(row))
+    return same_model(BaseModel.from_dict(facts))
+
+
+def _with_files(store: Store, settings: Settings, row: BaseModel) -> BaseModel:
+    """A model of the catalog with the place of its files: the assets, else a copy that was looked into."""
+    if (settings.assets / row.wheel).is_file() if row.wheel else row.unpacked_in(settings.assets).is_dir():
+        return row
+    copies = []
+    for source in store.read(sources, select(sources).where(sources.c.kind == "model")):
+        copy = same_model(BaseModel.from_dict(source["facts"]))
+        if copy.id == row.id and (copy.hub or _unchanged(Path(copy.folder), source["fingerprint"])):
+            copies.append(copy)
+    return min(copies, key=lambda copy: bool(copy.hub), default=row)  # a folder needs no download
+
+
+def _unchanged(folder: Path, fingerprint: str) -> bool:
+    """Whether a folder's files are those that were looked into."""
+    try:
+        return _model_fingerprint(folder) == fingerprint
+    except BadInput:  # it is gone
+        return False
+
+
+def _model_fingerprint(folder: Path) -> str:
+    """Also tells what is asked of a folder: those looked into before weights had a hash are looked into again."""
+    return f"weights {_fingerprint(_files(folder))}"
+
+
+def check_weights(store: Store, settings: Settings, models: Iterable[str]) -> None:
+    """Raise WeightsMissing where a person has to download the weights of one of these models first."""
+    for name in set(models).intersection(downloaded_models()):
+        find_model(store, settings, name).check_weights(settings.assets)
 
 
 def _hub_model(store: Store, settings: Settings, name: str, pinned: bool) -> BaseModel:
@@ -64,7 +95,7 @@ def _hub_model(store: Store, settings: Settings, name: str, pinned: bool) -> Bas
     )
     if not pinned and row.num_hidden_layers and not _known(store, "model", name):
         return row
-    return BaseModel.from_dict(_facts(store, settings, "model", name, ON_THE_HUB, asdict(row)))
+    return same_model(BaseModel.from_dict(_facts(store, settings, "model", name, ON_THE_HUB, asdict(row))))
 
 
 def find_task(
@@ -106,8 +137,9 @@ def _table_task(store: Store, settings: Settings, name: str) -> Task:
 
 
 def rows_of(store: Store, settings: Settings, spec: RunSpec) -> tuple[BaseModel, Task]:
-    """The model and the task of a run; raises BadInput where they have changed since it was asked for."""
+    """The model and the task of a run; raises BadInput where they have changed since, WeightsMissing."""
     model = find_model(store, settings, spec.model, pinned=True)
+    model.check_weights(settings.assets)
     task = find_task(store, settings, spec.task, pinned=True)
     if model.revision != spec.model_revision:
         raise BadInput(f"The model {spec.model} has changed since this run was asked for; ask for it again.")

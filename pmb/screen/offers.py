@@ -17,6 +17,7 @@ from pmb.lab.results import last_end, recent_runs
 from pmb.lab.sources import tasks_by_id
 from pmb.lab.store import Row
 from pmb.screen import ui
+from pmb.screen.download_row import download_row
 from pmb.spec import RunSpec
 
 SEEDS = (0, 1, 2)
@@ -39,6 +40,8 @@ def offer(key: str, tasks: Sequence[Task], recipe: str, plans_on: PlansOn) -> bo
     if all(states.get(spec.key) in LIVE for spec in specs):
         st.caption(f"{len(specs)} runs wait or go on.")
         return True
+    if any(download_row(plan.model, f"{key}_{plan.model.id}") for plan in first_of_each(by_task)):
+        return True
     seconds = seconds_for(specs, [plan for plans in by_task.values() for plan in plans])
     about = f", about {estimate.duration(seconds)} here" if seconds else ""
     place = st.empty()
@@ -48,6 +51,11 @@ def offer(key: str, tasks: Sequence[Task], recipe: str, plans_on: PlansOn) -> bo
         with place.container():
             queue_missing(tasks, recipe, plans_on)
     return True
+
+
+def first_of_each(by_task: dict[Task, list[Plan]]) -> list[Plan]:
+    """A plan of each model."""
+    return list({plan.model.id: plan for plans in by_task.values() for plan in plans}.values())
 
 
 def missing_runs(plans: list[Plan], task: Task, recipe: str) -> list[RunSpec]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
+from pmb import settings
 from pmb.catalog.models import MODELS
 from pmb.catalog.recipes import is_current
 from pmb.catalog.tasks import TASKS
@@ -14,6 +15,7 @@ from pmb.insight.failures import next_step
 from pmb.insight.metrics import metric_of, sentence_case, shown
 from pmb.lab import listing, queue
 from pmb.lab.answer import answer, command_of
+from pmb.lab.plan import retry
 from pmb.lab.queue import spec_of_row
 from pmb.lab.store import Row, get_run
 from pmb.screen import take, ui
@@ -54,7 +56,7 @@ def _details(key: str) -> None:
     st.text(ui.title_of(run))
     _outcome(run, values)
     if run["state"] in ("failed", "cancelled") and ui.action("Retry", key="retry_this", icon=":material/replay:"):
-        queue.retry(ui.the_store(), [key])
+        retry(ui.the_store(), settings.from_environment(), [key])
         st.rerun()
     if run["state"] in ("queued", "running") and ui.action("Cancel", key="cancel_this", icon=":material/stop:"):
         queue.cancel(ui.the_store(), [key])

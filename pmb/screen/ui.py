@@ -21,7 +21,7 @@ from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task
 from pmb.charts.specification import specification
 from pmb.charts.style import THEMES, Theme
-from pmb.errors import BadInput, NotAllowed, PmbError
+from pmb.errors import BadInput, NotAllowed, PmbError, WeightsMissing
 from pmb.insight.summary import SOURCES
 from pmb.lab import listing, queue
 from pmb.lab.plan import Plan
@@ -100,6 +100,12 @@ def guarded(show: Callable[[], object]) -> bool:
         show()
     except NotAllowed as error:
         st.info(str(error), icon=":material/visibility:")
+        return False
+    except WeightsMissing as error:
+        from pmb.screen.download_row import download_row  # which draws by this module
+
+        st.info(plain(str(error)), icon=":material/download:")
+        download_row(MODELS[error.model], "needed")
         return False
     except BadInput as error:
         st.warning("That cannot be used. Choose something else above.", icon=":material/warning:")
