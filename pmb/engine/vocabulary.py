@@ -26,7 +26,9 @@ def compacted(model: PreTrainedModel, data: Encoded) -> Iterator[Encoded]:
     whole = model.get_input_embeddings()
     if not isinstance(whole, nn.Embedding):
         raise TypeError(f"the embedding table is a {type(whole).__name__}, not an Embedding")
-    used = sorted({data.pad_token_id}.union(*data.token_ids))
+    used = sorted(set().union(*data.token_ids) - {data.pad_token_id})
+    # The padding keeps its number where it can: RoBERTa and MPNet count positions from the tokens that are not it.
+    used.insert(min(data.pad_token_id, len(used)), data.pad_token_id)
     new_id = {old: new for new, old in enumerate(used)}
     padding = None if whole.padding_idx is None else new_id.get(whole.padding_idx)
     small = nn.Embedding(len(used), whole.embedding_dim, padding_idx=padding, _weight=whole.weight[used].detach())
