@@ -37,10 +37,13 @@ class Sentences(Dataset[dict[str, object]]):
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
-    """Give every one of torch's own dropouts in the model this probability."""
+    """Give every dropout of the model this probability, as the lab's `set_dropout` does."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = probability
+        for name, value in list(vars(module).items()):
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, probability)
 
 
 def train_with_trainer(

@@ -52,6 +52,7 @@ ARCHITECTURES = [
         "distilbert",
         COMMON | {"dim": 16, "n_layers": DEPTH, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 64},
         lambda m: m.distilbert.transformer.layer,
+        fast=True,
     ),
     Architecture(
         "xlnet",
@@ -89,4 +90,19 @@ ARCHITECTURES = [
         lambda m: m.model.layers,
         first_layer_stays=True,
     ),
+]
+
+# Their modules have BERT's names, and compute something else or take other inputs.
+LOOKALIKES = [
+    Architecture("convbert", BERT | {"embedding_size": 8, "conv_kernel_size": 3}, lambda m: m.convbert.encoder.layer),
+    Architecture("rembert", BERT | {"input_embedding_size": 8}, lambda m: m.rembert.encoder.layer),
+    Architecture("luke", BERT | {"entity_vocab_size": 7, "entity_emb_size": 4}, lambda m: m.luke.encoder.layer),
+    Architecture("layoutlm", BERT, lambda m: m.layoutlm.encoder.layer),
+    Architecture("lilt", BERT | {"hidden_size": 24, "pad_token_id": 1}, lambda m: m.lilt.encoder.layer),
+    Architecture(
+        "xmod",
+        BERT | {"pad_token_id": 1, "languages": ["en_XX"], "default_language": "en_XX"},
+        lambda m: m.roberta.encoder.layer,
+    ),
+    Architecture("ibert", BERT | {"pad_token_id": 1}, lambda m: m.ibert.encoder.layer),
 ]

@@ -12,8 +12,11 @@ from transformers import BertForSequenceClassification
 from pmb.engine import finetune
 from pmb.engine.batches import Encoded, batch_of, shuffled_rows, sorted_rows
 from pmb.engine.finetune import Training, fine_tune, linear_schedule, predict, total_steps
+from pmb.engine.forward import plain_forward
+from pmb.engine.vocabulary import compacted
 from pmb.errors import RunFailed
 from pmb.spec import Progress
+from tests.architectures import ARCHITECTURES
 from tests.conftest import TINY
 from tests.test_surgery import small_bert
 
@@ -63,6 +66,20 @@ def test_words_that_do_not_occur_keep_their_weights() -> None:
     unused = [i for i in range(99) if i not in used]
     assert torch.equal(after[unused], before[unused])
     assert not torch.equal(after[used], before[used])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["bert", "roberta", "mpnet", "xlnet", "distilbert"])
+def test_a_vocabulary_of_the_words_that_occur_changes_no_logits(name: str) -> None:
+    """Also where no sentence has the tokens below the padding: RoBERTa counts positions from what is not padding."""
+    architecture = next(a for a in ARCHITECTURES if a.name == name)
+    model, pad = architecture.build(), architecture.settings["pad_token_id"]
+    rows = ((10, 30, 31, 32), (10, 40), (10, 50, 51))
+    data = Encoded(rows, (0, 1, 0), pad, pad_left=name == "xlnet")
+    whole = plain_forward(model)(batch_of(data, range(3), CPU))
+    with compacted(model, data) as small:
+        assert model.get_input_embeddings().num_embeddings == 8
+        assert torch.allclose(plain_forward(model)(batch_of(small, range(3), CPU)), whole, atol=1e-6)
 
 
 def test_weight_decay_moves_every_word_and_so_trains_the_whole_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ from pmb.engine.device import leave_default_stream, needed_bytes, product_type
 from pmb.engine.dropout import set_dropout
 from pmb.engine.forward import Forward, evaluated, pick_forward, plain_forward, same_logits
 from pmb.engine.graphs import Step, repeated
+from pmb.engine.shortcut import attempt
 from pmb.engine.vocabulary import compacted
 from pmb.errors import RunFailed
 from pmb.spec import Progress, Recipe, Report
@@ -85,12 +86,17 @@ def _vocabulary(
     if recipe.weight_decay:  # it moves the rows of words that never occur
         yield train
         return
-    with compacted(model, train) as data:
-        probe = batch_of(data, range(len(reference)), device)
-        if exact := same_logits(evaluated(model, plain_forward(model), probe), reference):
-            yield data
-    if not exact:
-        yield train
+    with ExitStack() as compaction:
+
+        def exact_data() -> Encoded | None:
+            data = compaction.enter_context(compacted(model, train))
+            probe = batch_of(data, range(len(reference)), device)
+            return data if same_logits(evaluated(model, plain_forward(model), probe), reference) else None
+
+        data = attempt("The compacted vocabulary", exact_data)
+        if data is None:
+            compaction.close()
+        yield data or train
 
 
 @dataclass(frozen=True, slots=True)

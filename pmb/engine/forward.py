@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from pmb.engine.batches import Batch
 from pmb.engine.layer import Layer, ScoreBias, apply, score_bias
 from pmb.engine.layouts import EncoderParts, LayerParts, encoder_parts
+from pmb.engine.shortcut import attempt
 
 TOLERANCE = 1e-3  # of logits in float32, relative and absolute
 
@@ -74,11 +76,25 @@ def batch_bias(encoder: EncoderParts, batch: Batch, hidden: Tensor, dtype: torch
 
 
 def pick_forward(model: PreTrainedModel, dtype: torch.dtype, probe: Batch, reference: Tensor) -> tuple[Forward, bool]:
-    """The quicker way where it gives the `reference` logits for the batch `probe`, else the plain one; and which."""
-    fast = fast_forward(model)
-    if fast is not None and same_logits(evaluated(model, fast, probe), reference):
-        return fast_forward(model, dtype) or fast, True
-    return plain_forward(model, dtype), False
+    """The quicker way where it gives the `reference` logits for the batch `probe`, else the plain one; and which.
+
+    The plain way computes in float32 where the model has a step that cannot do with another type of products.
+    """
+
+    def exact_forward() -> Forward | None:
+        fast = fast_forward(model)
+        if fast is None or not same_logits(evaluated(model, fast, probe), reference):
+            return None
+        return fast_forward(model, dtype)
+
+    def plain_in_dtype() -> Forward:
+        plain = plain_forward(model, dtype)
+        evaluated(model, plain, probe)
+        return plain
+
+    if fast := attempt("The quick forward pass", exact_forward):
+        return fast, True
+    return attempt(f"The plain forward pass with {dtype}", plain_in_dtype) or plain_forward(model), False
 
 
 @torch.no_grad()
@@ -136,8 +152,10 @@ def _head(model: Any) -> Callable[[Tensor], Tensor] | None:
     """From the last layer's output for the first token, (batch, 1, width), to logits; None where there is no head."""
     classifier, dropout = getattr(model, "classifier", None), getattr(model, "dropout", None)
     pooler = getattr(model.base_model, "pooler", None)
-    if classifier is None or (pooler is not None and dropout is None):
+    if classifier is None:
         return None
-    if pooler is None:  # a head of several modules, which takes the first token itself
-        return lambda first: classifier(first)
-    return lambda first: classifier(_dropped(dropout, pooler(first)))
+    if hasattr(model, "pre_classifier"):  # DistilBERT
+        return lambda first: classifier(_dropped(dropout, functional.relu(model.pre_classifier(first[:, 0]))))
+    if pooler is not None:  # BERT
+        return lambda first: classifier(_dropped(dropout, pooler(first)))
+    return lambda first: classifier(first)  # a head of several modules, which takes the first token itself

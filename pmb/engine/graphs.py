@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pmb.engine.batches import Batch, Encoded
+from pmb.engine.shortcut import describe
 
 TOKENS = 8  # batches to be repeated are filled up to a multiple of it
 
@@ -70,8 +71,8 @@ class Repeated:
         try:
             with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
                 loss = self._step(batch)
-        except RuntimeError as error:  # it waits for a number, or there is no memory for a graph
-            print(f"Training steps are not repeated as CUDA graphs: {str(error).splitlines()[0]}.", file=sys.stderr)
+        except Exception as error:  # it waits for a number, or there is no memory for a graph
+            print(f"Training steps are not repeated as CUDA graphs: {describe(error)}", file=sys.stderr)
             generator.graphsafe_set_state(before)  # a recording broken off leaves it waiting for the end
             self._possible = False
             self._recorded.clear()

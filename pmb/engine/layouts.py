@@ -136,7 +136,27 @@ def _mpnet(layer: Any) -> LayerParts:
     )
 
 
-LAYOUTS: Sequence[Callable[[Any], LayerParts]] = (_bert, _mpnet)
+def _distilbert(layer: Any) -> LayerParts:
+    """DistilBERT, which drops nothing behind attention's output product."""
+    attention, feed_forward = layer.attention, layer.ffn
+    return LayerParts(
+        num_attention_heads=attention.n_heads,
+        query=attention.q_lin,
+        key=attention.k_lin,
+        value=attention.v_lin,
+        attention_dropout=attention.dropout,
+        attention_output=attention.out_lin,
+        attention_output_dropout=None,
+        attention_norm=layer.sa_layer_norm,
+        intermediate=feed_forward.lin1,
+        activation=feed_forward.activation,
+        output=feed_forward.lin2,
+        output_dropout=feed_forward.dropout,
+        output_norm=layer.output_layer_norm,
+    )
+
+
+LAYOUTS: Sequence[Callable[[Any], LayerParts]] = (_bert, _mpnet, _distilbert)
 
 
 def _fit_together(parts: LayerParts) -> bool:

@@ -23,6 +23,7 @@ from pmb.engine.layer import Layer
 from pmb.engine.layer import apply as quick_layer
 from pmb.engine.layouts import encoder_parts
 from pmb.engine.probe import fit_linear
+from pmb.engine.shortcut import attempt
 from pmb.engine.surgery import find_stack
 from pmb.errors import BadInput
 
@@ -106,10 +107,10 @@ class _OneLayer(nn.Module):
         super().__init__()
         self.layer = layer
         self.given: Tensor | None = None
-        self.output: Tensor | None = None
+        self.states_after: Tensor | None = None
 
     def __getattr__(self, name: str) -> Any:
-        """What an encoder asks its layers for (ModernBERT the kind of attention) is the layer's."""
+        """What an encoder asks its layers for (ModernBERT the kind of attention, X-MOD the adapters) is the layer's."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -118,7 +119,7 @@ class _OneLayer(nn.Module):
     def forward(self, states: Tensor, *others: Any, **more: Any) -> Any:
         """The layer's own output, whose hidden states are kept; the first where it gives several things."""
         output = self.layer(states if self.given is None else self.given, *others, **more)
-        self.output = output if isinstance(output, Tensor) else output[0]
+        self.states_after = output if isinstance(output, Tensor) else output[0]
         return output
 
 
@@ -140,18 +141,25 @@ class OneByOne:
         whole = self._forward(few)
         self._layers: list[Any] = [*stack.layers] * (stack.depth if stack.shared else 1)
         self._quick: list[Layer] = []  # where the parts of all layers are known
-        self._parts = None if data.pad_left else encoder_parts(model)
+        self._parts = None if data.pad_left else attempt("The quick layer", lambda: encoder_parts(model))
         self._one = _OneLayer(self._layers[0])
         del stack.layers[:]
         stack.layers.append(self._one)
         model.config.num_hidden_layers = 1
-        if not same_logits(self._through_all(few), whole):
+        one_by_one = attempt("The walk layer by layer", lambda: self._through_all(few))
+        if one_by_one is None or not same_logits(one_by_one, whole):
             name = type(model).__name__
             raise BadInput(f"{name} cannot be previewed: its layers need more than what the layer before gives.")
         if self._parts:
             self._quick = [Layer(parts, torch.float32) for parts in self._parts.layers]
-            same = same_logits(self._through_all(few), whole)
+            quick = attempt("The quick layer", lambda: self._through_all(few))
+            same = quick is not None and same_logits(quick, whole)
             self._quick = [Layer(parts, dtype) for parts in self._parts.layers] if same else []
+        if (
+            not self._quick
+            and attempt(f"The walk layer by layer with {dtype}", lambda: self._in_product_type(few)) is None
+        ):
+            self._dtype = torch.float32
 
     def embeddings(self) -> list[Tensor] | None:
         """What the first layer is given, by batch; None where only the encoder itself can give it."""
@@ -185,12 +193,16 @@ class OneByOne:
             return after, after[:, 0].float().cpu()
         self._one.layer, self._one.given = self._layers[layer], before
         token = self._forward(batch)
-        states, self._one.output = self._one.output, None
+        states, self._one.states_after = self._one.states_after, None
         assert states is not None, "the layer was not passed"
         return states, token
 
+    def _in_product_type(self, batch: Batch) -> Tensor:
+        with self._product_type():
+            return self._through_all(batch)
+
     def _through_all(self, batch: Batch) -> Tensor:
-        """The sentence token behind all layers, one after the other, with products in float32."""
+        """The sentence token behind all layers, one after the other."""
         before: Tensor | None = None
         last = self.stack.depth - 1
         for layer in range(last):

@@ -20,16 +20,25 @@ WORDS = (
 GPU_WORDS = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
 
 
+def is_shortage(error: BaseException) -> bool:
+    """Whether the error means that the GPU's or the machine's memory ran out."""
+    return _of_gpu(error) or isinstance(error, MemoryError) or any(word in str(error) for word in WORDS)
+
+
+def _of_gpu(error: BaseException) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(word in str(error) for word in GPU_WORDS)
+
+
 def shortage(error: BaseException, recipe: Recipe | None) -> str | None:
     """The sentence for a user where the error means that memory ran out; else None."""
-    if isinstance(error, torch.cuda.OutOfMemoryError) or any(word in str(error) for word in GPU_WORDS):
+    if _of_gpu(error):
         free, total = torch.cuda.mem_get_info()
         held = torch.cuda.memory_reserved()
         return (
             f"The GPU ran out of memory: this run held {gigabytes(held)} of its {gigabytes(total)} GB, "
             f"{gigabytes(free)} were free; {_advice(recipe)}."
         )
-    if isinstance(error, MemoryError) or any(word in str(error) for word in WORDS):
+    if is_shortage(error):
         held = psutil.Process().memory_info().rss
         return (
             f"The machine ran out of memory: this run held {gigabytes(held)} GB, {gigabytes(free_memory())} were free "

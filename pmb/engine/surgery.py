@@ -88,11 +88,12 @@ def check_weights(model: PreTrainedModel, told: Mapping[str, Any], folder: Path)
 def check_tokens(model: PreTrainedModel, parts: Iterable[Encoded], folder: Path) -> None:
     """Raise BadInput where a tokenizer gives tokens that the model beside it has no vector for, or too many."""
     table: Any = model.get_input_embeddings()
+    rows = len(table.weight)  # I-BERT's quantized table has no num_embeddings
     places = getattr(model.config, "max_position_embeddings", None)
     for part in parts:
         largest = max(max(row, default=0) for row in part.token_ids)
-        if largest >= table.num_embeddings:
-            raise BadInput(f"The tokenizer in {folder} gives token {largest}; its model has {table.num_embeddings}.")
+        if largest >= rows:
+            raise BadInput(f"The tokenizer in {folder} gives token {largest}; its model has {rows}.")
         longest = max(map(len, part.token_ids))
         if isinstance(places, int) and 0 < places < longest:
             raise BadInput(f"The model in {folder} reads {places} tokens at most, and the recipe gives it {longest}.")

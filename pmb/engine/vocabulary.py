@@ -21,11 +21,14 @@ from pmb.engine.batches import Encoded
 def compacted(model: PreTrainedModel, data: Encoded) -> Iterator[Encoded]:
     """Give the model an embedding table of the data's tokens alone, and the data renumbered to fit it.
 
-    At the end the trained rows stand in the whole table again.
+    At the end the trained rows stand in the whole table again. Raises TypeError where the table is of another kind.
     """
     whole = model.get_input_embeddings()
-    assert isinstance(whole, nn.Embedding)
-    used = sorted({data.pad_token_id}.union(*data.token_ids))
+    if not isinstance(whole, nn.Embedding):
+        raise TypeError(f"the embedding table is a {type(whole).__name__}, not an Embedding")
+    used = sorted(set().union(*data.token_ids) - {data.pad_token_id})
+    # The padding keeps its number where it can: RoBERTa and MPNet count positions from the tokens that are not it.
+    used.insert(min(data.pad_token_id, len(used)), data.pad_token_id)
     new_id = {old: new for new, old in enumerate(used)}
     padding = None if whole.padding_idx is None else new_id.get(whole.padding_idx)
     small = nn.Embedding(len(used), whole.embedding_dim, padding_idx=padding, _weight=whole.weight[used].detach())
