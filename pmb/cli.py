@@ -42,7 +42,7 @@ from pmb.lab.plan import (
     with_data,
 )
 from pmb.lab.sources import find_model, find_task
-from pmb.lab.store import Row, Store, list_runs, write_shipped
+from pmb.lab.store import Row, Store, list_runs, runs_by_key, write_shipped
 from pmb.spec import PROCEDURES, Progress, progress_words
 from pmb.strategies import CUSTOM, DRAWS, EVERY_STRATEGY, RANDOM, STRATEGIES, check_strategy, drop_counts
 
@@ -652,11 +652,10 @@ def complain(sentence: str) -> int:
 def change_runs(prefixes: Sequence[str], change: Callable[[Store, Sequence[str]], None]) -> None:
     """Apply a change to the runs that begin so and print the state each is in then."""
     with opened_store() as (store, _):
-        keys = [queue.find_key(store, prefix) for prefix in prefixes]
+        keys = queue.find_keys(store, prefixes)
         change(store, keys)
-        for row in list_runs(store):
-            if row["key"] in keys:
-                click.echo(run_line(row))
+        for row in runs_by_key(store, keys):
+            click.echo(run_line(row))
 
 
 def show_progress(line: str) -> None:
