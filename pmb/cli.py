@@ -32,7 +32,7 @@ from pmb.errors import BadInput, PmbError
 from pmb.insight.metrics import metric_of, shown
 from pmb.lab import queue
 from pmb.lab.answer import answer
-from pmb.lab.listing import Filter, exported_runs, write_csv
+from pmb.lab.listing import Filter, exported_runs, plain, write_csv
 from pmb.lab.plan import (
     known_layer_scores,
     plan_kept,
@@ -420,7 +420,7 @@ def runs(as_csv: bool, state: str | None, as_json: bool) -> None:
             return
         rows = list_runs(store, *states)
     if as_json:
-        click.echo(json.dumps({"runs": rows}))
+        click.echo(json.dumps({"runs": [plain(row) for row in rows]}))
         return
     for row in rows:
         click.echo(run_line(row))

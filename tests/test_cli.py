@@ -225,3 +225,15 @@ def test_doctor_says_no_where_the_assets_are_broken(settings: Settings) -> None:
     ended = pmb(settings, "assets")
     assert ended.returncode == 2
     assert "is damaged" in ended.stderr
+
+
+def test_a_run_has_the_same_names_in_every_json(settings: Settings, store: Store) -> None:
+    key = done(store, (0, 1, 2, 3))
+    one = json.loads(pmb(settings, "run", "--strategy", "top", "--drop", "2", "--json").stdout)
+    (listed,) = json.loads(pmb(settings, "runs", "--json").stdout)["runs"]
+    assert one["run"] == listed["run"] == key[:12]
+    assert "key" not in listed
+    assert {name: listed[name] for name in set(one) & set(listed)} == {
+        name: one[name] for name in set(one) & set(listed)
+    }
+    assert set(one) - set(listed) == {"strategy", "whole_model_score", "speedup", "cached"}  # more than a row has

@@ -170,16 +170,33 @@ def exported_runs(store: Store, chosen: Filter) -> Iterable[Row]:
 def exported(row: Row) -> Row:
     """A run as a row of a file: its columns with times as times, the dropped layers, seconds and the interval."""
     row = dict(row)
-    kept, started, finished = row["kept_layers"], row["started_at"], row["finished_at"]
+    started, finished = row["started_at"], row["finished_at"]
     interval = run_interval(row) if row["state"] == "done" else None
     more: Row = {
-        "dropped_layers": [layer for layer in range(row["num_hidden_layers"]) if layer not in kept],
+        "dropped_layers": _dropped(row),
         "seconds": finished - started if finished and started and finished >= started else None,
         "score_low": interval.low if interval else None,
         "score_high": interval.high if interval else None,
     }
     times = {name: datetime.fromtimestamp(row[name], UTC) if row[name] else None for name in TIMES}
     return row | times | more
+
+
+def plain(row: Row) -> Row:
+    """A run as JSON-able values, under the names that `run --json` has for them."""
+    interval = run_interval(row) if row["state"] == "done" else None
+    return (
+        {"run": row["key"][:12]}
+        | {name: value for name, value in row.items() if name != "key"}
+        | {
+            "dropped_layers": _dropped(row),
+            "score_interval": [interval.low, interval.high] if interval else None,
+        }
+    )
+
+
+def _dropped(row: Row) -> list[int]:
+    return [layer for layer in range(row["num_hidden_layers"]) if layer not in row["kept_layers"]]
 
 
 def flat(row: Row) -> Row:
