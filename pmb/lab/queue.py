@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, between, bindparam, case
 from pmb.errors import BadInput, NotAllowed, QueueFull
 from pmb.lab.database import begin_writing
 from pmb.lab.rows import row_fault
-from pmb.lab.schema import runs, workers
+from pmb.lab.schema import Key, runs, workers
 from pmb.lab.store import Store, plain_rows
 from pmb.settings import MOST_JOBS
 from pmb.spec import Progress, RunResult, RunSpec
@@ -303,7 +303,7 @@ def find_keys(store: Store, prefixes: Sequence[str]) -> list[str]:
         of_length[len(prefix)].append(prefix)
     with store.connect() as connection:
         for length, wanted in of_length.items():
-            beginning = func.substr(runs.c.key, 1, length)
+            beginning = func.substr(runs.c.key, 1, length, type_=Key())
             for start in range(0, len(wanted), MOST_NAMED):
                 found = select(runs.c.key).where(beginning.in_(wanted[start : start + MOST_NAMED]))
                 for key in connection.execute(found).scalars():

@@ -37,7 +37,7 @@ from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput, DiskFull, NotAllowed, PmbError, StoreUnavailable
 from pmb.files import write_whole
-from pmb.lab.database import is_full, is_refused, make_engine, one_at_a_time, sentence
+from pmb.lab.database import is_full, is_refused, make_engine, one_at_a_time, sentence, shown_url
 from pmb.lab.rows import FORMS, Check, has_length, name_of, no_fault, of_layers, row_fault
 from pmb.lab.schema import (
     REVISION,
@@ -52,6 +52,7 @@ from pmb.lab.schema import (
     runs,
     shipped_files,
 )
+from pmb.lab.sqlite_file import OWN_REVISION, check_own, file_of, make_private
 from pmb.settings import MOST_WAITING, Settings
 from pmb.spec import Latency, RunResult, RunSpec
 from pmb.strict import parse, read_as
@@ -164,6 +165,8 @@ def open_store(settings: Settings, user: str = "") -> Store:
         raise StoreUnavailable(f"PMB_DATABASE_URL cannot be used: {error}.") from error
     store = Store(engine, user, READ_ONLY if settings.read_only else "", settings.most_waiting)
     try:
+        if path := file_of(engine.url):
+            check_own(path)
         if settings.read_only:
             _check_revision(store)
         else:
@@ -176,7 +179,9 @@ def open_store(settings: Settings, user: str = "") -> Store:
 
 def _bring_up_to_date(store: Store, settings: Settings) -> None:
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (path := file_of(store.engine.url)) and path.parent.is_dir():
+            make_private(path)
         if _revision(store) != REVISION:
             _migrate(store, settings.home / "store.lock")
     except OSError as error:
@@ -409,6 +414,11 @@ def _revision(store: Store) -> str | None:
         if not inspect(connection).has_table("alembic_version"):
             return None
         found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if found is not None and not OWN_REVISION.fullmatch(found):
+        raise StoreUnavailable(
+            f"The database {shown_url(store.engine.url)} is another program's (its schema is {found!r}) and is left as "
+            "it is; name another in PMB_DATABASE_URL."
+        )
     if found is not None and found > REVISION:
         raise StoreUnavailable(
             f"The store is of schema {found}; this version knows up to {REVISION}. Get a newer lab, or set PMB_HOME to "
@@ -426,7 +436,12 @@ def _migrate(store: Store, lock: Path) -> None:
     own_file = FileLock(lock) if store.engine.dialect.name == "sqlite" else nullcontext()
     with own_file, store.connect() as connection:
         one_at_a_time(connection)
-        if _revision(store) == REVISION:
+        if (found := _revision(store)) == REVISION:
             return  # another process has done it meanwhile
+        if found is None and (taken := set(inspect(connection).get_table_names()) & set(metadata.tables)):
+            raise StoreUnavailable(
+                f"The database {shown_url(store.engine.url)} has a table {min(taken)!r} of another program and is left "
+                "as it is; name another in PMB_DATABASE_URL."
+            )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
