@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -162,7 +163,7 @@ def plan(as_json: bool, **cut: Any) -> None:
 @json_option
 def run(recipe: str, seed: int, procedure: str, as_json: bool, **cut: Any) -> None:
     """Queue one fine-tuning, wait for it and print its result; a cached result prints at once."""
-    values = api.ended(Cut(**cut), recipe, seed, procedure, show_progress)
+    values = api.ended(Cut(**cut), recipe, seed, procedure, show_progress, warn)
     if as_json:
         click.echo(json.dumps(values))
     elif values["state"] == "done":
@@ -216,7 +217,7 @@ def sweep(
         if not no_wait:
             from pmb.lab.waiting import wait_for
 
-            wait_for(store, found, [spec.key for spec in specs], show_progress)
+            wait_for(store, found, [spec.key for spec in specs], show_progress, warn)
         answers = [answer(store, s.key, s.cached) for s in submissions]
     if as_json:
         click.echo(json.dumps({"runs": answers}))
@@ -339,7 +340,7 @@ def search(
             return searches.waiting_line(store, key)
 
         try:
-            wait_until_none(store, found, look, show_progress)
+            wait_until_none(store, found, look, show_progress, warn)
         except KeyboardInterrupt:
             searches.stop(store, key)
             show_progress("")
@@ -376,7 +377,7 @@ def probe(model: str, task: str, recipe: str, seeds: list[int], to_cancel: bool,
         if any(row["state"] == "asked" for row in probes.probes_by_key(store, keys)):
             from pmb.lab.waiting import wait_until_none
 
-            wait_until_none(store, found, lambda: probes.waiting_line(store, keys), show_progress)
+            wait_until_none(store, found, lambda: probes.waiting_line(store, keys), show_progress, warn)
         rows = probes.probes_by_key(store, keys)
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
         change = known_layer_scores(store, model_row, task_row)
@@ -658,10 +659,38 @@ def change_runs(prefixes: Sequence[str], change: Callable[[Store, Sequence[str]]
             click.echo(run_line(row))
 
 
-def show_progress(line: str) -> None:
-    """One changing line on a terminal, nothing elsewhere; a line that the terminal broke would stay there."""
+class ProgressLine:
+    """How far something is: one changing line on a terminal, and elsewhere a line now and then, ever more seldom."""
+
+    first_seconds, most_seconds = 4.0, 60.0
+
+    def __init__(self) -> None:
+        """Nothing is waited for yet."""
+        self._pause = self.first_seconds
+        self._due: float | None = None
+
+    def __call__(self, line: str) -> None:
+        """Show the line; an empty one ends the wait."""
+        if sys.stderr.isatty():  # a line that the terminal broke would stay there
+            click.echo(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
+        elif not line:
+            self._due, self._pause = None, self.first_seconds
+        elif self._due is None:
+            self._due = time.monotonic() + self._pause
+        elif time.monotonic() >= self._due:
+            click.echo(line.strip(), err=True)
+            self._pause = min(2 * self._pause, self.most_seconds)
+            self._due = time.monotonic() + self._pause
+
+
+show_progress = ProgressLine()
+
+
+def warn(sentence: str) -> None:
+    """A sentence on a line of its own, between those of the progress."""
     if sys.stderr.isatty():
-        click.echo(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
+        show_progress("")
+    click.echo(sentence, err=True)
 
 
 def show_fetching(progress: Progress) -> None:

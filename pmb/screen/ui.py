@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import re
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import altair as alt
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
 from pmb import settings
 from pmb.catalog.models import MODELS, BaseModel
@@ -23,7 +25,7 @@ from pmb.charts.specification import specification
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, NotAllowed, PmbError
 from pmb.insight.summary import SOURCES
-from pmb.lab import listing, queue
+from pmb.lab import listing, queue, silence
 from pmb.lab.plan import Plan
 from pmb.lab.store import Row, Store, damaged_rows, open_store
 from pmb.letters import visible
@@ -95,7 +97,11 @@ def by_right(runner: str, reader: str = "") -> str:
 
 
 def guarded(show: Callable[[], object]) -> bool:
-    """Draw something; a PmbError becomes one message with its next step instead of a traceback."""
+    """Draw something; a PmbError becomes one message with its next step instead of a traceback.
+
+    A wait that takes long is told by a toast.
+    """
+    silence.notice.set(_toasts())
     try:
         show()
     except NotAllowed as error:
@@ -111,6 +117,17 @@ def guarded(show: Callable[[], object]) -> bool:
         st.caption("`python -m pmb doctor` in a terminal looks at every part. Then reload this page.")
         return False
     return True
+
+
+def _toasts() -> Callable[[str], None]:
+    """Tells this session something from another thread, while its own waits."""
+    session = get_script_run_ctx()
+
+    def say(sentence: str) -> None:
+        add_script_run_ctx(threading.current_thread(), session)
+        st.toast(plain(sentence), icon=":material/hourglass_top:", duration="long")
+
+    return say
 
 
 def tell_damaged() -> None:
