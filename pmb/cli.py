@@ -622,7 +622,7 @@ def ship() -> None:
 def main() -> None:
     """Run the command line; every error that is meant for a user is one line and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
-        write_in(stream, errors="backslashreplace")  # of a character that the console's encoding lacks, its number
+        write_in(stream)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -638,10 +638,10 @@ def main() -> None:
         sys.exit(complain(f"{error.filename or 'The system'}: {error.strerror or error}."))
 
 
-def write_in(stream: TextIO, encoding: str | None = None, errors: str | None = None) -> None:
-    """Change the encoding of a stream, or what it does with a character that the encoding lacks."""
+def write_in(stream: TextIO, encoding: str | None = None) -> None:
+    """Change the encoding of a stream, where one is given; a character that it lacks is written as its number."""
     if isinstance(stream, io.TextIOWrapper):  # what tests and notebooks put in its place takes every character
-        stream.reconfigure(encoding=encoding, errors=errors)
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def complain(sentence: str) -> int:

@@ -11,7 +11,7 @@ Run: python -m pmb.page_server run streamlit_app.py [options of streamlit run]
 from __future__ import annotations
 
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.web import cli
 from streamlit.web.server.starlette import starlette_app, starlette_routes
@@ -19,7 +19,7 @@ from streamlit.web.server.starlette import starlette_app, starlette_routes
 from pmb import settings
 
 
-def no_metrics(_runtime: object, base_url: str | None) -> list[Route]:
+def no_metrics(_runtime: object, base_url: str | None) -> list[BaseRoute]:
     """In place of Streamlit's routes for its metrics: one that has none."""
     path = starlette_routes._with_base(starlette_routes.ROUTE_METRICS, base_url)
     return [Route(path, lambda _: PlainTextResponse("Not found", status_code=404))]
@@ -28,5 +28,5 @@ def no_metrics(_runtime: object, base_url: str | None) -> list[Route]:
 if __name__ == "__main__":
     PagesManager.uses_pages_directory = False
     if settings.from_environment().confined:
-        starlette_app.create_metrics_routes = no_metrics
+        setattr(starlette_app, "create_metrics_routes", no_metrics)  # noqa: B010 (Streamlit does not export it)
     cli.main()

@@ -416,3 +416,51 @@ def test_a_visitor_may_look_and_a_runner_may_run_and_is_kept_with_the_run(
 def test_a_database_that_does_not_answer_is_a_sentence_for_readers_too(settings: Settings) -> None:
     with pytest.raises(PmbError):
         open_store(replace(settings, read_only=True, database_url="postgresql://127.0.0.1:1/lab"))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "seen"),
+    [
+        (
+            "The store {home}/lab.sqlite is damaged (disk image).",
+            "The store PMB_HOME/lab.sqlite is damaged (disk image).",
+        ),
+        ("Cannot write into PMB_HOME {home}: No space.", "Cannot write into PMB_HOME: No space."),
+        ("csv:{home}/uploads/1a/reviews.csv is not there.", "csv:PMB_HOME/uploads/1a/reviews.csv is not there."),
+        ("{home}age/notes/x.csv is not there.", "x.csv is not there."),
+        ("The model '/data/no such place/bert' is not there.", "The model 'bert' is not there."),
+        ('File "/opt/python/lib/run.py", line 3, in /srv/a/b: no', 'File "run.py", line 3, in b: no'),
+        (r"D:\models\bert cannot be read", "bert cannot be read"),
+        ("The store sqlite:////var/lib/lab.sqlite: 1 done", "The store lab.sqlite: 1 done"),
+        ("owner/model of https://hub.org/owner/model, 3/4 and/or ±1", None),
+    ],
+)
+def test_no_sentence_shows_others_a_path_of_the_machine(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, sentence: str, seen: str | None
+) -> None:
+    sentence = sentence.format(home=settings.home)
+    assert ui.said(sentence) == sentence
+    monkeypatch.setenv("PMB_CONFINED", "1")
+    assert ui.said(sentence) == (sentence if seen is None else seen)
+
+
+@pytest.mark.slow
+def test_a_page_that_others_reach_names_no_folder_of_the_machine(
+    scored: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content_streamlit: None
+) -> None:
+    monkeypatch.setenv("PMB_CONFINED", "1")
+    (tmp_path / "model").mkdir()
+    queue.submit(scored, [replace(spec(), model=str(tmp_path / "model"), task=f"csv:{settings.home}/uploads/x/a.csv")])
+    claim = queue.claim(scored, "worker")
+    assert claim
+    queue.fail(scored, claim.key, "worker", f"{tmp_path}/model cannot be read.", f'File "{tmp_path}/a.py", line 1')
+    for app in (
+        opened(model=str(tmp_path / "model")),
+        opened(model="/no/such/model"),
+        opened(task=f"csv:{tmp_path}/x.csv"),
+        opened("runs"),
+        opened("runs", run=claim.key[:12]),
+    ):
+        seen = words(app) + "".join(str(table.value) for table in app.dataframe) + "".join(c.value for c in app.code)
+        assert str(tmp_path) not in seen, seen
+        assert "/no/such" not in seen

@@ -91,7 +91,7 @@ def test_a_page_server_that_dies_again_and_again_is_given_up(capfd: pytest.Captu
 
 def test_deaths_of_long_ago_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(serve.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("pmb.serve.time.monotonic", lambda: now[0])
     server = serve.Restarted([sys.executable, "-c", ""], os.environ)
     for _ in range(8):
         while server.process.poll() is None:

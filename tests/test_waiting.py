@@ -62,8 +62,7 @@ def held(settings: Settings, how: str = "beats", **environment: str) -> Iterator
         yield process
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        process.communicate()
 
 
 def warned(store: Store, settings: Settings, seconds: float = 20.0) -> str:
