@@ -15,7 +15,7 @@ import pytest
 
 from pmb import cli
 from pmb.catalog.recipes import RECIPES
-from pmb.lab import queue
+from pmb.lab import queue, silence
 from pmb.lab.plan import scores_identity
 from pmb.lab.store import Store, list_runs, save_layer_scores
 from pmb.settings import REPOSITORY, Settings
@@ -29,6 +29,8 @@ def pmb(settings: Settings, *arguments: str, **environment: str) -> subprocess.C
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["pmb", *arguments])
+        patch.setattr(silence, "SILENT_SECONDS", 60.0)  # on a machine with much to do a child takes long to start
+        patch.setattr(cli.ProgressLine, "first_seconds", 60.0)
         for name, value in environment.items():
             patch.setenv(name, value)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
