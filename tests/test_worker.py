@@ -299,8 +299,8 @@ def test_a_run_that_fails_says_why_and_the_next_one_ends_with_its_result(
     renewals: list[str] = []
     renew = queue.renew
 
-    def kept(store: Store, key: str, worker: str, progress: Progress) -> str:
-        renewals.append(renew(store, key, worker, progress))
+    def kept(store: Store, key: str, worker: str, progress: Progress, seconds: float) -> str:
+        renewals.append(renew(store, key, worker, progress, seconds))
         return renewals[-1]
 
     monkeypatch.setattr(queue, "renew", kept)
