@@ -10,8 +10,10 @@ from altair.utils import schemapi
 
 from pmb.screen import controls, guide, ui, view
 from pmb.screen.sidebar import sidebar
+from pmb.settings import REPOSITORY
 
-st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=":material/layers:", layout="wide")
+# An icon of Streamlit's, by its name, every browser would fetch from a server of Google's.
+st.set_page_config(page_title="Poor Man's BERT Lab", page_icon=REPOSITORY / "pmb" / "screen" / "tab.svg", layout="wide")
 
 DEFAULT = "explore"
 PAGES = {
@@ -34,13 +36,14 @@ page = st.navigation(pages, position="top")
 controls.carry_over(page.url_path)
 above = st.container()
 name = page.url_path or DEFAULT
-view.question(name, PAGES[name][2])  # before all else: it is what is seen first
+beside_question = view.question(name, PAGES[name][2])  # before all else: it is what is seen first
 # Altair checks each chart against its schema, which takes as long as all else that a click does; tests do it instead.
 with schemapi.debug_mode(False):
     if ui.guarded(sidebar):
         with above:
             guide.tour()
-        ui.guarded(page.run)
+        if ui.guarded(page.run):
+            view.offer_report(beside_question)
         with above:  # what is damaged is known when the page has read it
             ui.guarded(ui.tell_damaged)
 controls.remember()

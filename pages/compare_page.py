@@ -236,7 +236,7 @@ def sentences_tables(
             rows = tuple(row for found in flips.values() for row in found[:MOST_SENTENCES])
             texts = dict(zip(rows, beside.load_texts(task, rows), strict=True))
     except PmbError as error:
-        st.text(str(error))
+        st.text(ui.said(error))
         return
     decide = paired.majority if task.labels else paired.average
     answers = {side: decide(of_seeds) for side, of_seeds in sides.items()}

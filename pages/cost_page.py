@@ -134,7 +134,7 @@ def tell_of_memory(note: str, command: str) -> None:
         return
     st.caption(NOT_MEASURED + ui.by_right(" A seed that has not run yet measures it:"))
     if ui.may_write():
-        st.code(command, language="bash", wrap_lines=True)
+        st.code(ui.said(command), language="bash", wrap_lines=True)
 
 
 def row_names(table: pd.DataFrame) -> list[str]:

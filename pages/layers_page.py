@@ -161,7 +161,7 @@ def button_row(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
         pressed = ui.action(label, type="primary" if first else "secondary", key="measure", icon=icon, help=help)
         with st.popover("Command", icon=":material/terminal:"):
             st.code(
-                "\n".join(probe_command(one.model, task, recipe) for one in chosen),
+                ui.said("\n".join(probe_command(one.model, task, recipe) for one in chosen)),
                 language="bash",
             )
     if pressed:

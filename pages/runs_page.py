@@ -66,7 +66,9 @@ def run_table(rows: list[Row], places: dict[str, int]) -> pd.DataFrame:
 def _run_row(row: Row, places: dict[str, int]) -> dict[str, Any]:
     run = listing.exported(row)
     interval = run_interval(row) if row["state"] == "done" else None
-    texts = {name: listing.defused(row[name] or "") for name in ("model", "task", "device", "machine", "error")}
+    texts = {
+        name: listing.defused(ui.said(row[name] or "")) for name in ("model", "task", "device", "machine", "error")
+    }
     return {
         "run": row["key"][:12],
         "state": row["state"],
@@ -142,11 +144,11 @@ def failures_part(failed: int) -> None:
                 if ui.action("Retry", key=f"retry-{row['key']}", icon=":material/replay:"):
                     retry(ui.the_store(), from_environment(), [row["key"]])
                     st.rerun()
-            st.text(row["error"] or "No reason is known.")
+            st.text(ui.said(row["error"] or "No reason is known."))
             if ui.may_write():
                 st.markdown(f":material/arrow_forward: {next_step(row['error'] or '')}")
             if lines := (row["log"] or "").splitlines():
-                st.code("\n".join(lines[-LAST_LINES:]), language=None)
+                st.code(ui.said("\n".join(lines[-LAST_LINES:])), language=None)
     if failed > SHOWN_FAILURES:
         st.caption(f"and {failed - SHOWN_FAILURES:,} more: choose the state 'failed' below.")
 

@@ -172,8 +172,18 @@ def chosen_plan(store: Store, found: settings.Settings, cut: Cut, task: Task, pi
     return plan_strategy(store, found, model, task, cut.strategy or "top", cut.drop)
 
 
-def ended(cut: Cut, recipe: str, seed: int, procedure: str, tell: Callable[[str], None]) -> Row:
-    """Queue one fine-tuning unless its result is there, wait until it ends, and give its answer in whatever state."""
+def ended(
+    cut: Cut,
+    recipe: str,
+    seed: int,
+    procedure: str,
+    tell: Callable[[str], None],
+    warn: Callable[[str], None] | None = None,
+) -> Row:
+    """Queue one fine-tuning unless its result is there, wait until it ends, and give its answer in whatever state.
+
+    `warn`: for what keeps it from going on; `tell` where there is none.
+    """
     check_recipe(recipe)
     with opened_store() as (store, found):
         task = find_task(store, found, cut.task)
@@ -189,7 +199,7 @@ def ended(cut: Cut, recipe: str, seed: int, procedure: str, tell: Callable[[str]
         if not submission.cached:
             from pmb.lab.waiting import wait_for  # a cached answer needs no worker
 
-            wait_for(store, found, [spec.key], tell)
+            wait_for(store, found, [spec.key], tell, warn)
         return answer(store, spec.key, submission.cached)
 
 

@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +33,7 @@ from pmb.errors import BadInput, PmbError
 from pmb.insight.metrics import metric_of, shown
 from pmb.lab import queue
 from pmb.lab.answer import answer
-from pmb.lab.listing import Filter, exported_runs, write_csv
+from pmb.lab.listing import Filter, exported_runs, plain, write_csv
 from pmb.lab.plan import (
     known_layer_scores,
     plan_kept,
@@ -43,7 +44,7 @@ from pmb.lab.plan import (
 )
 from pmb.lab.plan import retry as retry_runs
 from pmb.lab.sources import find_model, find_task
-from pmb.lab.store import Row, Store, list_runs, write_shipped
+from pmb.lab.store import Row, Store, list_runs, runs_by_key, write_shipped
 from pmb.spec import PROCEDURES, Progress, progress_words
 from pmb.strategies import CUSTOM, DRAWS, EVERY_STRATEGY, RANDOM, STRATEGIES, check_strategy, drop_counts
 
@@ -163,7 +164,7 @@ def plan(as_json: bool, **cut: Any) -> None:
 @json_option
 def run(recipe: str, seed: int, procedure: str, as_json: bool, **cut: Any) -> None:
     """Queue one fine-tuning, wait for it and print its result; a cached result prints at once."""
-    values = api.ended(Cut(**cut), recipe, seed, procedure, show_progress)
+    values = api.ended(Cut(**cut), recipe, seed, procedure, show_progress, warn)
     if as_json:
         click.echo(json.dumps(values))
     elif values["state"] == "done":
@@ -217,7 +218,7 @@ def sweep(
         if not no_wait:
             from pmb.lab.waiting import wait_for
 
-            wait_for(store, found, [spec.key for spec in specs], show_progress)
+            wait_for(store, found, [spec.key for spec in specs], show_progress, warn)
         answers = [answer(store, s.key, s.cached) for s in submissions]
     if as_json:
         click.echo(json.dumps({"runs": answers}))
@@ -340,7 +341,7 @@ def search(
             return searches.waiting_line(store, key)
 
         try:
-            wait_until_none(store, found, look, show_progress)
+            wait_until_none(store, found, look, show_progress, warn)
         except KeyboardInterrupt:
             searches.stop(store, key)
             show_progress("")
@@ -377,7 +378,7 @@ def probe(model: str, task: str, recipe: str, seeds: list[int], to_cancel: bool,
         if any(row["state"] == "asked" for row in probes.probes_by_key(store, keys)):
             from pmb.lab.waiting import wait_until_none
 
-            wait_until_none(store, found, lambda: probes.waiting_line(store, keys), show_progress)
+            wait_until_none(store, found, lambda: probes.waiting_line(store, keys), show_progress, warn)
         rows = probes.probes_by_key(store, keys)
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
         change = known_layer_scores(store, model_row, task_row)
@@ -421,7 +422,7 @@ def runs(as_csv: bool, state: str | None, as_json: bool) -> None:
             return
         rows = list_runs(store, *states)
     if as_json:
-        click.echo(json.dumps({"runs": rows}))
+        click.echo(json.dumps({"runs": [plain(row) for row in rows]}))
         return
     for row in rows:
         click.echo(run_line(row))
@@ -622,7 +623,7 @@ def ship() -> None:
 def main() -> None:
     """Run the command line; every error that is meant for a user is one line and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
-        write_in(stream, errors="backslashreplace")  # of a character that the console's encoding lacks, its number
+        write_in(stream)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -638,10 +639,10 @@ def main() -> None:
         sys.exit(complain(f"{error.filename or 'The system'}: {error.strerror or error}."))
 
 
-def write_in(stream: TextIO, encoding: str | None = None, errors: str | None = None) -> None:
-    """Change the encoding of a stream, or what it does with a character that the encoding lacks."""
+def write_in(stream: TextIO, encoding: str | None = None) -> None:
+    """Change the encoding of a stream, where one is given; a character that it lacks is written as its number."""
     if isinstance(stream, io.TextIOWrapper):  # what tests and notebooks put in its place takes every character
-        stream.reconfigure(encoding=encoding, errors=errors)
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def complain(sentence: str) -> int:
@@ -653,17 +654,44 @@ def complain(sentence: str) -> int:
 def change_runs(prefixes: Sequence[str], change: Callable[[Store, settings.Settings, Sequence[str]], None]) -> None:
     """Apply a change to the runs that begin so and print the state each is in then."""
     with opened_store() as (store, found):
-        keys = [queue.find_key(store, prefix) for prefix in prefixes]
+        keys = queue.find_keys(store, prefixes)
         change(store, found, keys)
-        for row in list_runs(store):
-            if row["key"] in keys:
-                click.echo(run_line(row))
+        for row in runs_by_key(store, keys):
+            click.echo(run_line(row))
 
 
-def show_progress(line: str) -> None:
-    """One changing line on a terminal, nothing elsewhere; a line that the terminal broke would stay there."""
+class ProgressLine:
+    """How far something is: one changing line on a terminal, and elsewhere a line now and then, ever more seldom."""
+
+    first_seconds, most_seconds = 4.0, 60.0
+
+    def __init__(self) -> None:
+        """Nothing is waited for yet."""
+        self._pause = self.first_seconds
+        self._due: float | None = None
+
+    def __call__(self, line: str) -> None:
+        """Show the line; an empty one ends the wait."""
+        if sys.stderr.isatty():  # a line that the terminal broke would stay there
+            click.echo(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
+        elif not line:
+            self._due, self._pause = None, self.first_seconds
+        elif self._due is None:
+            self._due = time.monotonic() + self._pause
+        elif time.monotonic() >= self._due:
+            click.echo(line.strip(), err=True)
+            self._pause = min(2 * self._pause, self.most_seconds)
+            self._due = time.monotonic() + self._pause
+
+
+show_progress = ProgressLine()
+
+
+def warn(sentence: str) -> None:
+    """A sentence on a line of its own, between those of the progress."""
     if sys.stderr.isatty():
-        click.echo(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
+        show_progress("")
+    click.echo(sentence, err=True)
 
 
 def show_fetching(progress: Progress) -> None:

@@ -13,10 +13,11 @@ from pmb import machine, settings
 from pmb.catalog.models import MODELS, BaseModel, downloaded_models
 from pmb.engine import assets
 from pmb.errors import PmbError, WeightsMissing
-from pmb.lab import disk, executors, queue
+from pmb.lab import disk, executors, holder, queue
 from pmb.lab.cluster import open_cluster
 from pmb.lab.database import shown_url
 from pmb.lab.listing import count_states
+from pmb.lab.silence import said_after
 from pmb.lab.store import damaged_rows, open_store
 
 LIBRARIES = ("streamlit", "torch", "transformers", "sqlalchemy", "altair")
@@ -65,7 +66,8 @@ def examine_cluster(found: settings.Settings) -> Finding:
 
 def _look(what: str, fact: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, True, fact())
+        with said_after(f"Looking at the {what}…"):
+            return Finding(what, True, fact())
     except (PmbError, OSError) as error:
         return Finding(what, False, str(error))
 
@@ -123,11 +125,15 @@ def _store() -> str:
 
 def _worker() -> str:
     """No worker is no fault: `run` works the queue itself."""
-    store = open_store(settings.from_environment())
+    found = settings.from_environment()
+    store = open_store(found)
     try:
         names = queue.list_workers(store)
+        why = holder.trouble(found, store)
     finally:
         store.close()
+    if why:
+        raise PmbError(why)
     return ", ".join(names) if names else "none is running; `make run` and `python -m pmb worker` start one"
 
 

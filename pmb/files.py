@@ -30,6 +30,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     _to_disk(path.parent)
 
 
+def make_private_folder(path: Path) -> None:
+    """Make a folder, where there is none, and let its owner alone look into it; raises OSError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write the file, whole or not at all; raises OSError."""
     with whole_file(path) as beside:

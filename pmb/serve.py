@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,19 @@ from urllib.parse import urlsplit
 import psutil
 
 from pmb.errors import BadInput, PmbError
-from pmb.lab.worker import worker_is_here
+from pmb.lab.holder import trouble, worker_is_here
+from pmb.lab.store import open_store
 from pmb.settings import REPOSITORY, Settings
 
 LOOPBACK = "127.0.0.1"
 INTERNET = (socket.AF_INET, socket.AF_INET6)
 LOOK_SECONDS = 1.0
+TROUBLE_LOOKS = 5  # so many looks from one question why another's worker does nothing to the next
 END_SECONDS = 5.0
 # Where Streamlit looks for them; the later one wins.
 SECRETS = (Path("~/.streamlit/secrets.toml"), REPOSITORY / ".streamlit" / "secrets.toml")
+CONFIGURATIONS = (Path("~/.streamlit/config.toml"), REPOSITORY / ".streamlit" / "config.toml")
+MOST_RESTARTS, DEATHS_SECONDS = 3, 120.0  # of the page server: so often within that time
 NEEDED = ("redirect_uri", "cookie_secret")  # of the section [auth], besides a provider
 
 
@@ -100,28 +105,95 @@ def check_port(port: int, address: str = LOOPBACK) -> None:
 
 
 def serve(settings: Settings, place: Place) -> None:
-    """Serve until interrupted; a worker that dies is started again. Where nothing may be run there is no worker."""
+    """Serve until interrupted; a worker or a page server that dies is started again. Raises PmbError.
+
+    Where nothing may be run there is no worker.
+    """
     page = [sys.executable, "-m", "pmb.page_server", "run", str(REPOSITORY / "streamlit_app.py")]
     page += ["--server.address", place.address, "--server.port", str(place.port), "--server.headless", "true"]
     page += [word for host in place.hosts for word in ("--server.allowedHosts", host)]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    server = subprocess.Popen(page, cwd=REPOSITORY, env=os.environ | {"PMB_CONFINED": "1" if place.shared else "0"})
+    server = Restarted(page, os.environ | {"PMB_CONFINED": "1" if place.shared else "0"})
     worker = None
-    print(f"Poor Man's BERT Lab: http://{_name(place)}:{place.port} (Ctrl-C ends it)", flush=True)
+    print(f"Poor Man's BERT Lab: http://{_name(place)}:{place.port}{base_path()} (Ctrl-C ends it)", flush=True)
     if place.shared and find_sign_in() and not settings.runners and not settings.read_only:
         print("PMB_RUNNERS names nobody: whoever signs in may look, and nobody may run anything.", flush=True)
+    told = ""
     try:
-        while server.poll() is None:
+        for looks in itertools.count():
+            server.look()
             ended = worker is None or worker.poll() is not None
-            if ended and not settings.read_only and not worker_is_here(settings):
-                worker = subprocess.Popen([sys.executable, "-m", "pmb", "worker"], cwd=REPOSITORY, env=os.environ)
+            if ended and not settings.read_only:
+                if not worker_is_here(settings):
+                    worker = subprocess.Popen([sys.executable, "-m", "pmb", "worker"], cwd=REPOSITORY, env=os.environ)
+                elif looks % TROUBLE_LOOKS == 0 and (why := _trouble(settings)) and why != told:
+                    told = why
+                    print(why, file=sys.stderr, flush=True)
             time.sleep(LOOK_SECONDS)
-        raise PmbError(f"The page server ended by itself with code {server.returncode}; its words are above.")
     except KeyboardInterrupt:
         print("Ending; a running fine-tune goes back to the queue.", flush=True)
     finally:
-        _end(server, worker)
+        _end(server.process, worker)
+
+
+class Restarted:
+    """A process that is started again when it dies, a few times in a while."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start it."""
+        self._command, self._environment = command, environment
+        self._deaths: list[float] = []
+        self.process = self._start()
+
+    def look(self) -> None:
+        """Start it again if it is dead; raises PmbError where it has died too often lately."""
+        code = self.process.poll()
+        if code is None:
+            return
+        now = time.monotonic()
+        self._deaths = [*(at for at in self._deaths if now - at < DEATHS_SECONDS), now]
+        reason = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        if len(self._deaths) > MOST_RESTARTS:
+            raise PmbError(
+                f"The page server died again ({reason}), {len(self._deaths)} times within a short while; its own words "
+                "are above. Runs that wait stay in the queue."
+            )
+        print(
+            f"The page server died ({reason}) and is started again, {len(self._deaths)} of {MOST_RESTARTS} times; the "
+            "worker goes on.",
+            file=sys.stderr,
+            flush=True,
+        )
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, cwd=REPOSITORY, env=dict(self._environment))
+
+
+def base_path() -> str:
+    """The path below which the page is served, such as /lab; empty where it is served at the root.
+
+    As Streamlit finds it: in the environment, else in its configuration files, of which the repository's comes last.
+    """
+    given = os.environ.get("STREAMLIT_SERVER_BASE_URL_PATH")
+    for path in CONFIGURATIONS if given is None else ():
+        try:
+            found = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+            given = found.get("server", {}).get("baseUrlPath", given)
+        except (OSError, ValueError, AttributeError):  # the page server says what is wrong with its own file
+            continue
+    path_alone = str(given or "").strip("/")
+    return f"/{path_alone}" if path_alone else ""
+
+
+def _trouble(settings: Settings) -> str:
+    """Why the worker that is here does nothing for this dashboard, if so."""
+    store = open_store(settings)
+    try:
+        return trouble(settings, store)
+    finally:
+        store.close()
 
 
 def _name(place: Place) -> str:

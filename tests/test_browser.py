@@ -280,9 +280,11 @@ def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(shown: s
     OUTPUT.mkdir(exist_ok=True)
     complaints: list[str] = []
     context = browser.new_context()
+    asked: list[str] = []
     for name, (address, words) in DEEP_LINKS.items():
         page = context.new_page()
         note_errors(page, complaints)
+        page.on("request", lambda request: asked.append(request.url))
         for theme, width in itertools.product(THEMES, WIDTHS):
             context.clear_cookies()
             page.emulate_media(color_scheme=theme)
@@ -295,7 +297,10 @@ def test_every_page_opens_from_a_cold_deep_link_and_leaves_its_pictures(shown: s
             target = OUTPUT / f"{name}-{theme}-{width}.png"
             picture(page, target)
             assert target.stat().st_size > 10_000
+            icons = page.locator("link[rel~=icon]").evaluate_all("links => links.map(link => link.href)")
+            assert all(icon.startswith(("data:", shown)) for icon in icons), icons
         page.close()
+    assert {url for url in asked if not url.startswith((shown, "data:", "blob:"))} == set()
     assert complaints == []
 
 
@@ -391,6 +396,19 @@ def test_a_report_opens_from_disk_without_network(shown: str, browser: Browser, 
         alone.screenshot(path=OUTPUT / f"report-{width}.png", full_page=True)
         context.close()
     assert complaints == []
+
+
+def test_a_report_asked_for_before_the_page_is_drawn_has_the_whole_page(
+    shown: str, browser: Browser, tmp_path: Path
+) -> None:
+    page = browser.new_page()
+    page.goto(f"{shown}/paper", wait_until="commit")
+    with page.expect_download(timeout=60_000) as waited:
+        page.get_by_role("button", name="Report").click()
+    waited.value.save_as(tmp_path / "paper.html")
+    written = (tmp_path / "paper.html").read_text(encoding="utf-8")
+    assert written.count("<img") >= 2
+    assert "How this was measured" in written
 
 
 def test_a_report_holds_what_a_part_of_the_page_drew_last_and_its_address(

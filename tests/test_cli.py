@@ -15,7 +15,7 @@ import pytest
 
 from pmb import cli
 from pmb.catalog.recipes import RECIPES
-from pmb.lab import queue
+from pmb.lab import queue, silence
 from pmb.lab.plan import scores_identity
 from pmb.lab.store import Store, list_runs, save_layer_scores
 from pmb.settings import REPOSITORY, Settings
@@ -29,6 +29,8 @@ def pmb(settings: Settings, *arguments: str, **environment: str) -> subprocess.C
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["pmb", *arguments])
+        patch.setattr(silence, "SILENT_SECONDS", 60.0)  # on a machine with much to do a child takes long to start
+        patch.setattr(cli.ProgressLine, "first_seconds", 60.0)
         for name, value in environment.items():
             patch.setenv(name, value)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -225,3 +227,15 @@ def test_doctor_says_no_where_the_assets_are_broken(settings: Settings) -> None:
     ended = pmb(settings, "assets")
     assert ended.returncode == 2
     assert "is damaged" in ended.stderr
+
+
+def test_a_run_has_the_same_names_in_every_json(settings: Settings, store: Store) -> None:
+    key = done(store, (0, 1, 2, 3))
+    one = json.loads(pmb(settings, "run", "--strategy", "top", "--drop", "2", "--json").stdout)
+    (listed,) = json.loads(pmb(settings, "runs", "--json").stdout)["runs"]
+    assert one["run"] == listed["run"] == key[:12]
+    assert "key" not in listed
+    assert {name: listed[name] for name in set(one) & set(listed)} == {
+        name: one[name] for name in set(one) & set(listed)
+    }
+    assert set(one) - set(listed) == {"strategy", "whole_model_score", "speedup", "cached"}  # more than a row has

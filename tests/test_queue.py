@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from pmb.errors import BadInput
 from pmb.lab import queue
@@ -346,3 +347,41 @@ def test_a_negative_time_of_an_earlier_version_is_not_shown(store: Store) -> Non
     row = get_run(store, key)
     assert row
     assert exported(row)["seconds"] is None
+
+
+@pytest.mark.parametrize("change", ["find_keys", "cancel", "retry"])
+def test_many_runs_at_a_time_take_no_more_statements_than_two(store: Store, change: str) -> None:
+    keys = [s.key for s in queue.submit(store, [spec(seed=seed) for seed in range(200)])]
+    if change == "retry":
+        queue.cancel(store, keys)
+    changes: dict[str, Callable[[list[str]], object]] = {
+        "find_keys": lambda some: queue.find_keys(store, [key[:20] for key in some]),
+        "cancel": lambda some: queue.cancel(store, some),
+        "retry": lambda some: queue.retry(store, some),
+    }
+    asked: list[str] = []
+    event.listen(store.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    changes[change](keys[:2])
+    few = len(asked)
+    changes[change](keys[2:])
+    assert 0 < len(asked) - few <= few
+    assert {row["state"] for row in list_runs(store)} == {"cancelled" if change == "cancel" else "queued"}
+
+
+def test_a_prefix_of_no_run_or_of_several_is_refused_among_many(store: Store) -> None:
+    keys = [s.key for s in queue.submit(store, [spec(seed=seed) for seed in range(40)])]
+    assert queue.find_keys(store, [keys[3], keys[5][:16], keys[3]]) == [keys[3], keys[5], keys[3]]
+    first = next(key[0] for key in keys if sum(other[0] == key[0] for other in keys) > 1)
+    with pytest.raises(BadInput, match=f"More than one run begins with '{first}'"):
+        queue.find_keys(store, [keys[3], first])
+    for missing in ("", "no such run", "%"):
+        with pytest.raises(BadInput, match="No run|More than one run"):
+            queue.find_keys(store, [keys[3], missing])
+
+
+def test_runs_that_are_retried_together_keep_their_order(store: Store) -> None:
+    keys = [s.key for s in queue.submit(store, [spec(seed=seed) for seed in range(5)])]
+    queue.cancel(store, keys)
+    order = [keys[place] for place in (3, 0, 4, 1, 2)]
+    queue.retry(store, order)
+    assert [claimed(store).key for _ in order] == order

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
@@ -21,7 +27,7 @@ from pmb.lab.schema import runs
 from pmb.lab.store import READ_ONLY, Row, Store, list_runs, open_store, save_layer_scores
 from pmb.lab.worker import work
 from pmb.screen import ui, visitors
-from pmb.settings import Settings, from_environment
+from pmb.settings import REPOSITORY, Settings, from_environment
 from tests.app import FULL, TOP_2, WHOLE, click, fill, finish, opened, rerun, words
 from tests.conftest import spec
 from tests.layer_results import ask_for_probe
@@ -113,6 +119,110 @@ def test_a_store_is_shown_as_it_is_even_where_its_folder_cannot_be_written(
     assert [row["score"] for row in list_runs(shown)] == [0.8]
     shown.close()
     assert sorted(path.name for path in settings.home.iterdir()) == before
+
+
+# The other user, who looks at the store each time that a line comes and says how many runs have ended.
+LOOKER = """
+import os, sys
+from pmb.errors import PmbError
+from pmb.lab.store import list_runs, open_store
+from pmb.settings import from_environment
+import sqlalchemy.dialects.sqlite.pysqlite  # before the libraries' folder is out of reach
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+shown = open_store(from_environment())
+for _ in sys.stdin:
+    try:
+        print(len(list_runs(shown, "done")), flush=True)
+    except PmbError as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.fixture
+def open_home(tmp_path: Path) -> Iterator[Path]:
+    """A home that everybody can look into and nobody but its owner can write."""
+    home = Path(tempfile.mkdtemp())
+    yield home
+    home.chmod(0o755)
+    shutil.rmtree(home)
+
+
+@contextmanager
+def another_user(home: Path) -> Iterator[Callable[[], str]]:
+    """A process of one who cannot write into the home: gives what it sees at each call."""
+    environment = os.environ | {"PMB_HOME": str(home), "PMB_READ_ONLY": "1"}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", LOOKER], cwd=REPOSITORY, env=environment, **pipes)
+
+    def look() -> str:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return str(process.stdout.readline().strip())
+
+    try:
+        yield look
+    finally:
+        process.communicate()
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid"), reason="Windows has no such users")
+def test_another_user_who_can_write_nothing_sees_each_new_run_of_a_living_store(
+    settings: Settings, empty_file: Path, open_home: Path
+) -> None:
+    file = open_home / "lab.sqlite"
+    shutil.copy(empty_file, file)
+    file.chmod(0o644)
+    writer = open_store(replace(settings, home=open_home))
+    finish(writer, spec(), 0.8)
+    open_home.chmod(0o555)
+    files = {path.name: path.stat().st_uid for path in open_home.iterdir()}
+    with another_user(open_home) as look:
+        assert look() == "1"  # while it is written
+        finish(writer, spec(seed=1), 0.8)
+        assert look() == "2"
+        open_home.chmod(0o755)
+        writer.close()  # its last connection takes the log along
+        assert not (open_home / "lab.sqlite-wal").exists()
+        open_home.chmod(0o555)
+        assert look() == "2"
+        open_home.chmod(0o755)
+        again = open_store(replace(settings, home=open_home))
+        finish(again, spec(seed=2), 0.8)
+        assert look() == "3"
+        for seed in range(3, 40):  # while it is written again and again, and the log is begun anew
+            finish(again, spec(seed=seed), 0.8)
+            if seed % 10 == 0:
+                with again.connect() as connection:
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            assert look() == str(seed + 1)
+        finish(again, spec(seed=40), 0.8)
+        whole, log = file.read_bytes(), (open_home / "lab.sqlite-wal").read_bytes()
+        again.close()
+        file.write_bytes(whole)  # as a writer leaves it that was killed, on a machine that was started again since
+        (open_home / "lab.sqlite-wal").write_bytes(log)
+        assert look() == "41"
+    assert {path.stat().st_uid for path in open_home.iterdir()} == set(files.values())
+
+
+def test_a_store_and_uploads_are_for_their_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        found = Settings(tmp_path / "home", "", "local", tmp_path / "nothing", None)
+        store = open_store(found)
+        finish(store, spec(), 0.8)
+        path = uploads.keep(store, found, "reviews.csv", b"text,label\na,b\n")
+        modes = {name: (found.home / name).stat().st_mode & 0o777 for name in ("", "uploads", "lab.sqlite")}
+        assert modes == {"": 0o700, "uploads": 0o700, "lab.sqlite": 0o600}
+        assert {one.stat().st_mode & 0o777 for one in found.home.glob("lab.sqlite-*")} == {0o600}
+        assert path.stat().st_mode & 0o777 == 0o600
+        store.close()
+    finally:
+        os.umask(before)
 
 
 def test_a_store_of_another_schema_has_to_be_opened_once_to_be_written(settings: Settings, empty_file: Path) -> None:
@@ -306,3 +416,51 @@ def test_a_visitor_may_look_and_a_runner_may_run_and_is_kept_with_the_run(
 def test_a_database_that_does_not_answer_is_a_sentence_for_readers_too(settings: Settings) -> None:
     with pytest.raises(PmbError):
         open_store(replace(settings, read_only=True, database_url="postgresql://127.0.0.1:1/lab"))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "seen"),
+    [
+        (
+            "The store {home}/lab.sqlite is damaged (disk image).",
+            "The store PMB_HOME/lab.sqlite is damaged (disk image).",
+        ),
+        ("Cannot write into PMB_HOME {home}: No space.", "Cannot write into PMB_HOME: No space."),
+        ("csv:{home}/uploads/1a/reviews.csv is not there.", "csv:PMB_HOME/uploads/1a/reviews.csv is not there."),
+        ("{home}age/notes/x.csv is not there.", "x.csv is not there."),
+        ("The model '/data/no such place/bert' is not there.", "The model 'bert' is not there."),
+        ('File "/opt/python/lib/run.py", line 3, in /srv/a/b: no', 'File "run.py", line 3, in b: no'),
+        (r"D:\models\bert cannot be read", "bert cannot be read"),
+        ("The store sqlite:////var/lib/lab.sqlite: 1 done", "The store lab.sqlite: 1 done"),
+        ("owner/model of https://hub.org/owner/model, 3/4 and/or ±1", None),
+    ],
+)
+def test_no_sentence_shows_others_a_path_of_the_machine(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, sentence: str, seen: str | None
+) -> None:
+    sentence = sentence.format(home=settings.home)
+    assert ui.said(sentence) == sentence
+    monkeypatch.setenv("PMB_CONFINED", "1")
+    assert ui.said(sentence) == (sentence if seen is None else seen)
+
+
+@pytest.mark.slow
+def test_a_page_that_others_reach_names_no_folder_of_the_machine(
+    scored: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content_streamlit: None
+) -> None:
+    monkeypatch.setenv("PMB_CONFINED", "1")
+    (tmp_path / "model").mkdir()
+    queue.submit(scored, [replace(spec(), model=str(tmp_path / "model"), task=f"csv:{settings.home}/uploads/x/a.csv")])
+    claim = queue.claim(scored, "worker")
+    assert claim
+    queue.fail(scored, claim.key, "worker", f"{tmp_path}/model cannot be read.", f'File "{tmp_path}/a.py", line 1')
+    for app in (
+        opened(model=str(tmp_path / "model")),
+        opened(model="/no/such/model"),
+        opened(task=f"csv:{tmp_path}/x.csv"),
+        opened("runs"),
+        opened("runs", run=claim.key[:12]),
+    ):
+        seen = words(app) + "".join(str(table.value) for table in app.dataframe) + "".join(c.value for c in app.code)
+        assert str(tmp_path) not in seen, seen
+        assert "/no/such" not in seen

@@ -16,12 +16,13 @@ from altair import SCHEMA_VERSION
 from pmb import drawing, report
 from pmb.catalog.tasks import TASKS
 from pmb.charts.style import THEMES
+from pmb.errors import PmbError
 from pmb.lab.dev import save_dev_labels
 from pmb.lab.store import Store
 from pmb.letters import visible
 from pmb.report import Chart, Heading, Number, Table, View, Words
 from pmb.screen import view
-from tests.app import fill, finish_task, opened
+from tests.app import fill, finish_task, opened, words
 
 pytestmark = pytest.mark.slow
 
@@ -180,6 +181,20 @@ def test_every_page_makes_its_report(scored: Store) -> None:
 def test_a_page_without_a_question_keeps_nothing(scored: Store) -> None:
     app = opened("runs")
     assert app.session_state["report_view"] is None
+
+
+def test_the_button_comes_with_the_whole_page(scored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(scored)
+    app = opened(k="3")
+    assert [button.proto.disabled for button in app.get("download_button")][:1] == [False]
+
+    def broken(*_: object, **__: object) -> None:
+        raise PmbError("It breaks off here.")
+
+    monkeypatch.setattr(view, "method", broken)
+    app.switch_page("pages/cost_page.py").run()
+    assert "It breaks off here." in words(app)
+    assert [button.proto.disabled for button in app.get("download_button") if button.proto.label == "Report"] == [True]
 
 
 def test_a_part_that_looks_again_takes_the_place_of_what_it_kept_before(monkeypatch: pytest.MonkeyPatch) -> None:

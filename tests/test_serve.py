@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from pmb import serve
-from pmb.errors import BadInput
+from pmb.errors import BadInput, PmbError
 from tests.postgres import free_port
 
 WHOLE = """
@@ -73,3 +75,50 @@ def test_sign_in_that_is_half_set_up_is_refused(secrets: Path, line: str, instea
 def test_an_address_that_cannot_be_listened_on_is_refused(secrets: Path, address: str) -> None:
     with pytest.raises(BadInput, match=address):
         serve.find_place(address, free_port(), (), open_to_everyone=True)
+
+
+def test_a_page_server_that_dies_again_and_again_is_given_up(capfd: pytest.CaptureFixture[str]) -> None:
+    server = serve.Restarted([sys.executable, "-c", "raise SystemExit(3)"], os.environ)
+    for _ in range(3):
+        server.process.wait(30)
+        server.look()
+    server.process.wait(30)
+    with pytest.raises(PmbError, match=r"died again \(exit code 3\), 4 times within a short while"):
+        server.look()
+    told = capfd.readouterr().err
+    assert [f"started again, {number} of 3 times" in told for number in range(1, 5)] == [True, True, True, False]
+
+
+def test_deaths_of_long_ago_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("pmb.serve.time.monotonic", lambda: now[0])
+    server = serve.Restarted([sys.executable, "-c", ""], os.environ)
+    for _ in range(8):
+        while server.process.poll() is None:
+            pass
+        server.look()
+        now[0] += serve.DEATHS_SECONDS / 2
+    server.process.wait(30)
+
+
+@pytest.mark.parametrize(
+    ("environment", "configured", "path"),
+    [
+        (None, None, ""),
+        ("lab", None, "/lab"),
+        ("/deep/lab/", "other", "/deep/lab"),
+        (None, "team/lab", "/team/lab"),
+        ("", "team", ""),
+    ],
+)
+def test_the_printed_address_has_the_base_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str | None, configured: str | None, path: str
+) -> None:
+    file = tmp_path / "config.toml"
+    if configured is not None:
+        file.write_text(f'[server]\nbaseUrlPath = "{configured}"\n')
+    monkeypatch.setattr(serve, "CONFIGURATIONS", (tmp_path / "none.toml", file))
+    monkeypatch.delenv("STREAMLIT_SERVER_BASE_URL_PATH", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("STREAMLIT_SERVER_BASE_URL_PATH", environment)
+    assert serve.base_path() == path

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Timer
@@ -14,7 +15,7 @@ from threading import Barrier, Timer
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, text
+from sqlalchemy import URL, create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from pmb.catalog.models import MODELS
@@ -337,3 +338,73 @@ def test_a_server_that_is_started_again_costs_a_worker_nothing(store: Store, pos
     Timer(0.3, postgres.start).start()
     assert pace.patiently(lambda: queue.finish(store, claim.key, "worker", result()))
     assert [row["state"] for row in list_runs(store)] == ["done"]
+
+
+# =============================================================================
+# Databases of other programs
+# =============================================================================
+
+
+@pytest.mark.only_sqlite
+@pytest.mark.parametrize("wal", [False, True])
+@pytest.mark.parametrize(
+    ("tables", "named"),
+    [
+        (["notes (a)", "tags (b)"], "notes"),
+        (["runs (id)"], "runs"),
+        (["alembic_version (version_num)", "runs (id)", "users (id)"], "users"),
+    ],
+)
+def test_a_file_of_another_program_is_refused_and_left_as_it_is(
+    settings: Settings, tmp_path: Path, tables: list[str], named: str, wal: bool
+) -> None:
+    path = tmp_path / "their file.db"
+    with closing(sqlite3.connect(path)) as theirs:
+        if wal:
+            theirs.execute("PRAGMA journal_mode = WAL")
+        for table in tables:
+            theirs.execute(f"CREATE TABLE {table}")
+        if "alembic_version (version_num)" in tables:
+            theirs.execute("INSERT INTO alembic_version VALUES ('3f2a9c')")
+        theirs.commit()
+    before = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(StoreUnavailable, match=f"file of another program .*'{named}'.* left as it is"):
+            open_store(replace(settings, database_url=f"sqlite:///{path}", read_only=read_only))
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith("their")] == [path.name]
+
+
+@pytest.mark.only_sqlite  # which of the two `settings` has makes no difference
+def test_a_server_s_database_of_another_program_is_refused_and_left_as_it_is(
+    settings: Settings, postgres: Server
+) -> None:
+    for statements, said in (
+        (["CREATE TABLE runs (id int)"], "has a table 'runs' of another program"),
+        (
+            ["CREATE TABLE alembic_version (version_num text)", "INSERT INTO alembic_version VALUES ('a1b2c3')"],
+            "another program's .its schema is 'a1b2c3'",
+        ),
+    ):
+        url = postgres.url(postgres.create())
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        with pytest.raises(StoreUnavailable, match=said):
+            open_store(replace(settings, database_url=url))
+        with engine.begin() as connection:
+            assert len(inspect(connection).get_table_names()) == 1
+        engine.dispose()
+
+
+@pytest.mark.only_sqlite  # which of the two `settings` has makes no difference
+def test_tables_of_other_programs_beside_ours_on_a_server_are_no_fault(settings: Settings, postgres: Server) -> None:
+    url = postgres.url(postgres.create())
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE notes (id int)")
+    engine.dispose()
+    opened = open_store(replace(settings, database_url=url))
+    assert list_runs(opened) == []
+    opened.close()

@@ -26,10 +26,11 @@ from pmb.errors import RunFailed, WorkerBusy
 from pmb.lab import queue, worker
 from pmb.lab.child import AUTOGROUP, NICENESS, WAITED_FOR
 from pmb.lab.executors import CHILD_COMMAND, Child, ChildDied, ask
+from pmb.lab.holder import worker_is_here
 from pmb.lab.plan import layer_scores, plan_strategy
 from pmb.lab.results import memories_of
 from pmb.lab.store import Store, get_run, list_latencies, save_latencies
-from pmb.lab.worker import work, worker_is_here
+from pmb.lab.worker import work
 from pmb.settings import REPOSITORY, Settings, cores
 from pmb.spec import Latency, Progress, RunSpec
 from tests.conftest import TINY, spec
@@ -298,8 +299,8 @@ def test_a_run_that_fails_says_why_and_the_next_one_ends_with_its_result(
     renewals: list[str] = []
     renew = queue.renew
 
-    def kept(store: Store, key: str, worker: str, progress: Progress) -> str:
-        renewals.append(renew(store, key, worker, progress))
+    def kept(store: Store, key: str, worker: str, progress: Progress, seconds: float) -> str:
+        renewals.append(renew(store, key, worker, progress, seconds))
         return renewals[-1]
 
     monkeypatch.setattr(queue, "renew", kept)

@@ -24,6 +24,7 @@ from typing import Any
 
 from pmb.errors import PmbError
 from pmb.lab.executors import CHILD_COMMAND, Child, ChildDied, Message, NodeDied
+from pmb.lab.silence import said_after
 from pmb.settings import Settings
 
 INSTALL = "pip install -r requirements-ray.txt"
@@ -236,7 +237,8 @@ def open_cluster(settings: Settings, command: Sequence[str] | None = None) -> Ra
     handler = signal.getsignal(signal.SIGTERM)
     try:
         dashboard = False if address == "local" else None  # not ours to say of another
-        ray.init(address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
+        with said_after(f"Waiting for the Ray cluster {address!r}, which takes some seconds to start."):
+            ray.init(address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise PmbError(f"The Ray cluster {address!r} cannot be used: {words}") from error

@@ -8,13 +8,13 @@ import os
 import re
 import sqlite3
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from pmb.lab.rows import read_json
+from pmb.lab.sqlite_file import connect_to_read, file_of
 
 BUSY_SECONDS = 20  # many writers at a time wait for each other without an order
 PATIENCE = {"connect_timeout": 5, "application_name": "pmb"}  # of PostgreSQL's client; seconds
@@ -41,9 +41,12 @@ def make_engine(given: str | URL, read_only: bool = False) -> Engine:
         return engine.execution_options(postgresql_readonly=True) if read_only else engine
     if url.get_backend_name() != "sqlite":
         raise ArgumentError(f"it begins with {url.drivername!r}, and only postgresql:// and sqlite:/// are known")
-    if read_only:
-        url = _read_only_file(url)
-    engine = create_engine(url, json_serializer=_json, json_deserializer=read_json)
+    how: dict[str, Any] = {"json_serializer": _json, "json_deserializer": read_json}
+    if read_only and (path := file_of(url)):
+        how["creator"] = partial(connect_to_read, path)
+        if not os.access(path.parent, os.W_OK):
+            how["poolclass"] = NullPool  # each transaction sees whether somebody writes the store by now
+    engine = create_engine(url, **how)
     event.listen(engine, "connect", _prepare_reader if read_only else _prepare_sqlite)
     return engine
 
@@ -69,18 +72,6 @@ def shown_url(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database or ''}"
     return url.set(password=None, query={}).render_as_string()
-
-
-def _read_only_file(url: URL) -> URL:
-    """SQLite's address of a file that is not to be changed; where its folder cannot be written, of one that never is.
-
-    A store in WAL mode needs a file beside it even to be read, unless nobody ever writes.
-    """
-    if not url.database or url.database.startswith("file:"):
-        return url
-    path = Path(url.database).absolute()
-    query = {"mode": "ro", "uri": "true"} | ({} if os.access(path.parent, os.W_OK) else {"immutable": "1"})
-    return url.set(database=path.as_uri().replace("file://", "file:"), query=query)
 
 
 def _json(value: Any) -> str:

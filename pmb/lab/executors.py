@@ -18,12 +18,14 @@ from typing import Any, Protocol
 
 from pmb.errors import RunFailed
 from pmb.lab.child import WAITED_FOR
+from pmb.lab.silence import said_after
 from pmb.settings import REPOSITORY, cores
 from pmb.spec import Progress, Report
 
 LOG_LINES = 200
 KILLED = 9  # the signal that a process cannot answer
 MEMORY_LOOKS = 10  # so many of the last; its death gives back what the child held
+WAITING = "Waiting for the process that reads models and data; where others compute, its start takes a while."
 KILL_SECONDS = 1.0  # between asking a child to end and killing it
 
 # glibc gives big freed blocks back to the system and takes them anew with every tensor; keeping them saves the page
@@ -192,14 +194,16 @@ class Child:
     def answer(self, job: Message, report: Report = lambda _: None) -> Message:
         """Do one job and wait for its answer; raises RunFailed with the child's sentence."""
         self.send(job)
-        while True:
-            message = self.receive(None)
-            assert message is not None  # there is no time limit
-            if "error" in message:
-                raise RunFailed(message["error"])
-            if "progress" not in message:
-                return message
-            report(Progress(**message["progress"]))
+        with said_after(WAITING) as wait:
+            while True:
+                message = self.receive(None)
+                assert message is not None  # there is no time limit
+                wait.again()
+                if "error" in message:
+                    raise RunFailed(message["error"])
+                if "progress" not in message:
+                    return message
+                report(Progress(**message["progress"]))
 
     def log(self) -> str:
         """The last lines that the child wrote to stderr."""

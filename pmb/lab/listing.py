@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TextIO
 
 from sqlalchemy import ColumnElement, Text, cast, func, or_, select
@@ -72,11 +73,19 @@ def count_live(store: Store) -> tuple[int, int]:
 
 
 def live_runs_of(store: Store, model: str, task: str, kept_layers: Sequence[Sequence[int]]) -> list[Row]:
-    """Runs of these cuts that wait or go on, in the order of the queue; without predictions and logs."""
+    """Runs of these cuts that wait or go on, in the order of the queue: `key`, `state`, `kept_layers`, `recipe_values`.
+
+    No more of them: ten thousand can wait, and to read and check whole rows takes a second.
+    """
+    names = ("key", "state", "kept_layers", "recipe_values")
     of_cuts = or_(*map(_keeps, kept_layers))
     mine = (runs.c.model == model, runs.c.task == task, runs.c.state.in_(LIVE), of_cuts)
-    found = store.read(runs, select(*LIST_COLUMNS).where(*mine))
-    return sorted(found, key=lambda row: (row["queued_at"], row["key"]))  # few, which a database need not sort
+    columns = [runs.c.key, runs.c.state, cast(runs.c.kept_layers, Text), cast(runs.c.recipe_values, Text)]
+    with store.connect() as connection:
+        found = connection.execute(select(*columns, runs.c.queued_at).where(*mine)).all()
+    read = cache(read_json)  # few texts differ
+    ordered = sorted(found, key=lambda row: (row[-1], row[0]))  # which a database need not do
+    return [dict(zip(names, (*row[:2], read(row[2]), read(row[3])), strict=True)) for row in ordered]
 
 
 def waiting_by_work(store: Store) -> list[Row]:
@@ -161,16 +170,33 @@ def exported_runs(store: Store, chosen: Filter) -> Iterable[Row]:
 def exported(row: Row) -> Row:
     """A run as a row of a file: its columns with times as times, the dropped layers, seconds and the interval."""
     row = dict(row)
-    kept, started, finished = row["kept_layers"], row["started_at"], row["finished_at"]
+    started, finished = row["started_at"], row["finished_at"]
     interval = run_interval(row) if row["state"] == "done" else None
     more: Row = {
-        "dropped_layers": [layer for layer in range(row["num_hidden_layers"]) if layer not in kept],
+        "dropped_layers": _dropped(row),
         "seconds": finished - started if finished and started and finished >= started else None,
         "score_low": interval.low if interval else None,
         "score_high": interval.high if interval else None,
     }
     times = {name: datetime.fromtimestamp(row[name], UTC) if row[name] else None for name in TIMES}
     return row | times | more
+
+
+def plain(row: Row) -> Row:
+    """A run as JSON-able values, under the names that `run --json` has for them."""
+    interval = run_interval(row) if row["state"] == "done" else None
+    return (
+        {"run": row["key"][:12]}
+        | {name: value for name, value in row.items() if name != "key"}
+        | {
+            "dropped_layers": _dropped(row),
+            "score_interval": [interval.low, interval.high] if interval else None,
+        }
+    )
+
+
+def _dropped(row: Row) -> list[int]:
+    return [layer for layer in range(row["num_hidden_layers"]) if layer not in row["kept_layers"]]
 
 
 def flat(row: Row) -> Row:

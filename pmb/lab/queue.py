@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, between, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, between, bindparam, case, func, or_, select, update
 
 from pmb.errors import BadInput, NotAllowed, QueueFull
 from pmb.lab.database import begin_writing
 from pmb.lab.rows import row_fault
-from pmb.lab.schema import runs, workers
+from pmb.lab.schema import Key, runs, workers
 from pmb.lab.store import Store, plain_rows
 from pmb.settings import MOST_JOBS
 from pmb.spec import Progress, RunResult, RunSpec
@@ -24,6 +25,7 @@ MAX_ATTEMPTS = 20  # also where only workers died, or the machine: nothing is tr
 BACKOFF_SECONDS = 1.0  # times the square of the deaths: 1, 4, 9 and 16 s
 MOST_COUNTED = MOST_JOBS + 1
 CLOCK_SECONDS = 5.0  # by which clocks may differ: a time that lies further in the future was written by a wrong one
+MOST_NAMED = 10_000  # values in one statement: databases take some ten thousands
 ENDED = ("done", "failed", "cancelled")
 
 
@@ -287,13 +289,30 @@ def retry(store: Store, keys: Sequence[str]) -> None:
 
 def find_key(store: Store, prefix: str) -> str:
     """The key that starts so; raises BadInput where none or several do."""
-    query = select(runs.c.key).where(runs.c.key.startswith(prefix, autoescape=True)).limit(2)
+    return find_keys(store, [prefix])[0]
+
+
+def find_keys(store: Store, prefixes: Sequence[str]) -> list[str]:
+    """For each prefix the key that starts so; raises BadInput where none or several do.
+
+    One query for all prefixes of a length, and not one for each: people cancel ten thousand runs at a time.
+    """
+    starting: dict[str, list[str]] = {prefix: [] for prefix in prefixes}
+    of_length: dict[int, list[str]] = defaultdict(list)
+    for prefix in starting:
+        of_length[len(prefix)].append(prefix)
     with store.connect() as connection:
-        found = connection.execute(query).scalars().all()
-    if len(found) != 1 or not prefix:
-        kind = "No run" if not found else "More than one run"
-        raise BadInput(f"{kind} begins with {prefix!r}; `python -m pmb runs` lists them.")
-    return found[0]
+        for length, wanted in of_length.items():
+            beginning = func.substr(runs.c.key, 1, length, type_=Key())
+            for start in range(0, len(wanted), MOST_NAMED):
+                found = select(runs.c.key).where(beginning.in_(wanted[start : start + MOST_NAMED]))
+                for key in connection.execute(found).scalars():
+                    starting[key[:length]].append(key)
+    for prefix, keys in starting.items():
+        if len(keys) != 1 or not prefix:
+            kind = "No run" if not keys else "More than one run"
+            raise BadInput(f"{kind} begins with {prefix!r}; `python -m pmb runs` lists them.")
+    return [starting[prefix][0] for prefix in prefixes]
 
 
 def waiting_before(store: Store, key: str) -> int | None:
@@ -396,10 +415,11 @@ def _queue_again(connection: Connection, keys: Sequence[str], now: float, user: 
     )
     ended_badly = runs.c.state.in_(("failed", "cancelled"))
     again = set(connection.execute(select(runs.c.key).where(runs.c.key.in_(locked), ended_badly)).scalars())
-    for i, key in enumerate(keys):
-        if key in again:
-            queued = values | _UNHELD | {"queued_at": now + i * 1e-6, "started_by": user or None}
-            connection.execute(update(runs).where(runs.c.key == key, ended_badly).values(queued))
+    if again:
+        values |= _UNHELD | {"started_by": user or None, "queued_at": bindparam("at")}
+        one = update(runs).where(runs.c.key == bindparam("one")).values(values)
+        places = [{"one": key, "at": now + i * 1e-6} for i, key in enumerate(keys) if key in again]
+        connection.execute(one, places)
 
 
 def _started(now: float, seconds: float | None) -> dict[str, float]:

@@ -196,8 +196,8 @@ def _check_place(settings: Settings, path: Path) -> None:
     """Where others reach the page, none of them names files outside of the home, nor learns whether they are there."""
     if settings.confined and not path.is_relative_to(settings.home):
         raise NotAllowed(
-            f"{path} lies outside of {settings.home}: on a dashboard that others reach, tables are uploaded, and "
-            "other files are named by command first."
+            f"{path.name!r} lies outside of the lab's own folder: on a dashboard that others reach, tables are "
+            "uploaded, and other files are named by command first."
         )
 
 

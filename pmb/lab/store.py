@@ -8,13 +8,13 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from sqlalchemy import (
     URL,
     ColumnElement,
@@ -37,7 +37,7 @@ from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.errors import BadInput, DiskFull, NotAllowed, PmbError, StoreUnavailable
 from pmb.files import write_whole
-from pmb.lab.database import is_full, is_refused, make_engine, one_at_a_time, sentence
+from pmb.lab.database import is_full, is_refused, make_engine, one_at_a_time, sentence, shown_url
 from pmb.lab.rows import FORMS, Check, has_length, name_of, no_fault, of_layers, row_fault
 from pmb.lab.schema import (
     REVISION,
@@ -52,11 +52,15 @@ from pmb.lab.schema import (
     runs,
     shipped_files,
 )
+from pmb.lab.silence import said_after
+from pmb.lab.sqlite_file import OWN_REVISION, check_own, file_of, make_private
 from pmb.settings import MOST_WAITING, Settings
 from pmb.spec import Latency, RunResult, RunSpec
 from pmb.strict import parse, read_as
 
+SLOW = "another program has locked it, or it does not answer"
 READ_ONLY = "This lab only shows results (PMB_READ_ONLY is set): nothing can be run or changed."
+LOCK_SECONDS = 60.0  # a migration takes a second, of a large store some
 MIGRATIONS = Path(__file__).parent / "migrations"
 # What tables and charts need; predictions and logs are read for one run at a time.
 LIST_COLUMNS = [c for c in runs.c if c.name not in ("predictions", "log", "losses")]
@@ -87,8 +91,11 @@ class Store:
     def connect(self) -> Iterator[Connection]:
         """A transaction: committed at the end, rolled back on an error; raises StoreUnavailable, NotAllowed."""
         try:
-            with self.engine.begin() as connection:
-                yield connection
+            with (
+                said_after(f"Waiting for the store {shown_url(self.engine.url)}: {SLOW}."),
+                self.engine.begin() as open_one,
+            ):
+                yield open_one
         except DBAPIError as error:
             if self.refusal and is_refused(error):
                 raise NotAllowed(self.refusal) from error
@@ -164,6 +171,8 @@ def open_store(settings: Settings, user: str = "") -> Store:
         raise StoreUnavailable(f"PMB_DATABASE_URL cannot be used: {error}.") from error
     store = Store(engine, user, READ_ONLY if settings.read_only else "", settings.most_waiting)
     try:
+        if path := file_of(engine.url):
+            check_own(path)
         if settings.read_only:
             _check_revision(store)
         else:
@@ -176,7 +185,9 @@ def open_store(settings: Settings, user: str = "") -> Store:
 
 def _bring_up_to_date(store: Store, settings: Settings) -> None:
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (path := file_of(store.engine.url)) and path.parent.is_dir():
+            make_private(path)
         if _revision(store) != REVISION:
             _migrate(store, settings.home / "store.lock")
     except OSError as error:
@@ -409,6 +420,11 @@ def _revision(store: Store) -> str | None:
         if not inspect(connection).has_table("alembic_version"):
             return None
         found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if found is not None and not OWN_REVISION.fullmatch(found):
+        raise StoreUnavailable(
+            f"The database {shown_url(store.engine.url)} is another program's (its schema is {found!r}) and is left as "
+            "it is; name another in PMB_DATABASE_URL."
+        )
     if found is not None and found > REVISION:
         raise StoreUnavailable(
             f"The store is of schema {found}; this version knows up to {REVISION}. Get a newer lab, or set PMB_HOME to "
@@ -417,16 +433,40 @@ def _revision(store: Store) -> str | None:
     return found
 
 
+@contextmanager
+def _migrating(store: Store, lock: Path) -> Iterator[None]:
+    """One process at a time of those on this machine; raises StoreUnavailable where another does not come to an end."""
+    if store.engine.dialect.name != "sqlite":
+        yield
+        return
+    own_file = FileLock(lock, timeout=LOCK_SECONDS)
+    try:
+        with said_after(f"Waiting for another process that makes the store ready and holds {lock}."):
+            own_file.acquire()
+    except Timeout as error:
+        raise StoreUnavailable(
+            f"Another process has held {lock} for {LOCK_SECONDS:.0f} s to make the store ready; end it and try again."
+        ) from error
+    try:
+        yield
+    finally:
+        own_file.release()
+
+
 def _migrate(store: Store, lock: Path) -> None:
     from alembic import command  # takes 0.2 s, needed once in a store's life
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    own_file = FileLock(lock) if store.engine.dialect.name == "sqlite" else nullcontext()
-    with own_file, store.connect() as connection:
+    with _migrating(store, lock), store.connect() as connection:
         one_at_a_time(connection)
-        if _revision(store) == REVISION:
+        if (found := _revision(store)) == REVISION:
             return  # another process has done it meanwhile
+        if found is None and (taken := set(inspect(connection).get_table_names()) & set(metadata.tables)):
+            raise StoreUnavailable(
+                f"The database {shown_url(store.engine.url)} has a table {min(taken)!r} of another program and is left "
+                "as it is; name another in PMB_DATABASE_URL."
+            )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pmb.bounds import MOST_MEGABYTES
 from pmb.catalog.tasks import TABLE_SUFFIXES
 from pmb.errors import BadInput, PmbError, RunFailed
-from pmb.files import write_whole
+from pmb.files import make_private_folder, write_whole
 from pmb.lab.executors import ask
 from pmb.lab.store import Store
 from pmb.settings import Settings
@@ -32,7 +32,9 @@ def keep(store: Store, settings: Settings, name: str, content: bytes) -> Path:
     if path.is_file() and path.stat().st_size == len(content):
         return path
     try:
+        make_private_folder(folder.parent)
         write_whole(path, content)
+        path.chmod(0o600)
     except OSError as error:
         raise PmbError(f"{name!r} cannot be kept in {folder}: {error.strerror or error}.") from error
     return path

@@ -14,22 +14,21 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
-from filelock import FileLock, Timeout
 
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task
-from pmb.errors import PmbError, RunFailed, WorkerBusy
+from pmb.errors import PmbError, RunFailed
 from pmb.lab import disk, probes, queue, searches
 from pmb.lab.executors import ChildDied, Executor, Handle, Message, NodeDied, Spares
+from pmb.lab.holder import holding
 from pmb.lab.pace import POLL_SECONDS, RENEW_SECONDS, Heart, patiently
 from pmb.lab.plan import SCORE_SENTENCES, scores_identity
 from pmb.lab.queue import Claim
@@ -62,7 +61,7 @@ def work(store: Store, settings: Settings, stop: threading.Event, once: bool = F
     matrix products on one thread wait for no other. Layers are measured when no run waits or goes on.
     """
     store.check_may_write()
-    with _only_worker(settings):
+    with holding(settings, store):
         here = _home_name(settings)
         worker = f"{here}:{os.getpid()}"
         queue.release_lost(store, _predecessors(store, here))
@@ -115,24 +114,6 @@ def tidy(store: Store, settings: Settings) -> None:
         disk.trim(settings, live)
     except OSError as error:  # deleting is never worth a run
         print(f"The caches cannot be tidied: {error}.", file=sys.stderr)
-
-
-def worker_is_here(settings: Settings) -> bool:
-    """Whether a worker on this machine works this PMB_HOME."""
-    try:
-        with FileLock(settings.home / "worker.lock", timeout=0):
-            return False
-    except Timeout:
-        return True
-
-
-@contextmanager
-def _only_worker(settings: Settings) -> Iterator[None]:
-    try:
-        with FileLock(settings.home / "worker.lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise WorkerBusy(f"A worker already works {settings.home}; one is enough.") from error
 
 
 def _home_name(settings: Settings) -> str:

@@ -18,7 +18,7 @@ from pmb.lab import listing, queue
 from pmb.lab.answer import command_of
 from pmb.lab.plan import Plan, plan_baselines, plan_kept, plan_whole, spec_of, with_data
 from pmb.lab.sources import find_model
-from pmb.lab.store import Row
+from pmb.lab.store import Row, runs_by_key
 from pmb.screen import offers, take, ui
 from pmb.spec import RunSpec
 
@@ -29,13 +29,13 @@ ROW_PIXELS, SPACE_PIXELS = 64, 8  # of the progress, and what makes a line of bu
 def run_buttons(plan: Plan, row: Row | None, task: Task) -> None:
     """Run, or what is happening to the runs that were asked for; looks again every second while they go on."""
     seeds = list(row["seeds"]) if row is not None else []
-    watched = [run["key"] for run in _live_runs_of(plan, task)]
+    watched = set(_live_keys_of(plan, task))
     ui.live(lambda: _live(plan, seeds, watched, task), ui.LIVE_SECONDS if watched else None)
 
 
-def _live(plan: Plan, seeds: list[int], watched: list[str], task: Task) -> None:
+def _live(plan: Plan, seeds: list[int], watched: set[str], task: Task) -> None:
     """The row of buttons or of progress, of one height where the buttons stand in one line; a phone has two."""
-    active = [run for run in _live_runs_of(plan, task) if run["key"] in watched]
+    active = [key for key in _live_keys_of(plan, task) if key in watched]
     if watched and not active:
         st.rerun()  # the last one has ended: its point goes onto the charts
     if active:
@@ -46,14 +46,15 @@ def _live(plan: Plan, seeds: list[int], watched: list[str], task: Task) -> None:
         st.space(SPACE_PIXELS)
 
 
-def _live_runs_of(plan: Plan, task: Task) -> list[Row]:
-    """Runs of this cut, or of the whole model beside it, that wait or go on; those of the cut first."""
+def _live_keys_of(plan: Plan, task: Task) -> list[str]:
+    """The keys of runs of this cut, or of the whole model beside it, that wait or go on; those of the cut first."""
     choice = st.session_state
     recipe = find_recipe(choice.recipe, plan.model, task)
     cuts = (plan.kept_layers, plan_whole(plan.model).kept_layers)
     live = listing.live_runs_of(ui.the_store(), plan.model.id, choice.task, cuts)
     found = [run for run in live if recipe.is_stored_as(run["recipe_values"])]
-    return sorted(found, key=lambda run: (run["kept_layers"] != list(plan.kept_layers), run["state"] != "running"))
+    found.sort(key=lambda run: (run["kept_layers"] != list(plan.kept_layers), run["state"] != "running"))
+    return [run["key"] for run in found]
 
 
 def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
@@ -75,9 +76,11 @@ def _run_row(plan: Plan, seeds: list[int], task: Task) -> None:
             _ask_for(plan, free[:MORE_SEEDS] if more else [seeds[0] if seeds else 0], task)
 
 
-def _progress_row(active: list[Row]) -> None:
-    """How far the runs of this cut are, and Cancel for all of them."""
-    run = active[0]
+def _progress_row(active: list[str]) -> None:
+    """How far the first of these runs is, and Cancel for all of them."""
+    run = next(iter(runs_by_key(ui.the_store(), active[:1])), None)
+    if run is None:  # its row is damaged, which the page tells
+        return
     with st.container(horizontal=True, vertical_alignment="center"):
         if run["state"] == "queued":
             before = queue.waiting_before(ui.the_store(), run["key"]) or 0
@@ -87,7 +90,7 @@ def _progress_row(active: list[Row]) -> None:
         more = f" ({len(active) - 1} more for this cut)" if len(active) > 1 else ""
         st.progress(ui.share_done(run), text=ui.plain(text + more))
         if ui.action("Cancel", key="cancel", icon=":material/stop:", disabled=bool(run["cancel_requested"])):
-            queue.cancel(ui.the_store(), [one["key"] for one in active])
+            queue.cancel(ui.the_store(), active)
             st.rerun()
 
 

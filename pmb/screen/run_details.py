@@ -83,12 +83,12 @@ def _outcome(run: Row, values: Row) -> None:
         st.markdown(f"95 % interval over dev {100 * low:.1f} to {100 * high:.1f}{beside}.")
     elif run["state"] == "failed":
         st.error("It failed.", icon=":material/error:")
-        st.text(run["error"] or "No reason is known.")
+        st.text(ui.said(run["error"] or "No reason is known."))
         if ui.may_write():
             st.markdown(next_step(run["error"] or ""))
         if run["log"]:
             st.caption("The end of its log")
-            st.code(run["log"], language=None)
+            st.code(ui.said(run["log"]), language=None)
     else:
         st.text(f"{run['state']}: {ui.progress_line(run)}" if run["state"] == "running" else run["state"])
 
@@ -117,8 +117,8 @@ def _facts(run: Row, values: Row) -> dict[str, object]:
         "device": run["device"],
         "machine": run["machine"],
         "versions": ", ".join(f"{name} {version}" for name, version in (run["versions"] or {}).items()),
-        "model": f"{run['model']} {run['model_revision']}",
-        "task": f"{run['task']} {run['task_revision']}",
+        "model": ui.said(f"{run['model']} {run['model_revision']}"),
+        "task": ui.said(f"{run['task']} {run['task_revision']}"),
         "run": run["key"],
     }
     return {name: value for name, value in facts.items() if value not in (None, "")}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pmb import settings
 from pmb.catalog.models import MODELS
 from pmb.insight import estimate
 from pmb.insight.metrics import shown
-from pmb.lab import listing, probes, queue
+from pmb.lab import holder, listing, probes, queue
 from pmb.lab.store import Row, runs_by_key
 from pmb.screen import guide, offers, ui, visitors
 
@@ -64,9 +65,19 @@ def _status() -> None:
         st.progress(ui.share_done(row), text=ui.plain(f"Layers of {row['model']}, {probes.progress_text(row)}"))
     if waiting and (seconds := queue_seconds()):
         st.caption(f"All of it takes about {estimate.duration(seconds)} more here.")
-    if (rows or asked) and ui.may_write() and not queue.list_workers(ui.the_store()):
-        st.warning("No worker is alive. Start one: `python -m pmb worker`", icon=":material/warning:")
+    if (rows or asked) and ui.may_write():
+        _worker_warning()
     st.page_link(RUNS_PAGE, label="All runs", icon=":material/list_alt:")
+
+
+def _worker_warning() -> None:
+    """Why nothing goes on, where no worker is alive or this home's is halted."""
+    found = settings.from_environment()
+    if holder.is_stopped(found) or not queue.list_workers(ui.the_store()):
+        why = holder.trouble(found, ui.the_store())
+        st.warning(
+            ui.plain(why) if why else "No worker is alive. Start one: `python -m pmb worker`", icon=":material/warning:"
+        )
 
 
 def queue_seconds() -> float | None:

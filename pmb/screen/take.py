@@ -94,7 +94,7 @@ def command_popover(command: str, dropped: Sequence[int]) -> None:
 def command_lines(command: str, dropped: Sequence[int]) -> None:
     """The command that makes a run again, and the layers that go as the paper's own code takes them."""
     st.caption("The command that makes it again; another `--seed` is another run of it")
-    st.code(command, language="bash", wrap_lines=True)
+    st.code(ui.said(command), language="bash", wrap_lines=True)
     if dropped:
         st.caption("The layers that go, as the paper's code (`run_glue.py`) takes them")
         st.code(remove_layers(dropped), language=None)
@@ -139,7 +139,7 @@ def _offer(key: str) -> None:
     if len(names) < len(FORMS):
         st.caption(NO_ONNX)
     st.caption("Or by command")
-    st.code(command, language="bash", wrap_lines=True)
+    st.code(ui.said(command), language="bash", wrap_lines=True)
 
 
 def make_in_background(path: Path, label: str, key: str, make: Callable[[Report], object]) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import re
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import altair as alt
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
 from pmb import settings
 from pmb.catalog.models import MODELS, BaseModel
@@ -23,7 +27,7 @@ from pmb.charts.specification import specification
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, NotAllowed, PmbError, WeightsMissing
 from pmb.insight.summary import SOURCES
-from pmb.lab import listing, queue
+from pmb.lab import listing, queue, silence
 from pmb.lab.plan import Plan
 from pmb.lab.store import Row, Store, damaged_rows, open_store
 from pmb.letters import visible
@@ -37,6 +41,9 @@ JOINER = "\N{WORD JOINER}"  # not seen; it parts what Streamlit would make a lin
 READ = re.compile(
     r"(?<=www)(?=\.)|(?<=http)(?=s?://)|(?<=https)(?=://)|(?=@)|(?<=:)(?=[\w+/-]+:)|(?<=[-<>~])(?=[-=>])", re.IGNORECASE
 )
+# Two names or more, from the root of a file system or a drive; an address of the Web has two slashes at its beginning.
+PATH = re.compile(r"(?<![\w/.\\])(?:/|[A-Za-z]:[/\\])[^\s/\\'\"`<>|;,()]+(?:[/\\][^\s/\\'\"`<>|;,()]+)+[/\\]?")
+QUOTED_PATH = re.compile(r"""(['"`])((?:/|[A-Za-z]:[/\\])[^'"`\n]*)\1""")
 WHITE = re.compile(r"[\n\r\t]")
 OPENING = re.compile(r"\s*([-=]|\d+(?=[.)]))")  # of a list, a rule or a heading
 SOURCE_BADGES: dict[str, tuple[str, Literal["gray", "blue"], str]] = {
@@ -95,11 +102,15 @@ def by_right(runner: str, reader: str = "") -> str:
 
 
 def guarded(show: Callable[[], object]) -> bool:
-    """Draw something; a PmbError becomes one message with its next step instead of a traceback."""
+    """Draw something; a PmbError becomes one message with its next step instead of a traceback.
+
+    A wait that takes long is told by a toast.
+    """
+    silence.notice.set(_toasts())
     try:
         show()
     except NotAllowed as error:
-        st.info(str(error), icon=":material/visibility:")
+        st.info(said(error), icon=":material/visibility:")
         return False
     except WeightsMissing as error:
         from pmb.screen.download_row import download_row  # which draws by this module
@@ -109,14 +120,47 @@ def guarded(show: Callable[[], object]) -> bool:
         return False
     except BadInput as error:
         st.warning("That cannot be used. Choose something else above.", icon=":material/warning:")
-        st.text(str(error))
+        st.text(said(error))
         return False
     except PmbError as error:
         st.error("The lab cannot go on.", icon=":material/error:")
-        st.text(str(error))
+        st.text(said(error))
         st.caption("`python -m pmb doctor` in a terminal looks at every part. Then reload this page.")
         return False
     return True
+
+
+def without_paths(text: str) -> str:
+    """Where others reach the lab, a text with names in the place of this machine's paths; elsewhere as it is."""
+    if os.environ.get("PMB_CONFINED") != "1":
+        return text
+    text = text.replace("sqlite:///", "")
+    home = str(settings.from_environment().home)
+    for folder, name in ((home, "PMB_HOME"), (str(settings.REPOSITORY), ""), (str(Path.home()), "")):
+        text = re.sub(re.escape(folder) + r"(?=[/\\]|[^\w/\\-]|$)", name, text)
+    text = text.replace("PMB_HOME PMB_HOME", "PMB_HOME")
+    text = QUOTED_PATH.sub(lambda found: found[1] + _last_name(found[2]) + found[1], text)
+    return PATH.sub(lambda found: _last_name(found[0]), text)
+
+
+def _last_name(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+
+
+def said(error: object) -> str:
+    """A sentence of the lab, as text for this page."""
+    return without_paths(str(error))
+
+
+def _toasts() -> Callable[[str], None]:
+    """Tells this session something from another thread, while its own waits."""
+    session = get_script_run_ctx()
+
+    def say(sentence: str) -> None:
+        add_script_run_ctx(threading.current_thread(), session)
+        st.toast(plain(sentence), icon=":material/hourglass_top:", duration="long")
+
+    return say
 
 
 def tell_damaged() -> None:
@@ -134,7 +178,7 @@ def tell_damaged() -> None:
 
 def plain(text: str) -> str:
     """A user's text as it is: nothing in it is read as Markdown or a link, and control characters are seen."""
-    seen = WHITE.sub(" ", visible(text))
+    seen = WHITE.sub(" ", visible(without_paths(text)))
     parted = OPENING.sub(lambda found: found[0] + JOINER, seen, count=1) if OPENING.match(seen) else seen
     return "".join(f"\\{c}" if c in MARKDOWN else c for c in READ.sub(JOINER, parted))
 
@@ -231,7 +275,7 @@ def title_of(row: Row) -> str:
     """What a run is about, in a line; the model's and the task's name may be a user's."""
     model = MODELS[row["model"]].title if row["model"] in MODELS else row["model"]
     task = TASKS[row["task"]].title if row["task"] in TASKS else row["task"]
-    return f"{model}, {task}, {row['recipe']}: kept {layers(row['kept_layers'])}, seed {row['seed']}"
+    return without_paths(f"{model}, {task}, {row['recipe']}: kept {layers(row['kept_layers'])}, seed {row['seed']}")
 
 
 def share_done(row: Row) -> float:

@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import altair as alt
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pmb import report
 from pmb.lab.listing import Filter, found_runs
@@ -34,26 +35,41 @@ HELP = (
 )
 
 
-def question(page: str, text: str) -> None:
-    """The title of a page, and beside it the button that makes the report; a new visitor's browser draws it first."""
+def question(page: str, text: str) -> DeltaGenerator:
+    """The title of a page, which a new visitor's browser draws first; returns the place for the button beside it."""
+    before: View | None = st.session_state.get("report_view")
     new = "report_view" not in st.session_state
     st.session_state["report_view"] = view = None if page in WITHOUT_REPORT else View(page, text)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title(text, anchor=False, width="content")
-        if view:
-            st.download_button(
-                "Report",
-                data=lambda: report.html(view),  # all of it, by then
-                file_name=report.file_name(view, datetime.now(UTC)),
-                mime="text/html",
-                on_click="ignore",
-                key="report",
-                icon=":material/description:",
-                type="tertiary",
-                help=HELP,
-            )
+        place = st.container(width="content")
+    if view and (before is None or before.page != page):  # else the button of the last run stays until the next one
+        place = place.empty()
+        _report_button(place, view, "report_waits", disabled=True)
     if new:
         time.sleep(TITLE_SECONDS)
+    return place
+
+
+def offer_report(place: DeltaGenerator) -> None:
+    """The button that makes the report, once the page is drawn: before that there would be nothing in it."""
+    if view := _view():
+        _report_button(place, view, "report", disabled=False)
+
+
+def _report_button(place: DeltaGenerator, view: View, key: str, disabled: bool) -> None:
+    place.download_button(
+        "Report",
+        data=lambda: report.html(view),
+        file_name=report.file_name(view, datetime.now(UTC)),
+        mime="text/html",
+        on_click="ignore",
+        key=key,
+        icon=":material/description:",
+        type="tertiary",
+        help=HELP,
+        disabled=disabled,
+    )
 
 
 def answer(markdown: str, hint: str = "") -> None:
@@ -169,7 +185,7 @@ def made(commands: Sequence[str], measured: Callable[[], Sequence[Mapping[str, A
     """
     if view := _view():
         view.link = _address()
-        view.commands, view.measured = tuple(commands), measured
+        view.commands, view.measured = tuple(map(ui.said, commands)), measured
 
 
 def _address() -> str:

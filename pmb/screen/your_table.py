@@ -40,7 +40,7 @@ def your_table(present: Table | None) -> None:
             table = Table(str(uploads.keep(store, found, file.name, file.getvalue())))
         elif present:
             table = present
-            st.text(f"The present table: {present.path}")
+            st.text(ui.said(f"The present table: {present.path}"))
         else:
             st.caption("A file that lies on this machine already is named in the Task box: csv:PATH.")
             return
@@ -54,7 +54,7 @@ def your_table(present: Table | None) -> None:
             use(table)
     except PmbError as error:
         st.warning("That table cannot be used as it is.", icon=":material/warning:")
-        st.text(str(error))
+        st.text(ui.said(error))
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
