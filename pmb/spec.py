@@ -61,6 +61,12 @@ class Recipe:
 PROCEDURES = ("cut-tune", "tune-cut-tune")  # the paper's default; and its "fine-tune, drop, fine-tune again"
 
 
+def check_seed(seed: int) -> None:
+    """Raise BadInput for a seed that no run can have."""
+    if not 0 <= seed < 2**31:
+        raise BadInput(f"Seed {seed} is not allowed: from 0 to {2**31 - 1}.")
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """One fine-tuning of one kept-layer tuple with one seed."""
@@ -79,8 +85,7 @@ class RunSpec:
         check_kept_layers(self.kept_layers, self.num_hidden_layers)
         if self.procedure not in PROCEDURES:
             raise unknown_name("procedure", self.procedure, PROCEDURES)
-        if not 0 <= self.seed < 2**31:
-            raise BadInput(f"Seed {self.seed} is not allowed: from 0 to {2**31 - 1}.")
+        check_seed(self.seed)
 
     @cached_property
     def key(self) -> str:
@@ -189,6 +194,23 @@ class LayerProbe:
 
 
 @dataclass(frozen=True)
+class ZeroLayers:
+    """What a task scores without any layer of a model, fitted on the train items of a recipe and a seed."""
+
+    bag_of_words: tuple[Score, ...]  # all metrics of the task, its first metric first
+    constant: tuple[Score, ...]  # the same of one answer for every dev item: the most frequent label, or the mean
+    num_train: int
+    num_dev: int
+    seconds: float
+    versions: dict[str, str]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` wrote; raises BadInput."""
+        return read_as(cls, values, "What zero layers score")
+
+
+@dataclass(frozen=True)
 class Made:
     """A run's fine-tuning made again, and what it then answered."""
 
@@ -264,8 +286,8 @@ class Tried:
 class Progress:
     """How far a run is; `step` of `steps` counts training steps."""
 
-    # starting, downloading (steps are megabytes), loading, training, evaluating, timing, reading (examples), previewing
-    # (cuts)
+    # starting, downloading (steps are megabytes), loading, training, evaluating, timing, fitting a bag of words,
+    # reading (examples), previewing (cuts)
     phase: str
     step: int = 0
     steps: int = 0
