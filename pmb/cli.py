@@ -43,7 +43,7 @@ from pmb.lab.plan import (
 )
 from pmb.lab.sources import find_model, find_task
 from pmb.lab.store import Row, Store, list_runs, write_shipped
-from pmb.spec import PROCEDURES, Progress, check_seed, progress_words
+from pmb.spec import PROCEDURES, Progress, progress_words
 from pmb.strategies import CUSTOM, DRAWS, EVERY_STRATEGY, RANDOM, STRATEGIES, check_strategy, drop_counts
 
 SEARCH_RUNS = 12.0  # a fifth of six strategies at every drop count of six layers with three seeds
@@ -421,8 +421,6 @@ def baseline(model: str, task: str, recipe: str, seeds: list[int], as_json: bool
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
         values = find_recipe(recipe, model_row, task_row)
-        for seed in seeds:
-            check_seed(seed)
         rows = zero_layers.measure(store, found, task_row, values, seeds, show_fetching)
     show_progress("")
     if as_json:
@@ -716,6 +714,9 @@ def print_answer(values: Row) -> None:
     for more in (values["scores"] or [])[1:]:
         ends = f"{100 * more['low']:.1f} to {100 * more['high']:.1f}"
         click.echo(f"{more['metric']}  {shown(more['metric'], more['value'])}  ({ends})")
+    if (bag := values["bag_of_words_score"]) is not None:
+        constant = shown(metric, values["constant_score"])
+        click.echo(f"zero layers  bag of words {shown(metric, bag)}, one answer to all {constant}")
     click.echo(f"parameters  {values['parameters']:,} of {values['whole_model_parameters']:,}")
     if speedup := values["speedup"]:
         spread = f"{speedup['low']:.2f} to {speedup['high']:.2f}; {speedup['device']}"

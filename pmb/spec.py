@@ -61,12 +61,6 @@ class Recipe:
 PROCEDURES = ("cut-tune", "tune-cut-tune")  # the paper's default; and its "fine-tune, drop, fine-tune again"
 
 
-def check_seed(seed: int) -> None:
-    """Raise BadInput for a seed that no run can have."""
-    if not 0 <= seed < 2**31:
-        raise BadInput(f"Seed {seed} is not allowed: from 0 to {2**31 - 1}.")
-
-
 @dataclass(frozen=True)
 class RunSpec:
     """One fine-tuning of one kept-layer tuple with one seed."""
@@ -85,7 +79,8 @@ class RunSpec:
         check_kept_layers(self.kept_layers, self.num_hidden_layers)
         if self.procedure not in PROCEDURES:
             raise unknown_name("procedure", self.procedure, PROCEDURES)
-        check_seed(self.seed)
+        if not 0 <= self.seed < 2**31:
+            raise BadInput(f"Seed {self.seed} is not allowed: from 0 to {2**31 - 1}.")
 
     @cached_property
     def key(self) -> str:

@@ -9,6 +9,7 @@ import altair as alt
 import pandas as pd
 
 from pmb.charts.style import NAMES, OPACITY, SHAPES, Theme, layered, opacity_of, rows
+from pmb.insight.zero_layers import BAG_OF_WORDS
 from pmb.strategies import STRATEGIES
 
 ROW_PIXELS = 30
@@ -24,7 +25,8 @@ def contest_chart(
     """A row a strategy, in their usual order, of those too that have no score: panels stay level, at each drop count.
 
     `table`: from `insight.contest`, with `opacity` where rows are selected; `lines`: scores of whole models by their
-    names; `possible`: the strategies that can drop so many layers.
+    names, and that of a bag of words, which has its name at the line; `possible`: the strategies that can drop so many
+    layers.
     """
     data = table.assign(
         name=table["strategy"].str.replace("-", " "),
@@ -76,6 +78,9 @@ def contest_chart(
         .encode(
             x=x, strokeDash=dash, tooltip=[alt.Tooltip("line:N", title="model"), alt.Tooltip("score:Q", format=".1f")]
         ),
+        alt.Chart(rows(whole[whole["line"] == BAG_OF_WORDS]))
+        .mark_text(align="left", baseline="top", dx=4, color=theme.muted)
+        .encode(x=x, y=alt.value(0), text=alt.Text("line:N")),
         base.mark_rule(strokeWidth=2).encode(
             x=alt.X("from_:Q", title=title), x2=alt.X2("to"), y=y, color=colour, opacity=OPACITY
         ),

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pmb.insight.intervals import difference_interval, seed_interval
+from pmb.insight.intervals import EXAMPLES, SEEDS, difference_interval, seed_interval
 from pmb.insight.metrics import metric_of
-from pmb.insight.summary import EXAMPLES, SEEDS
 from pmb.wording import counted
 
 Row = Mapping[str, Any]
@@ -54,21 +53,20 @@ def zero_layer_scores(rows: Sequence[Row], metric: str) -> ZeroLayerScores | Non
     return ZeroLayerScores(_mark(BAG_OF_WORDS, samples, metric), _mark(CONSTANT, samples, metric))
 
 
-def beats(row: Row, zero: ZeroLayerScores) -> bool:
-    """Whether a configuration of `insight.summary` is clearly better than the bag of words.
+def beats(row: Row, mark: Mark) -> bool:
+    """Whether a configuration of `insight.summary` is clearly better than the bag of words or the constant answer.
 
     By Welch's interval of the difference where the scores of both vary over seeds; else by the lower end of the
     configuration's own interval.
     """
-    bag = zero.bag_of_words
-    if row["over"] == SEEDS and bag.over == SEEDS:
-        return difference_interval(row["scores"], bag.scores).low > 0
-    return bool(row["low"] > bag.mean)
+    if row["over"] == SEEDS and mark.over == SEEDS:
+        return difference_interval(row["scores"], mark.scores).low > 0
+    return bool(row["low"] > mark.mean)
 
 
 def cuts_that_show_nothing(rows: Sequence[Row], zero: ZeroLayerScores) -> list[Row]:
     """The cuts that do not clearly beat the bag of words, each once, the deepest first."""
-    cuts = {row["kept_layers"]: row for row in rows if row["drop_count"] > 0 and not beats(row, zero)}
+    cuts = {row["kept_layers"]: row for row in rows if row["drop_count"] > 0 and not beats(row, zero.bag_of_words)}
     return sorted(cuts.values(), key=lambda row: (row["drop_count"], row["kept_layers"]))
 
 

@@ -122,8 +122,8 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         return {"labels": labels, "texts": texts}
     if job["kind"] == "zero layers":
         task, recipe = Task.from_dict(job["task"]), Recipe(**job["recipe"])
-        found = [engine.measure_zero_layers(task, recipe, seed, assets_folder, report) for seed in job["seeds"]]
-        return {"zero_layers": [asdict(one) for one in found]}
+        measured = [engine.measure_zero_layers(task, recipe, seed, assets_folder, report) for seed in job["seeds"]]
+        return {"zero_layers": [asdict(one) for one in measured]}
     if job["kind"] == "preview table":
         from pmb.engine import tables  # pandas: time that no other job needs
 

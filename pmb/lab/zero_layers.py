@@ -13,12 +13,11 @@ from dataclasses import asdict
 from sqlalchemy import select
 
 from pmb.catalog.tasks import Task
-from pmb.lab.executors import ask
 from pmb.lab.schema import zero_layers as table
 from pmb.lab.sources import find_task
 from pmb.lab.store import Row, Store, matching
 from pmb.settings import Settings
-from pmb.spec import Progress, Recipe, Report, ZeroLayers
+from pmb.spec import Progress, Recipe, Report, RunSpec, ZeroLayers
 
 ALL, FIRST = "all", "first"  # which train items; else "seed" and the seed that drew them
 SEED = re.compile(r"seed (\d+)")
@@ -38,6 +37,8 @@ def measure(
     by_sample = {sample(task, recipe, seed): seed for seed in seeds}
     missing = [seed for seed in by_sample.values() if known(store, task, recipe, seed) is None]
     if missing:
+        from pmb.lab.executors import ask  # time to import that a cached answer needs not take
+
         store.check_may_write()
         report(Progress("starting"))
         job = {"kind": "zero layers", "task": asdict(task), "recipe": asdict(recipe), "seeds": missing}
@@ -68,6 +69,14 @@ def known(store: Store, task: Task, recipe: Recipe, seed: int) -> Row | None:
     """What is measured on the train items of this seed; None where nothing is."""
     values = _about(task, recipe) | {"sample": sample(task, recipe, seed)}
     return next(iter(store.read(table, select(table).where(*matching(table, values)))), None)
+
+
+def known_of_run(store: Store, spec: RunSpec) -> Row | None:
+    """What is measured on the train items of a run; None where nothing is."""
+    samples = (ALL, FIRST if spec.recipe.train_sample == "first" else f"seed {spec.seed}")
+    about = {"task": spec.task, "task_revision": spec.task_revision, "train_items": spec.recipe.train_sentences}
+    query = select(table).where(*matching(table, about), table.c.sample.in_(samples))
+    return next(iter(store.read(table, query.order_by(table.c.sample))), None)
 
 
 def zero_layers_of(store: Store, task: Task, recipe: Recipe) -> list[Row]:
