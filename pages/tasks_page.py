@@ -23,6 +23,7 @@ from pmb.lab.results import predictions_of
 from pmb.lab.sources import find_task, known_tasks
 from pmb.lab.store import Row, change_mark
 from pmb.screen import controls, ui, view
+from pmb.screen.data_part import data_part
 from pmb.screen.finished import load_configurations, load_runs, load_undertrained, load_zero_layers
 from pmb.screen.links import Link, to_explore
 from pmb.screen.selection import Selection, selectable_table, selection
@@ -317,6 +318,7 @@ else:
             sources=summary.source_words(points.values()),
         )
     )
+data_part(model, [every[task] for task in points], recipe, mark)
 view.made(
     [sweep_command(model.id, name, recipe, [strategy]) for name in points],
     view.runs_of([model.id], list(points), [recipe]),

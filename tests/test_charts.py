@@ -9,21 +9,38 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pmb.charts import accuracy, contest, cost, losses, paired, predicted, preview, published, strip, thresholds
+from pmb.charts import (
+    accuracy,
+    contest,
+    cost,
+    data_sizes,
+    layers,
+    losses,
+    paired,
+    predicted,
+    preview,
+    published,
+    strip,
+    thresholds,
+)
 from pmb.charts.specification import specification
 from pmb.charts.style import THEMES, Theme, rows
 from pmb.insight import averages, predict, summary, threshold
 from pmb.insight.contest import contest as contest_of
 from pmb.insight.contest import without_best
 from pmb.insight.cost import costs
+from pmb.insight.intervals import Interval
+from pmb.insight.layers import by_layer
 from pmb.insight.published import losses as published_losses
 from pmb.insight.zero_layers import BAG_OF_WORDS, ZeroLayerScores, zero_layer_scores
 from pmb.spec import Histogram
 from pmb.strategies import Scores
 from tests.app import with_rows
+from tests.layer_results import layer_probe
 from tests.test_cost import PEAKS as COST_PEAKS
 from tests.test_cost import RUNS as COST_RUNS
 from tests.test_cost import TIMINGS as COST_TIMINGS
+from tests.test_data_sizes import curve
 from tests.zero_layers import measured
 
 TITLES = {"a": "A", "b": "B"}
@@ -97,6 +114,7 @@ def test_charts_are_valid(theme: Theme) -> None:
     costly = costs(COST_RUNS, COST_TIMINGS, COST_PEAKS, 6)
     contested = contest_of({"top": (0.8, 0.81), "bottom": (0.7, 0.72)}, {"top": (0,), "bottom": (1,)})
     zero = zero_layers_of(0.6)
+    probed = by_layer([asdict(layer_probe()) | {"seed": 0, "source": "measured"}], None, 6)
     axis, possible = "accuracy on dev, %", ("top", "bottom")
     hollow = predicted.hollow_points(foretold(), "top", {(0, 1)})
     raw = predicted.hollow_points(foretold().assign(predicted=np.nan, low=np.nan, high=np.nan), "top", set())
@@ -124,6 +142,9 @@ def test_charts_are_valid(theme: Theme) -> None:
         preview.class_balance({"a": 3, "<b>": 2}, theme),
         preview.histogram(Histogram(0.0, 2.0, (0.0, 1.0, 2.0), (5, 3)), "words", theme),
         published.lost_by_strategy(summary.points_lost(table), 6, theme),
+        data_sizes.train_items_chart(curve(), {500: zero, 4738: zero}, theme),
+        data_sizes.train_items_chart(curve().head(1), {}, theme),
+        layers.score_chart([layers.Shown("Model", probed, Interval(0.8, 0.79, 0.81))], zero, theme),
     ]
     for chart in charts:
         whole = chart.to_dict()  # with the check against the schema
