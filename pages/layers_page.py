@@ -263,7 +263,7 @@ def layer_table(chosen: Sequence[Chosen], zero: ZeroLayerScores | None, of: Sele
     shown = pd.DataFrame({"layer": names, "model": every["model"]} | numbers)
     shown = shown.assign(seeds=every["seeds"], source=every["source"])
     ends = ("fine-tuned from", "fine-tuned to")
-    shown = with_zero_rows(shown, zero, "layer", "fine-tuned × 100", ends)
+    shown = with_zero_rows(shown, zero, "model", "fine-tuned × 100", ends)
     config: dict[str, Any] = {
         name: st.column_config.NumberColumn(format="%.3f" if factor == 1 else "%.1f")
         for name, (_, factor) in columns.items()

@@ -233,7 +233,7 @@ def contest_table(
         }
     )
     for task, scores in zero.items():
-        shown = with_zero_rows(shown, scores, "strategy", "score × 100", ("from", "to"), task=titles[task])
+        shown = with_zero_rows(shown, scores, "strategy", "score × 100", ("from", "to"), more={"task": titles[task]})
     one_decimal = st.column_config.NumberColumn(format="%.1f")
     config: dict[str, Any] = dict.fromkeys(("score × 100", "from", "to", "behind the best, points"), one_decimal)
     config |= {"task": st.column_config.TextColumn(pinned=True)}

@@ -75,8 +75,8 @@ def load_measured(
             points[task.id], drops[task.id] = found, runs_by_drop(runs, found)
             if reason := load_undertrained(model, task, recipe, mark):
                 undertrained[task.id] = reason
-            if scores := load_zero_layers(model, task, recipe, mark):
-                zero[task.id] = scores
+            if found_zero := load_zero_layers(model, task, recipe, mark):
+                zero[task.id] = found_zero
     return points, drops, undertrained, zero
 
 
@@ -309,6 +309,8 @@ else:
     faded_but = {task for task, has in zip(cuts["task"], selected.has(row_names(cuts)), strict=True) if has}
     faded_but -= {averages.AVERAGE}
     thresholds(model.num_hidden_layers, [every[task] for task in points], drops, mark, faded_but, undertrained)
+data_part(model, [every[task] for task in measured], recipe, mark)
+if not drawn.empty:
     view.method(
         METHOD.format(
             recipe=recipe,
@@ -318,7 +320,6 @@ else:
             sources=summary.source_words(points.values()),
         )
     )
-data_part(model, [every[task] for task in points], recipe, mark)
 view.made(
     [sweep_command(model.id, name, recipe, [strategy]) for name in points],
     view.runs_of([model.id], list(points), [recipe]),

@@ -80,7 +80,7 @@ def test_the_bag_of_words_is_a_line_with_its_name_within_the_chart() -> None:
     for chart in drawn:
         layers = chart.to_dict()["layer"]
         named = [layer for layer in layers if layer["data"]["values"][:1] and "value" in layer["data"]["values"][0]]
-        assert [layer["mark"]["type"] for layer in named] == ["rule", "text"]
+        assert [layer["mark"]["type"] for layer in named] == ["rule", "text", "text"]
         assert {layer["data"]["values"][0]["value"] for layer in named} == {51.0}
         assert {layer["data"]["values"][0]["name"] for layer in named} == {BAG_OF_WORDS}
         domains = [

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.measure import PARTS, specs_of
+from pmb.catalog.tasks import TASKS
 from pmb.insight import data_sizes
 from pmb.insight.zero_layers import BAG_OF_WORDS
 from pmb.lab.plan import plan_kept, spec_of
@@ -16,7 +17,7 @@ from pmb.screen.data_part import base_recipe
 from pmb.settings import Settings
 from tests import zero_layers as made
 from tests.app import charts, finish, opened, words
-from tests.zero_layers import MODEL, TASKS
+from tests.zero_layers import MODEL
 
 TASK = TASKS["rotten-tomatoes"]
 CUTS = data_sizes.planned_cuts(6)
@@ -141,7 +142,7 @@ def test_tasks_draws_a_line_for_each_cut_and_the_bag_of_words_at_each_size(score
     said = words(app).replace("\\", "")
     assert "with 500 and with 4,738 train items: top, 3 dropped: 3.0 (" in said
     (chart,) = (one for one in charts(app) if "train items" in str(one["layer"][-1]["encoding"]["x"]))
-    points = chart["layer"][-1]["data"]["values"]
+    points = chart.get("data", chart["layer"][-1].get("data"))["values"]
     assert {(row["cut"], row["items"]) for row in points} == {
         (cut, size) for cut in ("whole model", "top, 3 dropped", BAG_OF_WORDS) for size in (500, 4738)
     }

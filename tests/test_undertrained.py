@@ -121,5 +121,5 @@ def test_nothing_is_best_on_an_undertrained_task() -> None:
 
 def test_the_reasons_are_told_by_task() -> None:
     said = undertrained_words({"MRPC": "whole model 77.0, published 88.9"})
-    assert said.startswith("Undertrained: MRPC (whole model 77.0, published 88.9). It does not count")
+    assert said.startswith("Undertrained: MRPC (whole model 77.0, published 88.9). Undertrained tasks do not count")
     assert undertrained_words({}) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pmb.catalog.tasks import TASKS
 from pmb.insight.zero_layers import BAG_OF_WORDS
 from pmb.lab.dev import save_dev_labels
 from pmb.lab.probes import ask_for, finish, take
@@ -12,7 +13,7 @@ from pmb.settings import Settings
 from tests import zero_layers as made
 from tests.app import charts, fill, finish_task, opened, words
 from tests.layer_results import layer_probe
-from tests.zero_layers import MODEL, TASKS
+from tests.zero_layers import MODEL
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
 
@@ -84,7 +85,7 @@ def test_layers_draws_the_bag_of_words_beside_the_classifiers(scored: Store, set
     finish(scored, one.key, layer_probe())
     app = opened("layers")
     assert lines_named(app, BAG_OF_WORDS) == [62.0]
-    assert zero_rows(app, "layer", "fine-tuned × 100") == {BAG_OF_WORDS: 62.0, "one answer to all": 50.0}
+    assert zero_rows(app, "model", "fine-tuned × 100") == {BAG_OF_WORDS: 62.0, "one answer to all": 50.0}
 
 
 def test_strategies_leaves_an_undertrained_task_out_of_the_average_and_calls_nothing_best_there(scored: Store) -> None:

@@ -14,7 +14,7 @@ from pmb.insight.metrics import metric_of
 from pmb.insight.zero_layers import BAG_OF_WORDS, ZeroLayerScores
 
 HEIGHT = 380
-LEGEND_COLUMNS = 3
+LEGEND_COLUMNS = 2
 BESIDE = 0.015  # of a number of items, between neighbours, whose intervals would lie on each other
 ROOM = 1.25  # times the fewest and the most items
 HALF_DASH = [6, 3]  # of the deeper of a strategy's two cuts

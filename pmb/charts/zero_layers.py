@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -29,16 +29,12 @@ def bag_of_words_rule(zero: ZeroLayerScores | None, theme: Theme, side: Literal[
         alt.Tooltip("high:Q", title="interval to", format=".1f"),
     ]
     rule = base.mark_rule(color=theme.muted, strokeDash=DASH, strokeWidth=2).encode(tooltip=tooltip)
-    label = base.mark_text(
-        align=side,
-        baseline="top",
-        dx=4 if side == "left" else -4,
-        dy=4,
-        color=theme.muted,
-        fontSize=FONT_PIXELS,
-    )
     edge = alt.value(0) if side == "left" else alt.value("width")
-    return [rule, label.encode(x=edge, text=alt.Text("name:N"))]
+    named = base.encode(x=edge, text=alt.Text("name:N"))
+    how: dict[str, Any] = {"align": side, "baseline": "top", "dx": 4 if side == "left" else -4, "dy": 4}
+    how |= {"fontSize": FONT_PIXELS}
+    halo = named.mark_text(stroke=theme.background, strokeWidth=3, strokeOpacity=0.85, **how)  # points may lie there
+    return [rule, halo, named.mark_text(color=theme.muted, **how)]
 
 
 def bag_of_words_words(zero: ZeroLayerScores | None) -> str:

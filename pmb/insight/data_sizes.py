@@ -109,10 +109,10 @@ def seeds_words(table: pd.DataFrame) -> str:
 
 def _loss(table: pd.DataFrame, cut: str, size: int) -> Interval | None:
     """Points lost by a cut with so many train items, with Welch's interval where both have several seeds."""
-    here = table[table["train_items"] == size].set_index("cut")
-    if cut not in here.index or WHOLE not in here.index:
+    here = {row["cut"]: row for row in table[table["train_items"] == size].to_dict("records")}
+    if cut not in here or WHOLE not in here:
         return None
-    whole, own = here.loc[WHOLE], here.loc[cut]
+    whole, own = here[WHOLE], here[cut]
     if min(len(whole["scores"]), len(own["scores"])) < 2:
         return Interval(100 * (whole["mean"] - own["mean"]), math.nan, math.nan)
     found = difference_interval(whole["scores"], own["scores"])

@@ -17,7 +17,7 @@ from pmb.insight.zero_layers import ZeroLayerScores, beats
 
 UNDERTRAINED = "undertrained"
 MOST_POINTS_BELOW = 5.0  # the published figure of the whole model
-MEANING = "It does not count in averages, claims and sentences about what is best."
+MEANING = "Undertrained tasks do not count in averages, claims and sentences about what is best."
 
 
 def undertrained(

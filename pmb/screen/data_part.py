@@ -68,9 +68,9 @@ def data_part(model: BaseModel, tasks: Sequence[Task], recipe: str, mark: tuple[
         measured = {task: curve for task, curve in curves.items() if len(data_sizes.sizes_of(curve)) >= FEWEST_SIZES}
         task = next(iter(measured), TASKS["rotten-tomatoes"])
         if len(measured) > 1:
-            titles = {one.id: one.title for one in measured}
-            chosen = st.selectbox("Task of the curves", list(titles), format_func=titles.get, key="data_task")
-            task = next(one for one in measured if one.id == chosen)
+            of_id = {one.id: one for one in measured}
+            chosen = st.selectbox("Task of the curves", list(of_id), key="data_task", bind="query-params")
+            task = of_id.get(chosen, task)
         if task in measured:
             _curves(model, task, recipe, measured[task], mark)
         else:
@@ -106,7 +106,7 @@ def _table(curve: pd.DataFrame, zero: Mapping[int, ZeroLayerScores]) -> None:
         }
     )
     for size, scores in zero.items():
-        shown = with_zero_rows(shown, scores, "what", score, ("from", "to"), **{"train items": size})
+        shown = with_zero_rows(shown, scores, "what", score, ("from", "to"), more={"train items": size})
     one_decimal: dict[str, Any] = dict.fromkeys((score, "from", "to"), st.column_config.NumberColumn(format="%.1f"))
     view.table(shown, "Scores by cut and number of train items.", one_decimal)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -26,7 +26,7 @@ def with_zero_rows(
     score: str,
     ends: Sequence[str],
     of: str = "",
-    **more: Any,
+    more: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """The table with the two rows below: their names in one column, scores a hundredfold and intervals in others.
 
@@ -36,7 +36,7 @@ def with_zero_rows(
     if zero is None:
         return shown
     before = f"{of}, " if of else ""
-    rows = [_row(mark, score, ends) | {name: f"{before}{mark.name}"} | more for mark in zero.marks]
+    rows = [_row(mark, score, ends) | {name: f"{before}{mark.name}"} | dict(more or {}) for mark in zero.marks]
     return pd.DataFrame([*shown.to_dict("records"), *rows], columns=shown.columns)
 
 
