@@ -18,6 +18,7 @@ import click
 
 from pmb.api import opened_store
 from pmb.errors import PmbError
+from pmb.insight.data_sizes import PLANNED_TRAIN_ITEMS
 from pmb.insight.estimate import run_seconds
 from pmb.lab import queue
 from pmb.lab.plan import Plan, plan_strategy, plan_sweep, plan_whole, spec_of
@@ -91,6 +92,15 @@ PARTS = (
         )
         for task in GLUE
     ),
+    *(
+        Part(  # with all train items: part 1
+            *(5, "minilm-l6", "rotten-tomatoes", f"full,train-items={size}"),
+            drops=(("top", (2, 3)), ("even-alternate", (2, 3))),
+            seeds=FIVE,
+            whole_seeds=FIVE,
+        )
+        for size in PLANNED_TRAIN_ITEMS
+    ),
 )
 
 
@@ -158,7 +168,7 @@ def batches(specs: Sequence[RunSpec]) -> Iterator[Sequence[RunSpec]]:
 
 @click.command()
 @click.option("--run", is_flag=True, help="Measure what is missing.")
-@click.option("--parts", "numbers", default="1,2,3,4", show_default=True)
+@click.option("--parts", "numbers", default="1,2,3,4,5", show_default=True)
 def main(run: bool, numbers: str) -> None:
     """Print what is missing, or measure it."""
     chosen = [part for part in PARTS if str(part.number) in numbers.split(",")]

@@ -14,15 +14,17 @@ from pmb.charts import paired as charts
 from pmb.errors import PmbError
 from pmb.insight import paired
 from pmb.insight.metrics import metric_of, sentence_case, shown
+from pmb.insight.zero_layers import ZeroLayerScores
 from pmb.lab.answer import command
 from pmb.lab.dev import dev_labels, known_dev_labels
 from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import losses_of, predictions_of
 from pmb.lab.sources import find_model
 from pmb.lab.store import change_mark, runs_by_key
-from pmb.report import Words
 from pmb.screen import beside, controls, take, ui, view
+from pmb.screen.finished import zero_layers_with
 from pmb.screen.links import Link, to_explore, to_try
+from pmb.spec import Recipe
 from pmb.strategies import strategies_of
 
 # =============================================================================
@@ -68,6 +70,13 @@ def load_losses(keys: tuple[str, ...]) -> list[list[float | None]]:
     return list(losses_of(ui.the_store(), keys).values())
 
 
+@ui.loaded(max_entries=32)
+def load_zero_layers(task: Task, key: str, mark: tuple[Any, ...]) -> ZeroLayerScores | None:
+    """What zero layers score, fitted on the train items of the recipe of a run; None where that is not measured."""
+    runs = runs_by_key(ui.the_store(), [key])
+    return zero_layers_with(task, Recipe(**runs[0]["recipe_values"])) if runs else None
+
+
 def first_keys(configuration: dict[str, Any]) -> dict[int, str]:
     """The runs of a configuration by seed, so many as are read."""
     keys: dict[int, str] = configuration["keys"]
@@ -89,19 +98,22 @@ def labels_of(task: Task) -> tuple[int | float, ...] | None:
 # =============================================================================
 
 
-def cards(found: paired.Compared) -> None:
-    """Both scores and the difference."""
+def cards(found: paired.Compared, zero: ZeroLayerScores | None) -> None:
+    """Both scores, the difference, and what zero layers score."""
     count = len(found.pairs)
     a, b = (sum(scores) / count for scores in zip(*((p.score_a, p.score_b) for p in found.pairs), strict=True))
     name = sentence_case(metric_of(found.metric).label)
-    with st.grid(3, min_column_width=150):
+    with st.grid(3 if zero is None else 4, min_column_width=150):
         view.number(f"A: {name}", shown(found.metric, a))
         view.number(f"B: {name}", shown(found.metric, b))
         view.number("B minus A, points", f"{found.difference:+.1f}")
+        if zero:
+            bag, constant = (shown(found.metric, mark.mean) for mark in zero.marks)
+            view.number(sentence_case(zero.bag_of_words.name), bag, f"{zero.constant.name} {constant}")
 
 
-def pairs_table(found: paired.Compared) -> None:
-    """Each pair of runs, with McNemar's test."""
+def pairs_table(found: paired.Compared, zero: ZeroLayerScores | None) -> None:
+    """Each pair of runs, with McNemar's test; and what zero layers score, in a column each."""
     label = metric_of(found.metric).label
     data = pd.DataFrame(
         {
@@ -114,8 +126,10 @@ def pairs_table(found: paired.Compared) -> None:
             "McNemar's p": [paired.p_text(pair.p) for pair in found.pairs],
         }
     )
+    marks = {mark.name: 100 * mark.mean for mark in (zero.marks if zero else ())}
+    data = data.assign(**marks)
     one_decimal: dict[str, Any] = dict.fromkeys(
-        (f"A, {label}", f"B, {label}"), st.column_config.NumberColumn(format="%.1f")
+        (f"A, {label}", f"B, {label}", *marks), st.column_config.NumberColumn(format="%.1f")
     )
     view.table(data, "Each pair of runs.", one_decimal)
 
@@ -139,8 +153,7 @@ def way_to_explore(configuration: dict[str, Any], task: Task) -> Link | None:
 def side_part(side: str, configuration: dict[str, Any], task: Task) -> None:
     """What a side is, in words, and the way to it."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(ui.plain(beside.described(configuration)), width="content")
-        view.keep(Words(f"**{side}**: {ui.plain(beside.described(configuration))}"))
+        beside.tell_side(side, configuration, change_mark(ui.the_store()))
         if link := way_to_explore(configuration, task):
             st.page_link(link.file, label=link.label, icon=link.icon, query_params=link.query)
 
@@ -272,8 +285,9 @@ def comparison(
     found = load_comparison(task, labels, keys["A"], keys["B"])
     view.answer(paired.compare_sentence(found))
     ui.badges({source for one in both for source in one["sources"]}, min(len(one["keys"]) for one in both))
-    cards(found)
-    pairs_table(found)
+    zero = load_zero_layers(task, min(both[0]["keys"].values()), change_mark(ui.the_store()))
+    cards(found, zero)
+    pairs_table(found, zero)
     answers_part(task, labels, sides)
     curves = {side: load_losses(tuple(of_side.values())) for side, of_side in keys.items()}
     training_part(curves)

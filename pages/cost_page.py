@@ -18,7 +18,7 @@ from pmb.lab.answer import sweep_command
 from pmb.lab.results import memories_of
 from pmb.lab.store import change_mark, list_latencies
 from pmb.screen import controls, ui, view
-from pmb.screen.finished import load_runs
+from pmb.screen.finished import load_runs, load_undertrained
 from pmb.screen.links import to_explore
 from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.spec import PROCEDURES
@@ -183,7 +183,7 @@ with controls.row():
 mark = change_mark(ui.the_store())
 table, sources, measured_on, note, next_seed = load_costs(model, task, recipe, mark)
 view.answer(cost.cost_sentence(table, drop_count, total))
-ui.badges(sources)
+view.badges(sources, None, load_undertrained(model, task, recipe, mark))
 if model.shared:
     view.note("All layers of this model are the same weights: dropping some saves time, but no parameters.")
 if table.empty:

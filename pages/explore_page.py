@@ -14,8 +14,11 @@ from pmb.catalog.models import BaseModel, cuts_by_strategy
 from pmb.catalog.recipes import find_recipe
 from pmb.catalog.tasks import Task
 from pmb.charts import accuracy, predicted, strip
+from pmb.charts.zero_layers import bag_of_words_words
 from pmb.insight import draws, predict, published, summary
+from pmb.insight.intervals import EXAMPLES
 from pmb.insight.metrics import metric_of, sentence_case, shown
+from pmb.insight.zero_layers import ZeroLayerScores, nothing_shown_sentence
 from pmb.lab import previews
 from pmb.lab.answer import HEADLINE_SHAPE, command_of, sweep_command
 from pmb.lab.plan import (
@@ -43,11 +46,13 @@ from pmb.screen.explore_data import (
     more_scores,
     row_names,
 )
+from pmb.screen.finished import load_undertrained, load_zero_layers
 from pmb.screen.links import Link, to_compare
 from pmb.screen.preview_row import preview_row
 from pmb.screen.search_part import search_part
 from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.screen.your_table import your_table
+from pmb.screen.zero_rows import names_of, tell_zero_layers, with_zero_rows
 from pmb.spec import PROCEDURES, Recipe
 from pmb.strategies import (
     CHOICES,
@@ -66,7 +71,7 @@ DEFAULT_DROP = 2
 RULES = {RANDOM: DRAWS[0]}  # what stands in the box, by what makes its cuts
 CHART_NOTE = """\
 Vertical lines and the band are 95 % intervals. Cuts of one depth stand beside each other. Ring: your cut; connected, \
-against speed-up: no other cut is both faster and more accurate."""
+against speed-up: no other cut is both faster and more accurate. Dotted across: a bag of words, with zero layers."""
 HOLLOW_NOTES = {
     predicted.PREDICTED: "Hollow, right of its depth: predicted before training, with a 95 % band.",
     predicted.FROZEN: "Hollow, right of its depth: frozen features, which are no prediction.",
@@ -84,7 +89,9 @@ METHOD = """\
 **Interval**: 95 %; over seeds Student's t, which speaks for other seeds and not for other sentences; of a single seed \
 over the dev examples, Wilson's of accuracy, else a bootstrap. **Speed-up**: time of the whole model by time of the \
 cut one, batch {batch} of {length} \
-tokens, median of pairs timed in turn{device}. **Recipe** {recipe}, the same for every \
+tokens, median of pairs timed in turn{device}. **Bag of words**: TF-IDF and logistic regression, or ridge regression \
+for numbers, fitted on the same train items; of pairs the words of each text, their products and the cosine. **One \
+answer to all**: the most frequent label of train, or the mean. **Recipe** {recipe}, the same for every \
 depth. **Source**: {sources}."""
 
 
@@ -138,6 +145,7 @@ def charts(
     points: pd.DataFrame,
     baselines: pd.DataFrame,
     hollow: pd.DataFrame,
+    zero: ZeroLayerScores | None,
     strategy: str,
     drop_count: int,
     of: tuple[Hashable, ...],
@@ -148,10 +156,11 @@ def charts(
     with left:
         view.heading(f"{name} against layers kept")
         view.draw_once(
-            lambda: accuracy.accuracy_by_depth(points, baselines, hollow, strategy, drop_count, ui.theme()),
+            lambda: accuracy.accuracy_by_depth(points, baselines, hollow, zero, strategy, drop_count, ui.theme()),
             "Score against layers kept",
             lambda: (
-                f"{accuracy.depth_alt_text(points, baselines)} {predicted.hollow_alt_text(hollow, task.metric)}".strip()
+                f"{accuracy.depth_alt_text(points, baselines, zero)} "
+                f"{predicted.hollow_alt_text(hollow, task.metric)}".strip()
             ),
             strategy,
             drop_count,
@@ -163,9 +172,9 @@ def charts(
             st.info("Speed is measured with the first run of each depth on this machine.")
             return
         view.draw_once(
-            lambda: accuracy.accuracy_by_speed(with_front(points), strategy, drop_count, ui.theme()),
+            lambda: accuracy.accuracy_by_speed(with_front(points), zero, strategy, drop_count, ui.theme()),
             "Score against speed-up",
-            lambda: accuracy.speed_alt_text(with_front(points)),
+            lambda: accuracy.speed_alt_text(with_front(points), zero),
             strategy,
             drop_count,
             *of,
@@ -178,8 +187,8 @@ def with_front(points: pd.DataFrame) -> pd.DataFrame:
     return timed.assign(front=summary.pareto_front(timed))
 
 
-def configuration_table(rows: pd.DataFrame, of: Selection, links: list[Link]) -> None:
-    """What the charts draw, one row a strategy and drop count."""
+def configuration_table(rows: pd.DataFrame, zero: ZeroLayerScores | None, of: Selection, links: list[Link]) -> None:
+    """What the charts draw, one row a strategy and drop count, and zero layers."""
     score = metric_of(rows["metric"].iloc[0]).label
     shown = pd.DataFrame(
         {
@@ -197,8 +206,10 @@ def configuration_table(rows: pd.DataFrame, of: Selection, links: list[Link]) ->
             "source": rows["sources"].map(lambda sources: ", ".join(summary.SOURCES[name] for name in sources)),
         }
     )
-    if (rows["over"] == summary.EXAMPLES).any():
-        shown.insert(6, "interval over", rows["over"])
+    shown = with_zero_rows(shown, zero, "strategy", score, ("from", "to"))
+    if (rows["over"] == EXAMPLES).any():
+        marks = zero.marks if zero else ()
+        shown.insert(6, "interval over", [*rows["over"], *(mark.over for mark in marks)])
     one_decimal = st.column_config.NumberColumn(format="%.1f")
     names = ("from", "to", score, "loss, points", "parameters, M", "training, s")
     config: dict[str, Any] = dict.fromkeys(names, one_decimal)
@@ -334,14 +345,18 @@ measured = load_measured(*asked)
 table, points, rows = measured.table, measured.points, measured.rows
 baseline_plans = plan_baselines(store, found, model)
 baselines = load_baselines(baseline_plans, task, recipe, mark)
+zero = load_zero_layers(model, task, recipe, mark)
+undertrained = load_undertrained(model, task, recipe, mark)
 chosen, whole = measured.by_cut.get(plan.kept_layers), measured.by_cut.get(plan_whole(model).kept_layers)
 
 if chosen is None:
     view.answer(f"This cut has not been measured with recipe {recipe} yet.", ui.by_right(" Press Run."))
+    if undertrained:
+        view.badges((), None, undertrained)
 else:
     view.answer(summary.answer_sentence(chosen, whole, strategy, chosen["speedup"]))
     with st.container(horizontal=True, vertical_alignment="center"):
-        ui.badges(chosen["sources"], len(chosen["seeds"]))
+        view.badges(chosen["sources"], len(chosen["seeds"]), undertrained)
         take.take_it(spec_of(plan, task, recipe, chosen["seeds"][0], procedure).key)
 
 shading = strip.shading(strategy, more.get(strategy) or known_layer_scores(store, model, task))
@@ -384,9 +399,11 @@ if points.empty:
     if len(hollow):
         view.heading(f"{sentence_case(metric_of(task.metric).name)} against layers kept")
         view.draw(
-            lambda: predicted.predicted_by_depth(hollow, strategy, model.num_hidden_layers, task.metric, ui.theme()),
+            lambda: predicted.predicted_by_depth(
+                hollow, zero, strategy, model.num_hidden_layers, task.metric, ui.theme()
+            ),
             "Score against layers kept",
-            predicted.hollow_alt_text(hollow, task.metric),
+            f"{predicted.hollow_alt_text(hollow, task.metric)} {bag_of_words_words(zero)}".strip(),
         )
         hollow_note(hollow, preview.sentence)
     st.info(
@@ -394,14 +411,17 @@ if points.empty:
         + ui.by_right("Press Run; the first point appears when it ends.", "Choose another one above.")
     )
 else:
-    selected = selection(rows["row"].tolist())
+    selected = selection([*rows["row"], *names_of(zero)])
     drawn = points.assign(selected=selected.has(row_names(points)))
     of = (model.id, model.revision, task.id, task.revision, recipe, procedure, mark, selected.chosen, plan.kept_layers)
-    charts(drawn, baselines, hollow, strategy, drop_count, of)
-    view.note(CHART_NOTE + (DOTTED_NOTE if (points["over"] == summary.EXAMPLES).any() else ""))
+    charts(drawn, baselines, hollow, zero, strategy, drop_count, of)
+    view.note(CHART_NOTE + (DOTTED_NOTE if (points["over"] == EXAMPLES).any() else ""))
     hollow_note(hollow, preview.sentence)
+    tell_zero_layers(zero, model, task, recipe)
+    if nothing_shown := nothing_shown_sentence(ui.records(table), zero):
+        view.words(nothing_shown)
     other_models(baseline_plans, baselines, model, task)
-    configuration_table(rows, selected, ways_on(rows, selected, model, task))
+    configuration_table(rows, zero, selected, ways_on(rows, selected, model, task))
     method(table, model, task, recipe)
 if len(preview.curves):
     prediction_table(preview, task)

@@ -23,13 +23,16 @@ from pmb.errors import PmbError
 from pmb.insight import layers
 from pmb.insight.metrics import metric_of
 from pmb.insight.summary import SOURCES
+from pmb.insight.zero_layers import ZeroLayerScores
 from pmb.lab import probes
 from pmb.lab.plan import SCORE_SENTENCES, known_layer_scores
 from pmb.lab.sources import find_model, known_models
 from pmb.lab.store import Row, change_mark
 from pmb.screen import controls, offers, ui, view
 from pmb.screen.download_row import download_row
+from pmb.screen.finished import load_undertrained, load_zero_layers
 from pmb.screen.selection import Selection, selectable_table, selection
+from pmb.screen.zero_rows import names_of, tell_zero_layers, with_zero_rows
 
 # =============================================================================
 # Constants
@@ -55,6 +58,10 @@ with recipe {recipe} and then held fixed. This is not a model cut to that layer 
 over seeds Student's t; where scores do not vary over seeds, or there is 1 seed, over the dev examples. The \
 pre-trained model is the same with every seed. **Not clearly worse**: the 95 % interval of the difference, paired by \
 seed, holds 0; of few seeds that says little, and more may tell the layers apart. **Source**: {sources}."""
+
+
+Draw = Callable[[Sequence[Shown], Theme], alt.LayerChart]
+Words = Callable[[Sequence[Shown]], str]
 
 
 # =============================================================================
@@ -189,17 +196,22 @@ def ask_for(model: BaseModel, task: Task, recipe: str, seeds: list[int]) -> None
         st.session_state["told_problem"] = str(error)
 
 
-def panels(chosen: Sequence[Chosen], *of: Hashable) -> None:
+def panels(chosen: Sequence[Chosen], zero: ZeroLayerScores | None, *of: Hashable) -> None:
     """The three charts, beside each other where there is room; one that has nothing to draw says so.
 
     `of`: what their numbers are of, and what of them is selected.
     """
     measured = [one.drawn for one in chosen if one.probes]
     scored = [one.drawn for one in chosen if one.drawn.table["change"].notna().any()]
-    parts = (
+    parts: tuple[tuple[str, list[Shown], Draw, Words], ...] = (
         ("What each layer changes", scored, charts.change_chart, charts.change_alt_text),
         ("What fine-tuning leaves", measured, charts.similarity_chart, charts.similarity_alt_text),
-        ("What a classifier reads off", measured, charts.score_chart, charts.score_alt_text),
+        (
+            "What a classifier reads off",
+            measured,
+            lambda drawn, theme: charts.score_chart(drawn, zero, theme),
+            lambda drawn: charts.score_alt_text(drawn, zero),
+        ),
     )
     for column, (title, drawn, draw, alt_text) in zip(st.columns(3, gap="medium"), parts, strict=True):
         with column:
@@ -209,8 +221,8 @@ def panels(chosen: Sequence[Chosen], *of: Hashable) -> None:
 def panel(
     title: str,
     drawn: list[Shown],
-    draw: Callable[[Sequence[Shown], Theme], alt.LayerChart],
-    alt_text: Callable[[Sequence[Shown]], str],
+    draw: Draw,
+    alt_text: Words,
     of: tuple[Hashable, ...],
 ) -> None:
     """One chart with its heading."""
@@ -232,8 +244,8 @@ def faded(one: Chosen, of: Selection) -> Chosen:
     return replace(one, drawn=replace(one.drawn, table=table))
 
 
-def layer_table(chosen: Sequence[Chosen], of: Selection) -> None:
-    """What the charts draw, a row a model and layer."""
+def layer_table(chosen: Sequence[Chosen], zero: ZeroLayerScores | None, of: Selection) -> None:
+    """What the charts draw, a row a model and layer, and zero layers."""
     every = pd.concat([one.drawn.table.assign(model=one.drawn.title) for one in chosen], ignore_index=True)
     columns = {
         "change": ("change", 1),
@@ -251,6 +263,8 @@ def layer_table(chosen: Sequence[Chosen], of: Selection) -> None:
     names = every["layer"].map(lambda layer: "emb." if layer == layers.EMBEDDINGS else str(layer))
     shown = pd.DataFrame({"layer": names, "model": every["model"]} | numbers)
     shown = shown.assign(seeds=every["seeds"], source=every["source"])
+    ends = ("fine-tuned from", "fine-tuned to")
+    shown = with_zero_rows(shown, zero, "model", "fine-tuned × 100", ends)
     config: dict[str, Any] = {
         name: st.column_config.NumberColumn(format="%.3f" if factor == 1 else "%.1f")
         for name, (_, factor) in columns.items()
@@ -292,7 +306,12 @@ for one in chosen:
     sentence = layers.answer_sentence(one.drawn.table)
     view.answer(f"{f'{ui.plain(one.drawn.title)}: ' if beside else ''}{sentence}")
 probed = [row for one in chosen for row in one.probes]
-ui.badges({row["source"] for row in probed}, min((len(one.probes) for one in chosen if one.probes), default=None))
+fewest = min((len(one.probes) for one in chosen if one.probes), default=None)
+reasons = [load_undertrained(one.model, task, recipe, mark) for one in chosen]
+undertrained = "; ".join(
+    f"{one.drawn.title}: {reason}" if beside else reason for one, reason in zip(chosen, reasons, strict=True) if reason
+)
+view.badges({row["source"] for row in probed}, fewest, ui.plain(undertrained))
 view.note(DROPPING)
 measuring(chosen, task, recipe)
 for one in chosen:
@@ -302,11 +321,13 @@ for one in chosen:
     for row in probes.probes_of(ui.the_store(), one.model, task, recipe):
         if row["state"] == "failed":
             st.warning(ui.plain(f"Seed {row['seed']} of {one.drawn.title}: {row['error']}"), icon=":material/warning:")
-selected = selection([name for one in chosen for name in row_names(one)])
+zero = load_zero_layers(model, task, recipe, mark)
+selected = selection([*(name for one in chosen for name in row_names(one)), *names_of(zero)])
 shown = [faded(one, selected) for one in chosen]
 models = tuple((one.model.id, one.model.revision) for one in chosen)
-panels(shown, models, task.id, task.revision, recipe, mark, selected.chosen)
+panels(shown, zero, models, task.id, task.revision, recipe, mark, selected.chosen)
 view.note(NUMBERING + (MATCHED if beside else ""))
-layer_table(chosen, selected)
+tell_zero_layers(zero, model, task, recipe)
+layer_table(chosen, zero, selected)
 method(chosen, task, recipe)
 view.made([probe_command(one.model, task, recipe) for one in chosen], lambda: probed)

@@ -13,16 +13,15 @@ from pmb.catalog.models import BASELINES, MODELS, BaseModel
 from pmb.catalog.tasks import Task
 from pmb.charts.published import lost_alt_text, lost_by_strategy
 from pmb.insight import claims, estimate, published, summary
-from pmb.insight.chance import hardly_learned
 from pmb.insight.claims import CLAIMS, Claim, Measured, Verdict
+from pmb.insight.undertrained import MOST_POINTS_BELOW, undertrained_words
 from pmb.lab.answer import HEADLINE_SHAPE, sweep_command
-from pmb.lab.dev import known_dev_labels
 from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, plan_whole, spec_of
 from pmb.lab.probes import probes_of
 from pmb.lab.sources import find_model, find_task, known_tasks
 from pmb.lab.store import change_mark, list_latencies
 from pmb.screen import controls, offers, ui, view
-from pmb.screen.finished import load_configurations, load_runs
+from pmb.screen.finished import is_whole, load_configurations, load_runs, load_undertrained
 from pmb.spec import PROCEDURES
 
 # =============================================================================
@@ -38,8 +37,9 @@ BADGES: dict[str, tuple[str, Any]] = {
 }
 METHOD = """\
 **Published**: {source}; no seeds and no intervals are published. **Measured**: recipe {recipe}, means over seeds, \
-95 % intervals over seeds (Student's t; of differences Welch's). Tasks on which the whole model itself is not clearly \
-better than one answer given to all are left out. **Verdict**: a claim holds where every interval says so; it does not \
+95 % intervals over seeds (Student's t; of differences Welch's). Undertrained tasks are left out: those on which the \
+whole model is more than {below:g} points below its published score, or not clearly better than a bag of words or one \
+answer to all. **Verdict**: a claim holds where every interval says so; it does not \
 hold where one contradicts it, widened to the number of comparisons (Bonferroni); else it is within noise. "Near" and \
 "equals" are within {near:g} points, "hardly anything" and "level" within {hardly:g}; half the time is at least \
 {speedup:g} times as fast. A third and half of the layers are of each model's own."""
@@ -54,20 +54,22 @@ hold where one contradicts it, widened to the number of comparisons (Bonferroni)
 def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]) -> Measured:
     """What the store has of a model with a recipe, on the tasks that it has learned."""
     store, half = ui.the_store(), claims.half(model.num_hidden_layers)
-    points, distilled, cost, probed = {}, {}, [], []
+    points, distilled, cost, probed, undertrained = {}, {}, [], [], {}
     small = distilled_of(model)
     beside = find_model(store, settings.from_environment(), small) if small else None
     for task in tasks:
         cost += load_runs(model, task, recipe, PROCEDURES[0], mark)
+        if reason := load_undertrained(model, task, recipe, mark):
+            undertrained[task.title] = reason
+            continue
         probed += [row for row in probes_of(store, model, task, recipe) if row["state"] == "done"]
         table = load_configurations(model, task, recipe, PROCEDURES[0], mark)
-        if table.empty or hardly_learned(table, known_dev_labels(store, task)):
+        if table.empty:
             continue
         points[task.title] = summary.curves(table, model.num_hidden_layers, known_layer_scores(store, model, task))
-        if beside:
-            whole = plan_whole(beside).kept_layers
+        if beside and not load_undertrained(beside, task, recipe, mark):
             others = load_runs(beside, task, recipe, PROCEDURES[0], mark)
-            distilled[task.title] = {run["seed"]: run["score"] for run in others if tuple(run["kept_layers"]) == whole}
+            distilled[task.title] = {run["seed"]: run["score"] for run in others if is_whole(run)}
     latencies = list_latencies(store, model.id, model.revision)
     speed = summary.speed_by_depth(latencies, model.num_hidden_layers, *HEADLINE_SHAPE)
     timed = {
@@ -82,6 +84,7 @@ def load_measured(model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: 
         speedups={name: speedup for name, speedup in timed.items() if speedup},
         distilled=distilled,
         distilled_title=beside.title if beside else "",
+        undertrained=undertrained,
     )
 
 
@@ -227,7 +230,7 @@ def side_by_side(measured: Measured, task: Task, *of: Hashable) -> None:
     with right:
         view.heading(f"Measured: {ui.plain(measured.title)}, {ui.plain(task.title)}")
         if own.empty:
-            st.info("Nothing has been measured for this choice, or the whole model has not learned the task.")
+            st.info("Nothing has been measured for this choice, or the whole model is undertrained on this task.")
         else:
             source = f"Measured, {measured.title} on {task.title}"
             losses_part(own, measured.num_hidden_layers, source, *of)
@@ -268,6 +271,8 @@ view.note(
     ui.plain(f"Measured: {model.title} on {learned}{f' ({sources})' if sources else ''}."),
     f" The task above is the one of the runs that {ui.by_right('a row offers', 'would tell')}.",
 )
+if own.undertrained:
+    view.note(ui.plain(undertrained_words(own.undertrained)))
 offers.tell_problem()
 ledger = ledger_rows(verdicts, evidence)
 if wants_table():
@@ -284,6 +289,7 @@ view.method(
         near=claims.NEAR_POINTS,
         hardly=claims.HARDLY_POINTS,
         speedup=claims.LEAST_SPEEDUP,
+        below=MOST_POINTS_BELOW,
     )
 )
 learned_on = [data.id for data in every if data.title in own.points]

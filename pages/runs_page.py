@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +14,13 @@ import streamlit as st
 from pmb.insight import estimate
 from pmb.insight.failures import next_step
 from pmb.insight.intervals import run_interval
+from pmb.insight.undertrained import MEANING, UNDERTRAINED
 from pmb.lab import disk, listing, queue
 from pmb.lab.listing import ORDERS, Filter
 from pmb.lab.plan import retry
-from pmb.lab.store import Row, get_run
+from pmb.lab.store import Row, change_mark, get_run
 from pmb.screen import ui
+from pmb.screen.beside import run_undertrained
 from pmb.screen.run_details import PARAMETER, show_linked_run
 from pmb.screen.run_files import as_csv, as_parquet
 from pmb.screen.sidebar import queue_seconds
@@ -57,13 +60,28 @@ def load_disk_line(found: Settings) -> str:
     return disk.usage_line(disk.usage(found))
 
 
-def run_table(rows: list[Row], places: dict[str, int]) -> pd.DataFrame:
-    """Runs as people read them; `places`: of those in the queue, a column where there are any."""
-    table = pd.DataFrame([_run_row(row, places) for row in rows])
-    return table if places or table.empty else table.drop(columns="place")
+def run_table(rows: list[Row], places: dict[str, int], undertrained: dict[str, str]) -> pd.DataFrame:
+    """Runs as people read them; `places`: of those in the queue, `undertrained`: why; columns where there are any."""
+    table = pd.DataFrame([_run_row(row, places, undertrained) for row in rows])
+    unused = [name for name, of_runs in (("place", places), (UNDERTRAINED, undertrained)) if not of_runs]
+    return table if table.empty else table.drop(columns=unused)
 
 
-def _run_row(row: Row, places: dict[str, int]) -> dict[str, Any]:
+@ui.loaded(max_entries=64)
+def load_undertrained(keys: tuple[str, ...], _rows: list[Row], mark: Sequence[Any]) -> dict[str, str]:
+    """Why the whole model is undertrained with the recipe of a finished run, by the runs of which that is known."""
+    reasons: dict[tuple[Any, ...], str] = {}
+    found = {}
+    for row in _rows:
+        about = (row["model"], row["task"], row["recipe_values"]["name"], json.dumps(row["recipe_values"]))
+        if row["state"] == "done" and about not in reasons:
+            reasons[about] = run_undertrained(row, tuple(mark))
+        if row["state"] == "done" and reasons[about]:
+            found[row["key"]] = reasons[about]
+    return found
+
+
+def _run_row(row: Row, places: dict[str, int], undertrained: dict[str, str]) -> dict[str, Any]:
     run = listing.exported(row)
     interval = run_interval(row) if row["state"] == "done" else None
     texts = {
@@ -76,6 +94,7 @@ def _run_row(row: Row, places: dict[str, int]) -> dict[str, Any]:
         "score × 100": 100 * row["score"] if row["score"] is not None else None,
         "interval": f"{100 * interval.low:.1f} to {100 * interval.high:.1f}" if interval else "",
         "metric": row["metric"] or "",
+        UNDERTRAINED: undertrained.get(row["key"], ""),
         "kept": ui.layers(row["kept_layers"]),
         "dropped": ui.layers(run["dropped_layers"]),
         "seed": row["seed"],
@@ -243,7 +262,7 @@ def table_part(rows: list[Row], which: str) -> None:
         st.text(which, width="content")
         change_selected([row for row in rows if row["key"] in selected])
     st.dataframe(
-        run_table(rows, places_in_queue(rows)),
+        run_table(rows, places_in_queue(rows), load_undertrained(tuple(keys), rows, change_mark(ui.the_store()))),
         key=name,
         hide_index=True,
         on_select="rerun",
@@ -257,6 +276,7 @@ def table_part(rows: list[Row], which: str) -> None:
             "place": st.column_config.NumberColumn(help="In the queue; 1 goes on or is next."),
             "score × 100": st.column_config.NumberColumn(format="%.1f"),
             "interval": st.column_config.TextColumn(help="95 %, over the dev examples."),
+            UNDERTRAINED: st.column_config.TextColumn(help=MEANING),
             "took, s": st.column_config.NumberColumn(format="%.0f"),
             "parameters, M": st.column_config.NumberColumn(format="%.1f"),
             **{

@@ -15,20 +15,21 @@ from pmb.catalog.models import BaseModel
 from pmb.catalog.tasks import Task
 from pmb.charts.contest import contest_alt_text, contest_chart
 from pmb.insight import claims, summary
-from pmb.insight.chance import hardly_learned
 from pmb.insight.claims import Measured
-from pmb.insight.contest import contest, contest_sentence
+from pmb.insight.contest import contest, contest_sentence, without_best
 from pmb.insight.metrics import metric_of
+from pmb.insight.undertrained import UNDERTRAINED, undertrained_words
+from pmb.insight.zero_layers import BAG_OF_WORDS, ZeroLayerScores
 from pmb.lab.answer import sweep_command
-from pmb.lab.dev import known_dev_labels
 from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole
 from pmb.lab.results import configuration_name
 from pmb.lab.sources import find_model, find_task, known_tasks
 from pmb.lab.store import change_mark
 from pmb.screen import controls, offers, ui, view
-from pmb.screen.finished import load_configurations
+from pmb.screen.finished import load_configurations, load_undertrained, load_zero_layers
 from pmb.screen.links import Link, to_compare, to_explore
 from pmb.screen.selection import Selection, selectable_table, selection
+from pmb.screen.zero_rows import names_of, with_zero_rows
 from pmb.spec import PROCEDURES
 from pmb.strategies import STRATEGIES, drop_counts
 
@@ -38,12 +39,18 @@ from pmb.strategies import STRATEGIES, drop_counts
 
 AVERAGE = "average"
 NOT_MEASURED = "No strategy has been measured at this drop count with this recipe yet."
+ALL_UNDERTRAINED = (
+    "With {drop_count} of {total} layers dropped no strategy can be called better: every task measured here is "
+    "undertrained."
+)
 METHOD = """\
 **Score**: GLUE's own for each task, recipe {recipe}, mean over seeds. **Interval**: 95 %, Student's t over seeds. \
-**Average**: the plain mean over the tasks on which every strategy is measured at this drop count, seed by seed. \
-**Not clearly different**: the interval of the difference from the highest mean (Welch's) holds 0; it is widened to \
-the number of pairs of cuts (Bonferroni), since which one is highest is not known beforehand. Two strategies that keep \
-the same layers are one cut and one run. **Source**: {sources}."""
+**Average**: the plain mean over the tasks on which every strategy is measured at this drop count, seed by seed; \
+undertrained tasks are left out, and nothing is called best there. **Not clearly different**: the interval of the \
+difference from the highest mean (Welch's) holds 0; it is widened to the number of pairs of cuts (Bonferroni), since \
+which one is highest is not known beforehand. Two strategies that keep the same layers are one \
+cut and one run. **Bag of words**: TF-IDF and a linear model on the same train items, with \
+zero layers. **Source**: {sources}."""
 
 
 # =============================================================================
@@ -54,15 +61,18 @@ the same layers are one cut and one run. **Source**: {sources}."""
 @ui.loaded(max_entries=16)
 def load_points(
     model: BaseModel, tasks: tuple[Task, ...], recipe: str, mark: tuple[Any, ...]
-) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """By task every strategy's measured points, and the tasks that the whole model has hardly learned."""
-    store, points, guessed = ui.the_store(), {}, []
+) -> tuple[dict[str, pd.DataFrame], dict[str, str], dict[str, ZeroLayerScores]]:
+    """By task every strategy's measured points, why the whole model is undertrained, and what zero layers score."""
+    store, points, undertrained, zero = ui.the_store(), {}, {}, {}
     for task in tasks:
         table = load_configurations(model, task, recipe, PROCEDURES[0], mark)
         if not table.empty:
             points[task.id] = summary.curves(table, model.num_hidden_layers, known_layer_scores(store, model, task))
-            guessed += [task.id] if hardly_learned(table, known_dev_labels(store, task)) else []
-    return points, guessed
+            if reason := load_undertrained(model, task, recipe, mark):
+                undertrained[task.id] = reason
+            if scores := load_zero_layers(model, task, recipe, mark):
+                zero[task.id] = scores
+    return points, undertrained, zero
 
 
 @ui.loaded(max_entries=16)
@@ -92,6 +102,7 @@ class Contests:
     answer: str
     sources: set[str]
     complete: list[str]  # those with every strategy
+    counted: list[str]  # those of them that are not undertrained
 
 
 @ui.loaded(max_entries=64)
@@ -104,23 +115,28 @@ def load_contests(
     mark: tuple[Any, ...],
 ) -> Contests:
     """What is measured on the tasks that are shown, and what that says."""
-    points, _ = load_points(model, tasks, recipe, mark)
+    points, undertrained, zero = load_points(model, tasks, recipe, mark)
     total, possible = model.num_hidden_layers, claims.reachable(model.num_hidden_layers, drop_count)
     here = {task: points[task][points[task]["drop_count"] == drop_count] for task in shown}
     tables = {task: of_task(rows) for task, rows in here.items()}
+    tables |= {task: without_best(tables[task]) for task in undertrained if task in tables}
     complete = [task for task in shown if set(possible) <= set(tables[task]["strategy"])]
+    counted = [task for task in complete if task not in undertrained]
     of_shown = tuple(task for task in tasks if task.id in shown)
     distilled = load_distilled(model, of_shown, recipe, total - drop_count, mark)
-    lines = {task: whole_score(points[task]) | distilled.get(task, {}) for task in shown}
-    measured = Measured(model.title, total, {task: points[task] for task in complete})
-    if len(complete) > 1 and (scores := claims.scores_at(measured, possible, drop_count)):
-        tables = {AVERAGE: contest(scores, kept_on_all([tables[task] for task in complete]))} | tables
-        lines[AVERAGE] = mean_lines([lines[task] for task in complete])
-    where = {task.id: f"on {task.title}" for task in of_shown} | {AVERAGE: f"on average over {len(complete)} tasks"}
-    first = next(iter(tables), None)
+    bags = {task: {BAG_OF_WORDS: scores.bag_of_words.mean} for task, scores in zero.items()}
+    lines = {task: whole_score(points[task]) | distilled.get(task, {}) | bags.get(task, {}) for task in shown}
+    measured = Measured(model.title, total, {task: points[task] for task in counted})
+    if len(counted) > 1 and (scores := claims.scores_at(measured, possible, drop_count)):
+        tables = {AVERAGE: contest(scores, kept_on_all([tables[task] for task in counted]))} | tables
+        lines[AVERAGE] = mean_lines([lines[task] for task in counted])
+    where = {task.id: f"on {task.title}" for task in of_shown} | {AVERAGE: f"on average over {len(counted)} tasks"}
+    first = next((task for task in tables if task not in undertrained), None)
     answer = contest_sentence(tables[first], drop_count, total, where[first]) if first else NOT_MEASURED
+    if tables and not first:
+        answer = ALL_UNDERTRAINED.format(drop_count=drop_count, total=total)
     sources = {name for rows in here.values() for names in rows["sources"] for name in names}
-    return Contests(tables, lines, where, answer, sources, complete)
+    return Contests(tables, lines, where, answer, sources, complete, counted)
 
 
 # =============================================================================
@@ -176,9 +192,10 @@ def panel(
     task: str,
     heading: str,
     axis: str,
+    undertrained: str = "",
 ) -> None:
     """One chart with its heading. `of`: where its numbers come from, and what of them is selected."""
-    view.heading(ui.plain(heading))
+    view.heading(ui.plain(heading), undertrained)
     view.draw_once(
         lambda: contest_chart(tables[task], contests.lines[task], possible, axis, ui.theme()),
         f"Scores of the strategies, {heading}",
@@ -193,8 +210,14 @@ def row_names(table: pd.DataFrame, task: str) -> list[str]:
     return [f"{task}.{strategy}" for strategy in table["strategy"]]
 
 
-def contest_table(tables: dict[str, pd.DataFrame], titles: dict[str, str], of: Selection, links: list[Link]) -> None:
-    """What the charts draw, a row a task and strategy."""
+def contest_table(
+    tables: dict[str, pd.DataFrame],
+    titles: dict[str, str],
+    zero: dict[str, ZeroLayerScores],
+    of: Selection,
+    links: list[Link],
+) -> None:
+    """What the charts draw, a row a task and strategy, and below them zero layers on each task."""
     found = pd.concat([table.assign(task=titles.get(task, task)) for task, table in tables.items()])
     shown = pd.DataFrame(
         {
@@ -209,6 +232,8 @@ def contest_table(tables: dict[str, pd.DataFrame], titles: dict[str, str], of: S
             "not clearly worse": found["in_best_group"],
         }
     )
+    for task, scores in zero.items():
+        shown = with_zero_rows(shown, scores, "strategy", "score × 100", ("from", "to"), more={"task": titles[task]})
     one_decimal = st.column_config.NumberColumn(format="%.1f")
     config: dict[str, Any] = dict.fromkeys(("score × 100", "from", "to", "behind the best, points"), one_decimal)
     config |= {"task": st.column_config.TextColumn(pinned=True)}
@@ -245,7 +270,7 @@ with controls.row():
 mark = change_mark(store)
 every = {name: find_task(store, found, name) for name in known_tasks(store)}
 titles = {name: task.title for name, task in every.items()}
-points, guessed = load_points(model, tuple(every.values()), recipe, mark)
+points, undertrained, zero = load_points(model, tuple(every.values()), recipe, mark)
 chosen = st.multiselect(
     "Tasks",
     list(every),
@@ -265,16 +290,20 @@ with st.container():  # so that the charts keep their places, and are not drawn 
         ui.badges(contests.sources, fewest_seeds(tables))
     if impossible := [name.replace("-", " ") for name in STRATEGIES if name not in possible]:
         view.note(f"{', '.join(impossible).capitalize()} cannot drop {drop_count} of {total} layers.")
-    if AVERAGE in tables and (partly := [titles[task] for task in shown if task not in complete]):
+    if AVERAGE in tables and (partly := [titles[task] for task in shown if task not in [*complete, *undertrained]]):
         view.note(f"Not in the average, since not every strategy is measured there: {ui.plain(', '.join(partly))}.")
-    if hardly := [titles[task] for task in shown if task in guessed]:
-        view.note(
-            f"On {ui.plain(', '.join(hardly))} the whole model itself is not clearly better than one answer given to "
-            "all: differences there say little."
-        )
+    reasons = {titles[task]: undertrained[task] for task in shown if task in undertrained}
+    if reasons:
+        view.note(ui.plain(undertrained_words(reasons)))
     offers.tell_problem()
 if tables:
-    selected = selection([name for task, table in tables.items() for name in row_names(table, task)])
+    zero = {task: zero[task] for task in shown if task in zero}
+    selected = selection(
+        [
+            *(name for task, table in tables.items() for name in row_names(table, task)),
+            *(name for task, scores in zero.items() for name in names_of(scores, f"{task}.")),
+        ]
+    )
     tables = {task: table.assign(opacity=selected.opacity(row_names(table, task))) for task, table in tables.items()}
     of = (model.id, model.revision, tuple(shown), recipe, drop_count, mark, selected.chosen)
     names = list(dict.fromkeys(name for found_lines in contests.lines.values() for name in found_lines))
@@ -285,13 +314,14 @@ if tables:
     draw_panel = partial(panel, contests, tables, possible, of)
     with st.container():
         if AVERAGE in tables:
-            draw_panel(AVERAGE, f"Average of {len(complete)} tasks", "mean score × 100")
+            draw_panel(AVERAGE, f"Average of {len(contests.counted)} tasks", "mean score × 100")
     each = list(shown)
     for start in range(0, len(each), 2):  # a row each, so that a phone has them in this order
         for task, column in zip(each[start : start + 2], st.columns(min(2, len(shown)), gap="medium"), strict=False):
             with column:
-                draw_panel(task, titles[task], metric_of(every[task].metric).axis)
-    contest_table(tables, titles, selected, ways_on(tables, selected, model, drop_count))
+                draw_panel(task, titles[task], metric_of(every[task].metric).axis, undertrained.get(task, ""))
+    marked = titles | {task: f"{titles[task]} ({UNDERTRAINED})" for task in undertrained}
+    contest_table(tables, marked, zero, selected, ways_on(tables, selected, model, drop_count))
 if missing := [task for task in chosen if task not in complete and not every[task].unfetched]:
     st.markdown(f"Not every strategy is measured on {ui.plain(', '.join(titles[task] for task in missing))}.")
     plans_on = partial(plans_for, model, drop_count, possible)

@@ -14,7 +14,8 @@ from pmb.charts import losses as loss_charts
 from pmb.charts import thresholds as threshold_charts
 from pmb.charts.style import FADED
 from pmb.insight import averages, summary, threshold
-from pmb.insight.chance import hardly_learned
+from pmb.insight.undertrained import UNDERTRAINED, undertrained_words
+from pmb.insight.zero_layers import ZeroLayerScores
 from pmb.lab.answer import sweep_command
 from pmb.lab.dev import dev_labels, known_dev_labels
 from pmb.lab.plan import known_layer_scores
@@ -22,9 +23,11 @@ from pmb.lab.results import predictions_of
 from pmb.lab.sources import find_task, known_tasks
 from pmb.lab.store import Row, change_mark
 from pmb.screen import controls, ui, view
-from pmb.screen.finished import load_configurations, load_runs
+from pmb.screen.data_part import data_part
+from pmb.screen.finished import load_configurations, load_runs, load_undertrained, load_zero_layers
 from pmb.screen.links import Link, to_explore
 from pmb.screen.selection import Selection, selectable_table, selection
+from pmb.screen.zero_rows import names_of, with_zero_rows
 from pmb.spec import PROCEDURES
 from pmb.strategies import drop_counts
 
@@ -38,8 +41,10 @@ METHOD = """\
 **Loss**: the whole model's score minus the cut one's, in points (scores × 100), each with recipe {recipe}; means over \
 seeds. **Interval**: 95 %, Welch's t over seeds. **Score**: GLUE's own for each task, of two the one that the paper \
 uses: accuracy; Matthews' correlation for CoLA; Pearson's for STS-B; the matched dev set for MNLI. **Average**: the \
-plain mean of the chosen tasks' scores, seed by seed. The paper's GLUE average is over {paper}; CoLA and WNLI are left \
-out of it. **Layers that go**: the most whose loss on one half of the dev sentences is at most so \
+plain mean of the chosen tasks' scores, seed by seed, without undertrained tasks. \
+The paper's GLUE average is over {paper}; CoLA and WNLI are left out of it. **Bag of words**: TF-IDF and a linear \
+model on the same train items, with zero layers. **Layers that go**: the most whose loss on one half of the dev \
+sentences is at most so \
 large; the points lost are then counted on the other half. Dev is halved by chance {splits} \
 times, with at most {seeds} seeds: the median, and the least and the greatest as a line. **Source**: {sources}."""
 
@@ -52,13 +57,13 @@ times, with at most {seeds} seeds: the median, and the least and the greatest as
 @ui.loaded(max_entries=32)
 def load_measured(
     model: BaseModel, tasks: tuple[Task, ...], strategy: str, recipe: str, mark: tuple[Any, ...]
-) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, int]], list[str]]:
-    """By task the strategy's points and its runs (see `runs_by_drop`); what the whole model has hardly learned.
+) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, int]], dict[str, str], dict[str, ZeroLayerScores]]:
+    """By task the strategy's points, its runs (see `runs_by_drop`), why it is undertrained, what zero layers score.
 
     Of the default procedure alone; tasks without any are left out.
     """
     store = ui.the_store()
-    points, drops, hardly = {}, {}, []
+    points, drops, undertrained, zero = {}, {}, {}, {}
     for task in tasks:
         runs = load_runs(model, task, recipe, PROCEDURES[0], mark)
         scores = known_layer_scores(store, model, task)
@@ -68,8 +73,11 @@ def load_measured(
         found = curves[curves["strategy"] == strategy]
         if not found.empty:
             points[task.id], drops[task.id] = found, runs_by_drop(runs, found)
-            hardly += [task.id] if hardly_learned(found, known_dev_labels(store, task)) else []
-    return points, drops, hardly
+            if reason := load_undertrained(model, task, recipe, mark):
+                undertrained[task.id] = reason
+            if found_zero := load_zero_layers(model, task, recipe, mark):
+                zero[task.id] = found_zero
+    return points, drops, undertrained, zero
 
 
 def runs_by_drop(runs: list[Row], points: pd.DataFrame) -> dict[str, int]:
@@ -137,8 +145,8 @@ def ways_on(table: pd.DataFrame, of: Selection) -> list[Link]:
     return [to_explore("Show on Explore", choice.model, choice.strategy, rows[0]["drop_count"], choice.recipe, on)]
 
 
-def loss_table(table: pd.DataFrame, titles: dict[str, str], of: Selection) -> None:
-    """The map as a table, a row a task and drop count."""
+def loss_table(table: pd.DataFrame, titles: dict[str, str], zero: dict[str, ZeroLayerScores], of: Selection) -> None:
+    """The map as a table, a row a task and drop count, and below them zero layers on each task."""
     shown = pd.DataFrame(
         {
             "task": [titles.get(task, task) for task in table["task"]],
@@ -150,6 +158,8 @@ def loss_table(table: pd.DataFrame, titles: dict[str, str], of: Selection) -> No
             "seeds": table["seeds"],
         }
     )
+    for task, scores in zero.items():
+        shown = with_zero_rows(shown, scores, "task", "score × 100", (), of=titles[task])
     one_decimal = st.column_config.NumberColumn(format="%.1f")
     config: dict[str, Any] = dict.fromkeys(("points lost", "from", "to", "score × 100"), one_decimal)
     config |= {"task": st.column_config.TextColumn(pinned=True)}
@@ -157,11 +167,17 @@ def loss_table(table: pd.DataFrame, titles: dict[str, str], of: Selection) -> No
 
 
 def thresholds(
-    num_hidden_layers: int, tasks: list[Task], drops: dict[str, dict[str, int]], mark: tuple[Any, ...], chosen: set[str]
+    num_hidden_layers: int,
+    tasks: list[Task],
+    drops: dict[str, dict[str, int]],
+    mark: tuple[Any, ...],
+    chosen: set[str],
+    undertrained: dict[str, str],
 ) -> None:
     """How many layers go at a loss of 1, 2 or 3 points, chosen on one half of dev and reported on the other.
 
     `drops`: see `runs_by_drop`, by task; `chosen`: the tasks of which something is selected above; the others fade.
+    `undertrained`: tasks of which the sentence does not speak.
     """
     view.section("How many layers go at a loss of 1, 2 or 3 points?")
     store, found = ui.the_store(), settings.from_environment()
@@ -173,8 +189,11 @@ def thresholds(
     if not tables:
         st.info("This needs a cut and the whole model beside it, and the data of the task on this machine.")
         return
-    titles = {task.id: task.title for task in tasks}
-    sentence = threshold.threshold_sentence(tables, plain_titles(titles), THRESHOLD_POINTS, num_hidden_layers)
+    titles = marked_titles({task.id: task.title for task in tasks}, undertrained)
+    counted = {task: table for task, table in tables.items() if task not in undertrained}
+    sentence = "Every task measured here is undertrained."
+    if counted:
+        sentence = threshold.threshold_sentence(counted, plain_titles(titles), THRESHOLD_POINTS, num_hidden_layers)
     view.words(sentence)
     view.note("Line: what another half of the dev sentences would have chosen.")
     drawn = {
@@ -187,6 +206,11 @@ def thresholds(
         *(tuple((task, *drops[task]) for task in tables), mark, frozenset(chosen)),
     )
     threshold_table(tables, titles)
+
+
+def marked_titles(titles: dict[str, str], undertrained: dict[str, str]) -> dict[str, str]:
+    """The titles of tasks with a star at those that are undertrained, as short as a chart needs it."""
+    return titles | {task: f"{title} *" for task, title in titles.items() if task in undertrained}
 
 
 def plain_titles(titles: dict[str, str]) -> dict[str, str]:
@@ -228,7 +252,7 @@ with controls.row():
 mark = change_mark(store)
 every = {name: find_task(store, found, name) for name in known_tasks(store)}
 titles = {name: task.title for name, task in every.items()}
-measured, drops, hardly = load_measured(model, tuple(every.values()), strategy, recipe, mark)
+measured, drops, every_undertrained, every_zero = load_measured(model, tuple(every.values()), strategy, recipe, mark)
 chosen = st.multiselect(
     "Tasks",
     list(every),
@@ -238,45 +262,55 @@ chosen = st.multiselect(
     help="The average is over these; the paper's is over seven of GLUE.",
 )
 points = {task: measured[task] for task in chosen if task in measured}
-table = averages.losses(points)
-view.answer(f"{averages.loss_sentence(table, plain_titles(titles), strategy, drop_count, model.num_hidden_layers)}")
+undertrained = {task: reason for task, reason in every_undertrained.items() if task in points}
+zero = {task: every_zero[task] for task in points if task in every_zero}
+table = averages.losses(points, undertrained)
+view.answer(
+    averages.loss_sentence(
+        table, plain_titles(titles), strategy, drop_count, model.num_hidden_layers, tuple(undertrained)
+    )
+)
 if points:
     sources = {source for found in points.values() for names in found["sources"] for source in names}
     here = table[(table["drop_count"] == drop_count) & table["loss"].notna()]
     ui.badges(sources, int(here["seeds"].min()) if len(here) else None)
 paper = ", ".join(titles[task] for task in PAPER_AVERAGE)
-if set(chosen) == set(PAPER_AVERAGE) and len(points) == len(chosen):
+if set(chosen) == set(PAPER_AVERAGE) and len(points) == len(chosen) and not undertrained:
     view.note("These are the seven tasks of the paper's GLUE average.")
-elif missing := [titles[task] for task in PAPER_AVERAGE if task not in points]:
+elif missing := [titles[task] for task in PAPER_AVERAGE if task not in points or task in undertrained]:
     view.note(f"The paper's GLUE average is over seven tasks; not among these here: {', '.join(missing)}.")
 if unmeasured := [titles[task] for task in chosen if task not in measured]:
     st.info(
         f"Not measured with strategy {strategy} and recipe {recipe}: {ui.plain(', '.join(unmeasured))}."
         + ui.by_right(" Explore runs them one by one; `python -m pmb sweep --task …` runs every drop count.")
     )
-if guessed := [titles[task] for task in points if task in hardly]:
-    view.note(
-        f"On {ui.plain(', '.join(guessed))} the whole model itself is not clearly better than one answer given to all: "
-        "losses there say little."
-    )
+if undertrained:
+    view.note(ui.plain("* " + undertrained_words({titles[task]: reason for task, reason in undertrained.items()})))
 drawn = table[(table["drop_count"] > 0) & table["loss"].notna()]
 if drawn.empty:
     st.info("Nothing can be compared yet: a cut needs the whole model beside it.")
 else:
     cuts = table[table["drop_count"] > 0].reset_index(drop=True)
-    selected = selection(row_names(cuts))
+    selected = selection(
+        [*row_names(cuts), *(name for task, scores in zero.items() for name in names_of(scores, f"{task}."))]
+    )
+    marked = marked_titles(titles, undertrained)
+    cuts["note"] = [f"{UNDERTRAINED}: {undertrained[task]}" if task in undertrained else "" for task in cuts["task"]]
     view.heading("Points lost against the whole model")
     view.note("Coloured and bold: the 95 % interval leaves out 0. Pale: no clear difference from the whole model.")
     view.draw_once(
-        lambda: loss_charts.loss_map(cuts.assign(opacity=selected.opacity(row_names(cuts))), titles, ui.theme()),
+        lambda: loss_charts.loss_map(cuts.assign(opacity=selected.opacity(row_names(cuts))), marked, ui.theme()),
         "Points lost against the whole model",
-        lambda: loss_charts.loss_alt_text(cuts, titles),
+        lambda: loss_charts.loss_alt_text(cuts, marked),
         *(model.id, model.revision, tuple(points), strategy, recipe, mark, selected.chosen),
     )
-    loss_table(cuts, titles, selected)
+    in_full = titles | {task: f"{titles[task]} ({UNDERTRAINED})" for task in undertrained}
+    loss_table(cuts, in_full, zero, selected)
     faded_but = {task for task, has in zip(cuts["task"], selected.has(row_names(cuts)), strict=True) if has}
     faded_but -= {averages.AVERAGE}
-    thresholds(model.num_hidden_layers, [every[task] for task in points], drops, mark, faded_but)
+    thresholds(model.num_hidden_layers, [every[task] for task in points], drops, mark, faded_but, undertrained)
+data_part(model, [every[task] for task in measured], recipe, mark)
+if not drawn.empty:
     view.method(
         METHOD.format(
             recipe=recipe,

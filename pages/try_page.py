@@ -21,7 +21,6 @@ from pmb.lab.queue import spec_of_row
 from pmb.lab.results import predictions_of
 from pmb.lab.store import Row, change_mark, runs_by_key
 from pmb.lab.tries import Texts, Tries
-from pmb.report import Words
 from pmb.screen import beside, controls, take, ui, view
 from pmb.spec import Tried
 from pmb.wording import counted
@@ -86,7 +85,7 @@ def load_again(key: str) -> str:
 # =============================================================================
 
 
-def choose_sides(configurations: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def choose_sides(configurations: dict[str, dict[str, Any]], mark: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
     """A and, where they are wanted, B and C."""
     names = list(configurations)
     first = beside.defaults(configurations) if len(names) > 1 else (0, None)
@@ -97,8 +96,7 @@ def choose_sides(configurations: dict[str, dict[str, Any]]) -> dict[str, dict[st
             name = st.selectbox(side, names, **how)
             if name:
                 chosen[side] = configurations[name]
-                st.caption(ui.plain(beside.described(configurations[name])))
-                view.keep(Words(f"**{side}**: {ui.plain(beside.described(configurations[name]))}"))
+                beside.tell_side(side, configurations[name], mark)
     return chosen
 
 
@@ -253,7 +251,7 @@ if not configurations:
     run_them = "Run the whole model and a cut on Explore; both appear here when they end."
     st.info(ui.by_right(run_them, "Choose another task above."))
 else:
-    chosen = choose_sides(configurations)
+    chosen = choose_sides(configurations, mark)
     keys = {side: one["keys"][min(one["keys"])] for side, one in chosen.items()}
     runs = {row["key"]: row for row in runs_by_key(ui.the_store(), list(keys.values()))}  # without damaged ones
     kept = {side: key for side, key in keys.items() if key in runs and tries.is_kept(found, key)}

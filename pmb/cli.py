@@ -1,7 +1,7 @@
 """The command line: python -m pmb VERB.
 
-Verbs: plan run sweep preview search probe runs cancel retry export try reproduce worker dashboard doctor assets ship.
-Errors go to stderr in one line and exit with 2; `--json` prints one object.
+Verbs: plan run sweep preview search probe baseline runs cancel retry export try reproduce worker dashboard doctor
+assets ship. Errors go to stderr in one line and exit with 2; `--json` prints one object.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pmb import api, settings
 from pmb.api import DEFAULT_MODEL, DEFAULT_TASK, RUN_RECIPE, Cut, opened_store
 from pmb.bounds import MOST_DIGITS
 from pmb.catalog.models import BaseModel, cuts_by_strategy, downloaded_models, find_downloaded
-from pmb.catalog.recipes import DEFAULT_RECIPE, RECIPES, SETTINGS, check_recipe
+from pmb.catalog.recipes import DEFAULT_RECIPE, RECIPES, SETTINGS, check_recipe, find_recipe
 from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError
 from pmb.insight.metrics import metric_of, shown
@@ -408,6 +408,33 @@ def probe(model: str, task: str, recipe: str, seeds: list[int], to_cancel: bool,
 
 
 @cli.command()
+@model_option
+@task_option
+@page_recipe_option
+@click.option("--seeds", type=Numbers(), default="0,1,2", show_default=True)
+@json_option
+def baseline(model: str, task: str, recipe: str, seeds: list[int], as_json: bool) -> None:
+    """Print what zero layers score: a bag of words and one answer to all, fitted on the recipe's train items.
+
+    It takes seconds; a cached result prints at once. Every run measures its own where it is missing.
+    """
+    from pmb.lab import zero_layers  # for this verb alone
+
+    with opened_store() as (store, found):
+        model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        values = find_recipe(recipe, model_row, task_row)
+        rows = zero_layers.measure(store, found, task_row, values, seeds, show_fetching)
+    show_progress("")
+    if as_json:
+        names = ("sample", "bag_of_words", "constant", "num_train", "num_dev", "seconds", "versions", "source")
+        measured = [{name: row[name] for name in names} for row in rows]
+        click.echo(json.dumps({"task": task_row.id, "recipe": values.name, "samples": measured}))
+        return
+    for row in rows:
+        print_zero_layers(row)
+
+
+@cli.command()
 @click.option("--csv", "as_csv", is_flag=True, help="All rows with all columns as CSV, without formulas.")
 @click.option("--state", type=click.Choice(["queued", "running", "done", "failed", "cancelled"]))
 @json_option
@@ -610,12 +637,19 @@ def download(row: BaseModel, folder: Path) -> None:
 
 @cli.command()
 def ship() -> None:
-    """Write finished results as the files that come with the repository (cache/shipped)."""
+    """Write finished results as the files that come with the repository (cache/shipped).
+
+    What is missing of the true dev labels and of the zero-layer scores is measured first.
+    """
     from pmb.lab.dev import dev_labels
+    from pmb.lab.zero_layers import measure_for_runs
 
     with opened_store() as (store, found):
-        for task in sorted({run["task"] for run in list_runs(store, "done")}):
-            dev_labels(store, found, find_task(store, found, task))
+        done = list_runs(store, "done")
+        for name in sorted({run["task"] for run in done}):
+            task = find_task(store, found, name)
+            dev_labels(store, found, task)
+            measure_for_runs(store, found, task, [run for run in done if run["task"] == name])
         counts = write_shipped(store, found.shipped)
     click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
 
@@ -709,11 +743,23 @@ def print_answer(values: Row) -> None:
     for more in (values["scores"] or [])[1:]:
         ends = f"{100 * more['low']:.1f} to {100 * more['high']:.1f}"
         click.echo(f"{more['metric']}  {shown(more['metric'], more['value'])}  ({ends})")
+    if (bag := values["bag_of_words_score"]) is not None:
+        constant = shown(metric, values["constant_score"])
+        click.echo(f"zero layers  bag of words {shown(metric, bag)}, one answer to all {constant}")
     click.echo(f"parameters  {values['parameters']:,} of {values['whole_model_parameters']:,}")
     if speedup := values["speedup"]:
         spread = f"{speedup['low']:.2f} to {speedup['high']:.2f}; {speedup['device']}"
         click.echo(f"speed-up  {speedup['ratio']:.2f}  ({spread})")
     click.echo(f"training  {values['train_seconds']:.1f} s{', cached' if values['cached'] else ''}")
+
+
+def print_zero_layers(row: Row) -> None:
+    """The scores of a bag of words and of a constant answer, for people."""
+    click.echo(f"train items: {row['num_train']:,} ({row['sample']})")
+    for bag, constant in zip(row["bag_of_words"], row["constant"], strict=True):
+        metric, ends = bag["metric"], f"{100 * bag['low']:.1f} to {100 * bag['high']:.1f}"
+        score, given = shown(metric, bag["value"]), shown(metric, constant["value"])
+        click.echo(f"  {metric}  bag of words {score} ({ends}), one answer to all {given}")
 
 
 def previewed_strategies(strategy: str | None, keep: list[int] | None) -> list[str]:

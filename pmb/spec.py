@@ -189,6 +189,23 @@ class LayerProbe:
 
 
 @dataclass(frozen=True)
+class ZeroLayers:
+    """What a task scores without any layer of a model, fitted on the train items of a recipe and a seed."""
+
+    bag_of_words: tuple[Score, ...]  # all metrics of the task, its first metric first
+    constant: tuple[Score, ...]  # the same of one answer for every dev item: the most frequent label, or the mean
+    num_train: int
+    num_dev: int
+    seconds: float
+    versions: dict[str, str]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` wrote; raises BadInput."""
+        return read_as(cls, values, "What zero layers score")
+
+
+@dataclass(frozen=True)
 class Made:
     """A run's fine-tuning made again, and what it then answered."""
 
@@ -264,8 +281,8 @@ class Tried:
 class Progress:
     """How far a run is; `step` of `steps` counts training steps."""
 
-    # starting, downloading (steps are megabytes), loading, training, evaluating, timing, reading (examples), previewing
-    # (cuts)
+    # starting, downloading (steps are megabytes), loading, training, evaluating, timing, fitting a bag of words,
+    # reading (examples), previewing (cuts)
     phase: str
     step: int = 0
     steps: int = 0

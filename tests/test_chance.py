@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from pmb.insight.chance import guessing_score, hardly_learned
+from pmb.insight.chance import guessing_score
 from pmb.scoring import METRICS
 
 LABELS = [0] * 30 + [1] * 60 + [2] * 10
@@ -20,11 +19,3 @@ def test_guessing_is_what_the_commonest_answer_scores(metric: str) -> None:
 def test_guessing_by_f1_is_to_answer_yes() -> None:
     labels = [0] * 70 + [1] * 30
     assert guessing_score("f1", labels) == pytest.approx(METRICS["f1"](np.array(labels), np.ones(100)))
-
-
-def test_a_whole_model_near_guessing_has_hardly_learned() -> None:
-    table = pd.DataFrame({"drop_count": [0, 1], "metric": "accuracy", "low": [0.58, 0.1]})
-    assert hardly_learned(table, LABELS)
-    assert not hardly_learned(table.assign(low=0.61), LABELS)
-    assert not hardly_learned(table, None)
-    assert not hardly_learned(table[table["drop_count"] == 1], LABELS)

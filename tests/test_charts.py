@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
 
-from pmb.charts import accuracy, contest, cost, losses, paired, predicted, preview, published, strip, thresholds
+from pmb.charts import (
+    accuracy,
+    contest,
+    cost,
+    data_sizes,
+    layers,
+    losses,
+    paired,
+    predicted,
+    preview,
+    published,
+    strip,
+    thresholds,
+)
 from pmb.charts.specification import specification
 from pmb.charts.style import THEMES, Theme, rows
 from pmb.insight import averages, predict, summary, threshold
 from pmb.insight.contest import contest as contest_of
+from pmb.insight.contest import without_best
 from pmb.insight.cost import costs
+from pmb.insight.intervals import Interval
+from pmb.insight.layers import by_layer
 from pmb.insight.published import losses as published_losses
+from pmb.insight.zero_layers import BAG_OF_WORDS, ZeroLayerScores, zero_layer_scores
 from pmb.spec import Histogram
 from pmb.strategies import Scores
 from tests.app import with_rows
+from tests.layer_results import layer_probe
 from tests.test_cost import PEAKS as COST_PEAKS
 from tests.test_cost import RUNS as COST_RUNS
 from tests.test_cost import TIMINGS as COST_TIMINGS
+from tests.test_data_sizes import curve
+from tests.zero_layers import measured
 
 TITLES = {"a": "A", "b": "B"}
 
@@ -40,6 +62,39 @@ def points() -> pd.DataFrame:
     return found
 
 
+def zero_layers_of(bag: float) -> ZeroLayerScores:
+    """What a bag of words scores, of a single sample."""
+    found = zero_layer_scores([asdict(measured(bag))], "accuracy")
+    assert found is not None
+    return found
+
+
+def test_the_bag_of_words_is_a_line_with_its_name_within_the_chart() -> None:
+    table, zero, theme = points(), zero_layers_of(0.51), THEMES["light"]
+    hollow = predicted.hollow_points(foretold(), "top", set())
+    drawn = [
+        accuracy.accuracy_by_depth(table, pd.DataFrame(), hollow.head(0), zero, "top", 2, theme),
+        accuracy.accuracy_by_speed(table, zero, "top", 2, theme),
+        predicted.predicted_by_depth(hollow, zero, "top", 6, "accuracy", theme),
+    ]
+    for chart in drawn:
+        layers = chart.to_dict()["layer"]
+        named = [layer for layer in layers if layer["data"]["values"][:1] and "value" in layer["data"]["values"][0]]
+        assert [layer["mark"]["type"] for layer in named] == ["rule", "text", "text"]
+        assert {layer["data"]["values"][0]["value"] for layer in named} == {51.0}
+        assert {layer["data"]["values"][0]["name"] for layer in named} == {BAG_OF_WORDS}
+        domains = [
+            layer["encoding"]["y"].get("scale", {}).get("domain") for layer in layers if "y" in layer["encoding"]
+        ]
+        (low, _) = next(domain for domain in domains if domain)
+        assert low < 51
+    assert "Dotted: a bag of words has 51.0 %." in accuracy.depth_alt_text(table, pd.DataFrame(), zero)
+    contested = contest_of({"top": (0.8, 0.81)}, {"top": (0,)})
+    lines = contest.contest_chart(contested, {BAG_OF_WORDS: 0.51}, ("top",), "score", theme).to_dict()["layer"]
+    texts = [one for one in lines if one["mark"]["type"] == "text" and "x" in one["encoding"]]
+    assert texts[0]["data"]["values"][0]["line"] == BAG_OF_WORDS
+
+
 def foretold() -> pd.DataFrame:
     """Predictions of two cuts, of which one is measured."""
     cuts = [
@@ -58,15 +113,17 @@ def test_charts_are_valid(theme: Theme) -> None:
     within = threshold.layers_within({0: [[0, 1] * 50], 2: [[0, 0] * 50]}, [0, 1] * 50, "accuracy")
     costly = costs(COST_RUNS, COST_TIMINGS, COST_PEAKS, 6)
     contested = contest_of({"top": (0.8, 0.81), "bottom": (0.7, 0.72)}, {"top": (0,), "bottom": (1,)})
+    zero = zero_layers_of(0.6)
+    probed = by_layer([asdict(layer_probe()) | {"seed": 0, "source": "measured"}], None, 6)
     axis, possible = "accuracy on dev, %", ("top", "bottom")
     hollow = predicted.hollow_points(foretold(), "top", {(0, 1)})
     raw = predicted.hollow_points(foretold().assign(predicted=np.nan, low=np.nan, high=np.nan), "top", set())
     charts = [
-        accuracy.accuracy_by_depth(table, baselines, hollow, "top", 2, theme),
-        accuracy.accuracy_by_depth(table, pd.DataFrame(), hollow.head(0), "symmetric", 5, theme),
-        predicted.predicted_by_depth(hollow, "top", 6, "accuracy", theme),
-        predicted.predicted_by_depth(raw, "bottom", 24, "pearson", theme),
-        accuracy.accuracy_by_speed(table, "top", 2, theme),
+        accuracy.accuracy_by_depth(table, baselines, hollow, zero, "top", 2, theme),
+        accuracy.accuracy_by_depth(table, pd.DataFrame(), hollow.head(0), None, "symmetric", 5, theme),
+        predicted.predicted_by_depth(hollow, zero, "top", 6, "accuracy", theme),
+        predicted.predicted_by_depth(raw, None, "bottom", 24, "pearson", theme),
+        accuracy.accuracy_by_speed(table, zero, "top", 2, theme),
         strip.layer_strip([0, 1, 2], 6, strip.shading("top", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]), theme),
         strip.layer_strip(range(24), 24, None, theme),
         losses.loss_map(lost, TITLES, theme),
@@ -81,9 +138,13 @@ def test_charts_are_valid(theme: Theme) -> None:
         paired.loss_chart({"A": [[0.7, 0.4]], "B": [[0.6, 0.5], [0.6, 0.5]]}, theme),
         contest.contest_chart(contested, {"whole model": 0.9, "Distilled": 0.8}, possible, axis, theme),
         contest.contest_chart(contested.assign(seeds=1, low=None, high=None), {}, possible, axis, theme),
+        contest.contest_chart(without_best(contested), {BAG_OF_WORDS: 0.6}, possible, axis, theme),
         preview.class_balance({"a": 3, "<b>": 2}, theme),
         preview.histogram(Histogram(0.0, 2.0, (0.0, 1.0, 2.0), (5, 3)), "words", theme),
         published.lost_by_strategy(summary.points_lost(table), 6, theme),
+        data_sizes.train_items_chart(curve(), {500: zero, 4738: zero}, theme),
+        data_sizes.train_items_chart(curve().head(1), {}, theme),
+        layers.score_chart([layers.Shown("Model", probed, Interval(0.8, 0.79, 0.81))], zero, theme),
     ]
     for chart in charts:
         whole = chart.to_dict()  # with the check against the schema
@@ -97,7 +158,7 @@ def test_charts_are_valid(theme: Theme) -> None:
 
 def test_of_another_cut_the_rows_are_others_and_the_chart_is_the_same() -> None:
     theme, table, none = THEMES["light"], points(), pd.DataFrame()
-    hollow = predicted.hollow_points(foretold(), "top", set())
+    hollow, zero = predicted.hollow_points(foretold(), "top", set()), zero_layers_of(0.6)
     contested = {
         2: contest_of({"top": (0.8, 0.81), "bottom": (0.7, 0.72)}, {"top": (0,), "bottom": (1,)}),
         3: contest_of({"symmetric": (0.8,)}, {"symmetric": (0,)}),  # no interval, no band
@@ -105,8 +166,8 @@ def test_of_another_cut_the_rows_are_others_and_the_chart_is_the_same() -> None:
     lines = {2: {"whole model": 0.9, "Distilled": 0.8}, 3: {"whole model": 0.9}}
     drawn = [
         (
-            accuracy.accuracy_by_depth(table, none, hollow, "top", dropped, theme),
-            accuracy.accuracy_by_speed(table, "top", dropped, theme),
+            accuracy.accuracy_by_depth(table, none, hollow, zero, "top", dropped, theme),
+            accuracy.accuracy_by_speed(table, zero, "top", dropped, theme),
             strip.layer_strip(range(6 - dropped), 6, None, theme),
             contest.contest_chart(contested[dropped], lines[dropped], contested[dropped]["strategy"], "score", theme),
         )

@@ -99,7 +99,7 @@ def values_of(chart: Any) -> pd.DataFrame:
 
 
 def test_one_model_is_drawn_as_before_and_after_with_its_own_score_as_a_rule() -> None:
-    chart = charts.score_chart([drawn()], THEMES["light"])
+    chart = charts.score_chart([drawn()], None, THEMES["light"])
     points = values_of(chart)
     assert set(points["series"]) == {"fine-tuned", "pre-trained"}
     assert set(points["layer"]) == {-1, 0, 1, 2, 3, 4, 5}
@@ -110,7 +110,7 @@ def test_one_model_is_drawn_as_before_and_after_with_its_own_score_as_a_rule() -
 
 @pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
 def test_two_models_differ_in_colour_dash_and_shape(theme: Any) -> None:
-    chart = charts.score_chart([drawn(), drawn(title="Other")], theme)
+    chart = charts.score_chart([drawn(), drawn(title="Other")], None, theme)
     assert len(set(values_of(chart)["series"])) == 4
     scales = {}
     for layer in json.loads(chart.to_json())["layer"]:
@@ -139,8 +139,8 @@ def test_the_charts_in_words() -> None:
     assert "One, layer 5: 0.220" in charts.change_alt_text(models)
     assert "Other, layer 5: 0.220" in charts.change_alt_text(models)
     assert "One, the embeddings: 1.000" in charts.similarity_alt_text(models)
-    assert "One, the embeddings: 50.0 %, 50.0 %" in charts.score_alt_text(models)
-    assert "Other" not in charts.score_alt_text(models)
+    assert "One, the embeddings: 50.0 %, 50.0 %" in charts.score_alt_text(models, None)
+    assert "Other" not in charts.score_alt_text(models, None)
 
 
 def test_the_whole_models_own_score_is_a_mean_over_seeds() -> None:

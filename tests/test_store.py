@@ -48,6 +48,7 @@ from pmb.spec import Latency, Progress
 from tests.conftest import fill, result, spec
 from tests.layer_results import ask_for_probe, finish_probe, layer_probe
 from tests.postgres import Server
+from tests.zero_layers import save as save_zero_layers
 
 pytestmark = pytest.mark.both_databases
 
@@ -203,11 +204,12 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     save_block_scores(store, SCORES, {"angular": [[0.1, 0.2]]})
     save_dev_labels(store, TASKS["stsb"], [0.2, 5.0])
     save_preview(store, MODELS["minilm-l6"], TASKS["stsb"], {"kept": [0, 3], "score": 0.5, "computed_on": "cpu"})
+    save_zero_layers(store, [0.7])
     queue.submit(store, [spec(seed=5)])
     probed = finish_probe(store)
     ask_for_probe(store, seed=1)
     counts = {"runs": 1, "layer_probes": 1, "layer_scores": 1, "dev_labels": 1, "latencies": 1, "memories": 1}
-    counts |= {"previews": 1, "block_scores": 1}
+    counts |= {"previews": 1, "block_scores": 1, "zero_layers": 1}
     assert write_shipped(store, tmp_path / "shipped") == counts
     fresh = open_store(elsewhere)
     row = get_run(fresh, key)

@@ -18,11 +18,11 @@ CONTRIBUTION = (0, 4, 5)  # by the scores of the fixture
 SCORES = {(0, 1, 2): 0.75, (0, 2, 4): 0.749, (1, 3, 5): 0.74, (3, 4, 5): 0.6, CONTRIBUTION: 0.65, WHOLE: 0.8}
 
 
-def measure_half(store: Store, task: str = "rotten-tomatoes", seeds: int = 3) -> None:
+def measure_half(store: Store, task: str = "rotten-tomatoes", seeds: int = 3, more: float = 0.0) -> None:
     for kept, score in SCORES.items():
         for seed in range(seeds):
             one = spec_of(plan_kept(MODELS["minilm-l6"], kept), TASKS[task], "full", seed)
-            finish(store, one, score + 0.001 * seed)
+            finish(store, one, score + more + 0.001 * seed)
 
 
 def test_an_empty_store_offers_what_is_missing(scored: Store) -> None:
@@ -53,7 +53,7 @@ def test_a_winner_is_named_only_where_it_is_clear(scored: Store) -> None:
 
 def test_the_average_is_over_the_tasks_that_have_every_strategy(scored: Store) -> None:
     measure_half(scored)
-    measure_half(scored, "sst2")
+    measure_half(scored, "sst2", more=0.1)
     of_sst2 = spec_of(plan_kept(MODELS["minilm-l6"], WHOLE), TASKS["sst2"], "full", 0)
     save_layer_scores(scored, scores_identity(of_sst2), [0.2, 0.9, 0.8, 0.7, 0.6, 0.3])
     finish(scored, spec_of(plan_kept(MODELS["minilm-l6"], (0, 1, 2)), TASKS["rte"], "full", 0), 0.5)

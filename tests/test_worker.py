@@ -23,7 +23,7 @@ from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import find_task
 from pmb.engine.device import device_name, pick_device
 from pmb.errors import RunFailed, WorkerBusy
-from pmb.lab import queue, worker
+from pmb.lab import queue, worker, zero_layers
 from pmb.lab.child import AUTOGROUP, NICENESS, WAITED_FOR
 from pmb.lab.executors import CHILD_COMMAND, Child, ChildDied, ask
 from pmb.lab.holder import worker_is_here
@@ -121,7 +121,7 @@ def test_a_run_ends_with_its_score_speed_and_circumstances(
     row = row_of(store, key)
     assert row["state"] == "done", row["error"]
     assert (row["score"], row["predictions"]) == (undisturbed["score"], undisturbed["predictions"])
-    assert len(row["predictions"]) == 2000
+    assert len(row["predictions"]) == 6000
     assert row["parameters"] == 22_713_986 - 5 * 1_774_464
     assert row["versions"]["torch"].startswith("2.13")
     (memory,) = memories_of(store, [row])
@@ -130,6 +130,9 @@ def test_a_run_ends_with_its_score_speed_and_circumstances(
     times = {(r["batch"], r["length"]): r["ratio"] for r in list_latencies(store, row["model"], row["model_revision"])}
     assert set(times) == {(32, 32), (1, 32)}
     assert times[32, 32] > 2
+    bag = zero_layers.known(store, TASK, SHORT, SPEC.seed)
+    assert bag is not None
+    assert (bag["num_train"], bag["num_dev"], bag["sample"]) == (64, len(row["predictions"]), "seed 0")
 
 
 @pytest.mark.parametrize("phase", ["starting", "evaluating"])  # training: tests/test_faults.py
@@ -313,7 +316,7 @@ def test_a_run_that_fails_says_why_and_the_next_one_ends_with_its_result(
     assert "loss became" in row["error"]
     row = row_of(store, good)
     assert (row["state"], row["error"], row["attempts"], row["lease_until"]) == ("done", None, 1, None)
-    assert len(row["predictions"]) == 2000
+    assert len(row["predictions"]) == 6000
     assert memories_of(store, [row])
     assert renewals
     assert set(renewals) == {"go on"}

@@ -65,6 +65,16 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
         Word("dev", "Sentences that are not trained on; every score is measured on them, after the last epoch."),
     ),
     "What is measured": (
+        Word(
+            "bag of words",
+            "Zero layers: TF-IDF and a linear model on the same train items. A cut that does not clearly beat it has "
+            "shown nothing.",
+        ),
+        Word(
+            "undertrained",
+            "A task on which the whole model is more than 5 points below its published score, or not clearly better "
+            "than a bag of words. It does not count in averages and claims.",
+        ),
         Word("accuracy", "The share of dev sentences that are answered rightly."),
         Word("F1", "The harmonic mean of precision and recall of the positive class."),
         Word("macro F1", "The mean of the classes' F1, each class counting the same."),

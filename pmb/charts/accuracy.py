@@ -23,8 +23,11 @@ from pmb.charts.style import (
     look_of,
     rows,
 )
+from pmb.charts.zero_layers import bag_of_words_rule, bag_of_words_words
+from pmb.insight.intervals import EXAMPLES, SEEDS
 from pmb.insight.metrics import metric_of, sentence_case, shown
-from pmb.insight.summary import EXAMPLES, SEEDS, SOURCES
+from pmb.insight.summary import SOURCES
+from pmb.insight.zero_layers import ZeroLayerScores
 
 HEIGHT = 340
 NARROW_PIXELS, LOW_PIXELS = 300, 290  # the plot on a phone, without its axes
@@ -39,6 +42,7 @@ def accuracy_by_depth(
     points: pd.DataFrame,
     baselines: pd.DataFrame,
     hollow: pd.DataFrame,
+    zero: ZeroLayerScores | None,
     strategy: str,
     drop_count: int,
     theme: Theme,
@@ -47,7 +51,7 @@ def accuracy_by_depth(
 
     The chosen strategy has a band where its intervals are over seeds: a single seed has none. `points`: from
     `insight.summary.curves`, and `selected` where rows are; `baselines`: configurations of other models, with
-    `number` and `title`; `hollow`: from `charts.predicted.hollow_points`.
+    `number` and `title`; `hollow`: from `charts.predicted.hollow_points`; `zero`: what a bag of words scores.
     """
     data = _plain(points)
     own, cuts = data["strategy"] == strategy, data["drop_count"] > 0
@@ -56,7 +60,8 @@ def accuracy_by_depth(
     others = _others(baselines)
     total = int(data["num_hidden_layers"].iloc[0])
     foretold = hollow[["mean", "low", "high"]].stack()  # without what is missing
-    domain = _padded(data["low"].min(), data["high"].max(), *others["low"], *others["high"], *foretold)
+    ends = [*others["low"], *others["high"], *foretold, *_bag_of_words(zero)]
+    domain = _padded(data["low"].min(), data["high"].max(), *ends)
     depths = [1 - ROOM_FOR_NAMES * (total - 0.7), total + 0.3]
     x = alt.X("place:Q", title="layers kept", axis=_axis(values=list(range(1, total + 1)), format="d")).scale(
         domain=depths, nice=False, zero=False
@@ -74,6 +79,7 @@ def accuracy_by_depth(
     layers = [
         *_bands(data[own], x, marks),
         *_whole_rule(data, theme, "left"),
+        *bag_of_words_rule(zero, theme, "right"),
         *_whiskers(data[cuts & (~own | data["selected"])], x, marks),
         alt.Chart(rows(lines))
         .mark_line(strokeWidth=2)
@@ -90,7 +96,9 @@ def accuracy_by_depth(
     return layered(*layers, height=HEIGHT)
 
 
-def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, theme: Theme) -> alt.LayerChart:
+def accuracy_by_speed(
+    points: pd.DataFrame, zero: ZeroLayerScores | None, strategy: str, drop_count: int, theme: Theme
+) -> alt.LayerChart:
     """Every measured configuration by speed-up and accuracy; the Pareto front connected, the rest faded.
 
     Its plot is level with that of the chart of depth beside it.
@@ -102,7 +110,7 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
     x = alt.X("speedup:Q", title="speed-up over the whole model (times)", axis=_axis(format=".1f", tickCount=6)).scale(
         domain=[0.8, float(data["speedup"].max()) * 1.08], nice=False, zero=False
     )
-    domain = _padded(data["low"].min(), data["high"].max())
+    domain = _padded(data["low"].min(), data["high"].max(), *_bag_of_words(zero))
     y = alt.Y("mean:Q", title=metric_of(points["metric"].iloc[0]).axis, axis=_axis()).scale(
         domain=domain, nice=False, zero=False
     )
@@ -123,6 +131,7 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
     chosen = data[(data["strategy"] == strategy) & (data["drop_count"] == drop_count)]
     return layered(
         *_whole_rule(data, theme, "right"),
+        *bag_of_words_rule(zero, theme, "left"),
         line,
         *_whiskers(data[cuts & data["selected"]], x, {"color": colour}),
         dots,
@@ -132,7 +141,7 @@ def accuracy_by_speed(points: pd.DataFrame, strategy: str, drop_count: int, them
     )
 
 
-def depth_alt_text(points: pd.DataFrame, baselines: pd.DataFrame) -> str:
+def depth_alt_text(points: pd.DataFrame, baselines: pd.DataFrame, zero: ZeroLayerScores | None) -> str:
     """The chart of `accuracy_by_depth` in a sentence."""
     whole = points[points["drop_count"] == 0]["mean"]
     best = points[points["drop_count"] > 0].sort_values("mean")
@@ -150,10 +159,10 @@ def depth_alt_text(points: pd.DataFrame, baselines: pd.DataFrame) -> str:
         )
     for row in baselines.to_dict("records"):
         parts.append(f"{row['title']} ({row['depth']} layers) has {shown(metric, row['mean'])}.")
-    return " ".join(parts)
+    return " ".join([*parts, bag_of_words_words(zero)]).strip()
 
 
-def speed_alt_text(points: pd.DataFrame) -> str:
+def speed_alt_text(points: pd.DataFrame, zero: ZeroLayerScores | None) -> str:
     """The chart of `accuracy_by_speed` in a sentence."""
     fastest = points.sort_values("speedup").iloc[-1]
     front = points[points["front"]].drop_duplicates("kept_layers")
@@ -161,8 +170,8 @@ def speed_alt_text(points: pd.DataFrame) -> str:
     return (
         f"{sentence_case(metric_of(metric).name)} against speed-up: {len(front)} configurations on the front; the "
         f"fastest answers {fastest['speedup']:.1f} times as fast as the whole model at "
-        f"{shown(metric, fastest['mean'])}."
-    )
+        f"{shown(metric, fastest['mean'])}. {bag_of_words_words(zero)}"
+    ).strip()
 
 
 COLUMNS = (
@@ -238,6 +247,10 @@ def _beside(others: pd.DataFrame, x: alt.X, theme: Theme) -> list[alt.Chart]:
             for odd in (0, 1)
         ),
     ]
+
+
+def _bag_of_words(zero: ZeroLayerScores | None) -> list[float]:
+    return [100 * zero.bag_of_words.mean] if zero else []
 
 
 def _padded(*ends: float) -> list[float]:

@@ -9,12 +9,14 @@ import altair as alt
 import pandas as pd
 
 from pmb.charts.style import NAMES, OPACITY, SHAPES, Theme, layered, opacity_of, rows
+from pmb.insight.zero_layers import BAG_OF_WORDS
 from pmb.strategies import STRATEGIES
 
 ROW_PIXELS = 30
 AROUND_PIXELS = 50
 LABEL_PIXELS = 92
 BESIDE_MARKS_PIXELS = 24
+NAME_GAP_PIXELS = 6  # between a line and a word beside it
 LINE_DASHES = ([3, 3], [8, 3], [1, 3])
 
 
@@ -24,7 +26,8 @@ def contest_chart(
     """A row a strategy, in their usual order, of those too that have no score: panels stay level, at each drop count.
 
     `table`: from `insight.contest`, with `opacity` where rows are selected; `lines`: scores of whole models by their
-    names; `possible`: the strategies that can drop so many layers.
+    names, and that of a bag of words, which has its name at the line; `possible`: the strategies that can drop so many
+    layers.
     """
     data = table.assign(
         name=table["strategy"].str.replace("-", " "),
@@ -76,6 +79,7 @@ def contest_chart(
         .encode(
             x=x, strokeDash=dash, tooltip=[alt.Tooltip("line:N", title="model"), alt.Tooltip("score:Q", format=".1f")]
         ),
+        *_name_of_bag(whole[whole["line"] == BAG_OF_WORDS], data, x, theme),
         base.mark_rule(strokeWidth=2).encode(
             x=alt.X("from_:Q", title=title), x2=alt.X2("to"), y=y, color=colour, opacity=OPACITY
         ),
@@ -84,9 +88,21 @@ def contest_chart(
         ),
         alt.Chart(rows(empty))
         .mark_text(align="left", color=theme.muted)
-        .encode(x=alt.value(BESIDE_MARKS_PIXELS), y=y, text=alt.Text("why:N")),
+        .encode(x=alt.value(BESIDE_MARKS_PIXELS + NAME_GAP_PIXELS), y=y, text=alt.Text("why:N")),
         height=ROW_PIXELS * len(NAMES) + AROUND_PIXELS,
     )
+
+
+def _name_of_bag(bag: pd.DataFrame, data: pd.DataFrame, x: alt.X, theme: Theme) -> list[alt.Chart]:
+    """The name of the bag of words above the plot, right of its line, or left of it where the line is at the right."""
+    middle = (data["score"].min() + data["score"].max()) / 2
+    at_left = bag["score"] < middle
+    how: dict[str, Any] = {"baseline": "bottom", "dy": -2, "color": theme.muted}
+    charts = (
+        alt.Chart(rows(bag[at_left])).mark_text(align="left", **how),
+        alt.Chart(rows(bag[~at_left])).mark_text(align="right", **how),
+    )
+    return [chart.encode(x=x, y=alt.value(0), text=alt.Text("line:N")) for chart in charts]
 
 
 def contest_alt_text(table: pd.DataFrame, where: str) -> str:

@@ -11,9 +11,11 @@ import altair as alt
 import pandas as pd
 
 from pmb.charts.style import FADED, OPACITY, Theme, layered, legend, legend_pixels, opacity_of, rows
+from pmb.charts.zero_layers import bag_of_words_rule, bag_of_words_words
 from pmb.insight.intervals import Interval
 from pmb.insight.layers import EMBEDDINGS
 from pmb.insight.metrics import metric_of, shown
+from pmb.insight.zero_layers import ZeroLayerScores
 
 HEIGHT = 300
 PLOT_PIXELS = 300  # about the width of a plot, on a phone too
@@ -54,8 +56,8 @@ def similarity_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
     return _chart(models, series, "cosine, pre-trained and fine-tuned", theme, ".3f")
 
 
-def score_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
-    """Score of a classifier on each layer after and before fine-tuning; the model's own as a rule."""
+def score_chart(models: Sequence[Shown], zero: ZeroLayerScores | None, theme: Theme) -> alt.LayerChart:
+    """Score of a classifier on each layer after and before fine-tuning; the whole model and a bag of words as rules."""
     kinds = (("tuned", "fine-tuned"), ("pretrained", "pre-trained"))
     series = {
         name: _points(shown.table, column, 100).assign(series=name)
@@ -64,8 +66,9 @@ def score_chart(models: Sequence[Shown], theme: Theme) -> alt.LayerChart:
         for name in [_series_name(models, shown, words)]
     }
     measured = [shown for shown in models if shown.whole is not None]
+    rules = [*_rules(models, theme), *bag_of_words_rule(zero, theme, "right")]
     metric = metric_of(next(shown.table["metric"].iloc[0] for shown in measured))
-    return _chart(models, series, metric.axis, theme, ".1f", rules=_rules(models, theme))
+    return _chart(models, series, metric.axis, theme, ".1f", rules=rules)
 
 
 def change_alt_text(models: Sequence[Shown]) -> str:
@@ -80,14 +83,15 @@ def similarity_alt_text(models: Sequence[Shown]) -> str:
     return f"Cosine of the pre-trained and the fine-tuned model by layer. {'; '.join(parts)}."
 
 
-def score_alt_text(models: Sequence[Shown]) -> str:
+def score_alt_text(models: Sequence[Shown], zero: ZeroLayerScores | None) -> str:
     """The chart in a sentence."""
     parts = (
         f"{name}: {shown(row['metric'], row['tuned'])}, {shown(row['metric'], row['pretrained'])}"
         for name, row in _named(models)
         if row["seeds"]
     )
-    return f"Classifier on each layer, fine-tuned and pre-trained. {'; '.join(parts)}."
+    said = f"Classifier on each layer, fine-tuned and pre-trained. {'; '.join(parts)}."
+    return f"{said} {bag_of_words_words(zero)}".strip()
 
 
 def _named(models: Sequence[Shown]) -> Iterator[tuple[str, Mapping[Hashable, Any]]]:

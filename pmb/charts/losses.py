@@ -19,8 +19,8 @@ CLEAR_POINTS = 10.0  # from here on a cell is as dark as it gets
 def loss_map(losses: pd.DataFrame, titles: Mapping[str, str], theme: Theme) -> alt.LayerChart:
     """A cell for each task and drop count with the points lost; bold where the interval leaves out 0.
 
-    `losses`: from `insight.averages.losses`, with `opacity` where rows are selected, which get a frame; the whole
-    model's column is left out, since it loses nothing.
+    `losses`: from `insight.averages.losses`, with `opacity` where rows are selected, which get a frame, and `note`,
+    which is told on hover; the whole model's column is left out, since it loses nothing.
     """
     data = losses[(losses["drop_count"] > 0) & losses["loss"].notna()].copy()
     data["name"] = data["task"].map(lambda task: "average" if task == AVERAGE else titles[task])
@@ -51,6 +51,7 @@ def loss_map(losses: pd.DataFrame, titles: Mapping[str, str], theme: Theme) -> a
         alt.Tooltip("high:Q", title="interval to", format=".1f"),
         alt.Tooltip("score:Q", title="score × 100", format=".1f"),
         alt.Tooltip("seeds:Q", title="seeds"),
+        *([alt.Tooltip("note:N", title="note")] if "note" in data else []),
     ]
     cells = (
         alt.Chart(rows(data))

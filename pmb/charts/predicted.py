@@ -9,7 +9,9 @@ import altair as alt
 import pandas as pd
 
 from pmb.charts.style import OPACITY, Theme, layered, look_of, rows
+from pmb.charts.zero_layers import bag_of_words_rule
 from pmb.insight.metrics import metric_of, shown
+from pmb.insight.zero_layers import ZeroLayerScores
 from pmb.strategies import CHOICES, STRATEGIES
 
 PREDICTED, FROZEN = "predicted", "frozen features"
@@ -89,9 +91,12 @@ def hollow_layers(
     return [bands.encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high"), color=colour), points]
 
 
-def predicted_by_depth(hollow: pd.DataFrame, strategy: str, total: int, metric: str, theme: Theme) -> alt.LayerChart:
-    """The hollow points alone, where nothing is measured yet."""
+def predicted_by_depth(
+    hollow: pd.DataFrame, zero: ZeroLayerScores | None, strategy: str, total: int, metric: str, theme: Theme
+) -> alt.LayerChart:
+    """The hollow points alone, where nothing is measured yet, and what a bag of words scores."""
     ends = [*hollow["mean"], *hollow["low"].dropna(), *hollow["high"].dropna()]
+    ends += [100 * zero.bag_of_words.mean] if zero else []
     room = 0.06 * (max(ends) - min(ends) or 10)
     axis: dict[str, Any] = {"grid": False, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
     words = metric_of(metric)
@@ -100,7 +105,8 @@ def predicted_by_depth(hollow: pd.DataFrame, strategy: str, total: int, metric: 
     y = alt.Y("mean:Q", title=words.axis, axis=alt.Axis(**axis)).scale(
         domain=[min(ends) - room, max(ends) + room], nice=False, zero=False
     )
-    return layered(*hollow_layers(hollow, hollow["name"], strategy, x, y, theme), height=HEIGHT)
+    points = hollow_layers(hollow, hollow["name"], strategy, x, y, theme)
+    return layered(*bag_of_words_rule(zero, theme, "right"), *points, height=HEIGHT)
 
 
 def hollow_alt_text(hollow: pd.DataFrame, metric: str) -> str:

@@ -19,6 +19,7 @@ from pmb.catalog.recipes import RECIPES
 from pmb.catalog.tasks import Task
 from pmb.engine import (
     assets,
+    bag_of_words,
     batches,
     data,
     finetune,
@@ -48,7 +49,7 @@ from pmb.engine.device import (
 )
 from pmb.engine.examples import in_hash_order
 from pmb.settings import cores
-from pmb.spec import Latency, LayerProbe, Progress, Recipe, Report, RunResult, RunSpec
+from pmb.spec import Latency, LayerProbe, Progress, Recipe, Report, RunResult, RunSpec, ZeroLayers
 from pmb.strategies import Scores
 
 BYTES_A_PARAMETER = 4  # float32
@@ -198,6 +199,14 @@ def train_sample(recipe: Recipe, available: int, seed: int) -> Sequence[int]:
     if wanted == available or recipe.train_sample == "first":
         return range(wanted)
     return sorted(random.Random(f"train items of seed {seed}").sample(range(available), wanted))
+
+
+def measure_zero_layers(task: Task, recipe: Recipe, seed: int, assets_folder: Path, report: Report) -> ZeroLayers:
+    """Score a bag of words fitted on the train items of a run with this recipe and seed; raises PmbError."""
+    report(Progress("fitting a bag of words"))
+    read = data.load_task(task, assets_folder, report)
+    train = [read.train[row] for row in train_sample(recipe, len(read.train), seed)]
+    return bag_of_words.zero_layers(task, train, {"": read.dev, **read.more_dev})
 
 
 def warm_up(model: BaseModel, task: Task, assets_folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,15 +14,16 @@ AVERAGE = "average"
 LOSS_COLUMNS = ("task", "drop_count", "loss", "low", "high", "mean", "seeds")
 
 
-def losses(points: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Points lost against the whole model, by task and drop count, and on average over all of the tasks.
+def losses(points: Mapping[str, pd.DataFrame], left_out: Collection[str] = ()) -> pd.DataFrame:
+    """Points lost against the whole model, by task and drop count, and on average over the tasks but those `left_out`.
 
     `points`: by task the rows of ONE strategy from `summary.curves`. `loss`, `low` and `high` (a 95 % interval, NaN
     with a single seed) are in points, a loss positive; `mean` is the score. The average stands at the drop counts that
     every task has, over the seeds that every task has.
     """
     of_task: dict[str, Sequence[Mapping[Any, Any]]] = {task: table.to_dict("records") for task, table in points.items()}
-    of_task |= {AVERAGE: _averages(points)} if len(points) > 1 else {}
+    counted = {task: table for task, table in points.items() if task not in left_out}
+    of_task |= {AVERAGE: _averages(counted)} if len(counted) > 1 else {}
     rows = [row for task, found in of_task.items() for row in _losses(task, found)]
     return pd.DataFrame(rows, columns=list(LOSS_COLUMNS))
 
@@ -76,12 +77,24 @@ def _mean_scores(of_tasks: Sequence[Mapping[Any, Any]]) -> tuple[tuple[int, ...]
     return seeds, tuple(math.fsum(scores[seed] for scores in by_seed) / len(by_seed) for seed in seeds)
 
 
-def loss_sentence(table: pd.DataFrame, titles: Mapping[str, str], strategy: str, drop_count: int, total: int) -> str:
-    """The page's question answered at one drop count: the average, and the tasks that lose most and least."""
+def loss_sentence(
+    table: pd.DataFrame,
+    titles: Mapping[str, str],
+    strategy: str,
+    drop_count: int,
+    total: int,
+    left_out: Collection[str] = (),
+) -> str:
+    """The page's question answered at one drop count: the average, and the tasks that lose most and least.
+
+    Those `left_out` are undertrained.
+    """
     here = table[(table["drop_count"] == drop_count) & table["loss"].notna()]
-    tasks = here[here["task"] != AVERAGE].sort_values("loss")
+    tasks = here[~here["task"].isin([AVERAGE, *left_out])].sort_values("loss")
     average = here[here["task"] == AVERAGE]
     what = f"Dropping {drop_count} of {total} layers by {strategy.replace('-', ' ')}"
+    if tasks.empty and len(here):
+        return f"What {what[0].lower()}{what[1:]} costs cannot be said: every task measured here is undertrained."
     if tasks.empty:
         return f"{what} has not been measured on these tasks with this recipe."
     most, least = tasks.iloc[-1], tasks.iloc[0]

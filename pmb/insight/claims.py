@@ -40,10 +40,10 @@ class Verdict:
 class Measured:
     """What the lab has of one model with one recipe.
 
-    `points`: by task, under its title, the rows of `insight.summary.curves`; tasks that the whole model has not learned
-    are left out. `probes`: rows `seed`, `layer`, `similarity`, `score`. `speedups`: at half the layers, "inference" and
-    "fine-tuning" as ratios with their spread. `distilled`: by task the scores over seeds of a distilled model of half
-    the depth, which `distilled_title` names.
+    `points`: by task, under its title, the rows of `insight.summary.curves`; of tasks that are undertrained there are
+    none, nor probes, and `undertrained` says why. `probes`: rows `seed`, `layer`, `similarity`, `score`. `speedups`: at
+    half the layers, "inference" and "fine-tuning" as ratios with their spread. `distilled`: by task the scores over
+    seeds of a distilled model of half the depth, which `distilled_title` names.
     """
 
     title: str
@@ -53,6 +53,7 @@ class Measured:
     speedups: Mapping[str, Interval] = field(default_factory=dict)
     distilled: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     distilled_title: str = ""
+    undertrained: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,11 @@ def contest(scores: Mapping[str, Sequence[float]], kept: Mapping[str, tuple[int,
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def without_best(table: pd.DataFrame) -> pd.DataFrame:
+    """The contest on a task that is undertrained: nothing is best there, and nothing is behind it."""
+    return table.assign(behind=float("nan"), in_best_group=False)
+
+
 def contest_sentence(table: pd.DataFrame, drop_count: int, total: int, where: str) -> str:
     """Which layers should go, with no winner that the data do not call. `where`: such as "on average over 5 tasks"."""
     what = f"With {drop_count} of {total} layers dropped, {where},"

@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import Any
 
 COVERAGE = 0.95
+SEEDS, EXAMPLES = "seeds", "dev examples"  # what an interval is over
 TAIL = 1 - (1 - COVERAGE) / 2
 
 

@@ -27,6 +27,19 @@ def task_scores() -> pd.DataFrame:
 
 
 @cache
+def whole_models() -> pd.DataFrame:
+    """`score` of whole models by `model` (an id of the catalog), `task` and `metric`, with `source` and `how_known`."""
+    return pd.read_csv(FOLDER / "whole_models.csv")
+
+
+def whole_model_score(model: str, task: str, metric: str) -> float | None:
+    """The published score of a whole model in this metric, a hundredfold; None where there is none."""
+    table = whole_models()
+    found = table[(table["model"] == model) & (table["task"] == task) & (table["metric"] == metric)]["score"]
+    return float(found.iloc[0]) if len(found) else None
+
+
+@cache
 def costs() -> pd.DataFrame:
     """`finetune_speedup` and `inference_seconds_saved_percent` by `model` and `drop_count`."""
     return pd.read_csv(FOLDER / "cost.csv")

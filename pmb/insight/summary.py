@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pmb.insight.intervals import Interval, difference_interval, run_interval, seed_interval
+from pmb.insight.intervals import EXAMPLES, SEEDS, Interval, difference_interval, run_interval, seed_interval
 from pmb.insight.metrics import metric_of
 from pmb.strategies import CUSTOM, RANDOM, SCORED, STRATEGIES, Scores, drop_counts, kept_layers
 from pmb.wording import counted
@@ -39,7 +39,6 @@ CONFIGURATION_COLUMNS = (
 )
 
 
-SEEDS, EXAMPLES = "seeds", "dev examples"
 SOURCES = {"shipped": "came with the lab", "measured": "measured here"}
 
 

@@ -11,6 +11,7 @@ from pmb.insight.intervals import run_interval
 from pmb.lab.plan import more_scores, scores_identity
 from pmb.lab.queue import spec_of_row
 from pmb.lab.store import Row, Store, get_layer_scores, get_run, list_latencies
+from pmb.lab.zero_layers import known_of_run
 from pmb.spec import PROCEDURES, RunSpec
 from pmb.strategies import strategies_of
 
@@ -44,6 +45,7 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
         "score_interval": [interval.low, interval.high] if interval else None,
         "scores": row["scores"],
         "whole_model_score": _whole_model_score(store, spec),
+        **_zero_layer_scores(store, spec, row["metric"]),
         "parameters": row["parameters"],
         "whole_model_parameters": row["whole_model_parameters"],
         "speedup": _speedup(store, row),
@@ -61,6 +63,16 @@ def _whole_model_score(store: Store, spec: RunSpec) -> float | None:
     values = spec.to_dict() | whole
     row = get_run(store, RunSpec.from_dict(values).key)
     return row["score"] if row else None
+
+
+def _zero_layer_scores(store: Store, spec: RunSpec, metric: str | None) -> dict[str, float | None]:
+    """What a bag of words and one answer to all score, fitted on the same train items."""
+    measured = known_of_run(store, spec) or {}
+    found = {
+        name: [score["value"] for score in measured.get(column, ()) if score["metric"] == metric]
+        for name, column in (("bag_of_words_score", "bag_of_words"), ("constant_score", "constant"))
+    }
+    return {name: scores[0] if scores else None for name, scores in found.items()}
 
 
 def _speedup(store: Store, row: Row) -> dict[str, Any] | None:
@@ -95,6 +107,12 @@ def sweep_command(
     parts += [f"--drops {','.join(map(str, drops))}"] if drops else []
     parts += [f"--recipe {recipe}"] + ([f"--procedure {procedure}"] if procedure != PROCEDURES[0] else [])
     return " ".join(parts)
+
+
+def baseline_command(model: str, task: str, recipe: str) -> str:
+    """The command that measures what zero layers score."""
+    parts = ["python -m pmb baseline", f"--model {shlex.quote(model)}", f"--task {shlex.quote(task)}"]
+    return " ".join([*parts, f"--recipe {recipe}"])
 
 
 def search_command(model: str, task: str, recipe: str, goal: Row, budget: Row) -> str:

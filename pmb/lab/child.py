@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -101,15 +101,17 @@ def _sentence(error: Exception) -> str:
 def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     """The answer to a job, a dict with "assets" and "kind".
 
-    Kinds: "run" with "spec", "threads", "alone", "timed_devices" and, to go on from a saved epoch, "checkpoints" (a
-    folder) and "checkpoint_seconds"; where it times its depth too, the result is sent before that, with "timing".
+    Kinds: "run" with "spec", "threads", "alone", "timed_devices", and optionally "zero_layers" (true: measure these
+    too), and "checkpoints" (a folder) with "checkpoint_seconds" to go on from a saved epoch; where more is measured
+    after the run, the result is sent before that, with "timing".
     "latency" with "depths" and the name of a "device" or None; "similarity", "blocks" and "greedy" with "sentences";
     "probe" with "spec", "threads" and "sentences" (0: contribution is known); "preview" with "strategies", more cuts
     "also", "scores", "known" cuts, "threads", "sentences", "train_sentences" and "dev_sentences"; "export" with "spec",
     "threads", "weights" and "folder" (paths), "onnx" and "int8"; "keep" with "spec", "threads" and "weights"; all of
     these with the rows "model" and "task". "download" with the row "model"; "inspect model" and "inspect task" with a
-    "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "preview table" with "path";
-    "try" with "weights" (paths), "max_lengths", "texts", "timings" and "threads".
+    "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "zero layers" with "task",
+    "recipe" and "seeds"; "preview table" with "path"; "try" with "weights" (paths), "max_lengths", "texts", "timings"
+    and "threads".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
     if job["kind"] == "inspect model":
@@ -126,6 +128,10 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     if job["kind"] == "dev":
         labels, texts = engine.data.dev_examples(Task.from_dict(job["task"]), job["rows"], assets_folder, report)
         return {"labels": labels, "texts": texts}
+    if job["kind"] == "zero layers":
+        task, recipe = Task.from_dict(job["task"]), Recipe(**job["recipe"])
+        measured = [engine.measure_zero_layers(task, recipe, seed, assets_folder, report) for seed in job["seeds"]]
+        return {"zero_layers": [asdict(one) for one in measured]}
     if job["kind"] == "preview table":
         from pmb.engine import tables  # pandas: time that no other job needs
 
@@ -167,17 +173,31 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         return {"exported": asdict(found)}
     saving = engine.Saving(Path(job["checkpoints"]), job["checkpoint_seconds"]) if "checkpoints" in job else None
     result = engine.run(spec, model, task, assets_folder, report, saving)
-    answer: dict[str, Any] = {"result": asdict(result), "latencies": []}
+    answer: dict[str, Any] = {"result": asdict(result), "latencies": [], "zero_layers": None}
     depth = len(spec.kept_layers)
-    if job["alone"] and depth < spec.num_hidden_layers and result.device not in job["timed_devices"]:
-        send({"progress": asdict(Progress("timing"))})
+    to_time = job["alone"] and depth < spec.num_hidden_layers and result.device not in job["timed_devices"]
+    if to_time or job.get("zero_layers"):
         send(answer | {"timing": True})
-        try:
+    if job.get("zero_layers"):
+        with _result_comes_first():
+            answer["zero_layers"] = asdict(
+                engine.measure_zero_layers(task, spec.recipe, spec.seed, assets_folder, report)
+            )
+    if to_time:
+        send({"progress": asdict(Progress("timing"))})
+        with _result_comes_first():
             latencies = engine.measure_latency(model, task, [depth], assets_folder, result.device)
             answer["latencies"] = [asdict(latency) for latency in latencies]
-        except (PmbError, RuntimeError, MemoryError):  # no reason to lose the result
-            traceback.print_exc()
     return answer
+
+
+@contextmanager
+def _result_comes_first() -> Iterator[None]:
+    """A measurement after a run: what goes wrong in it is logged, and is no reason to lose the run's result."""
+    try:
+        yield
+    except (PmbError, RuntimeError, ValueError, MemoryError):
+        traceback.print_exc()
 
 
 def _preview(

@@ -164,6 +164,23 @@ class DevLabelsForm(TypedDict, total=False):
     measured_at: Moment
 
 
+class ZeroLayersForm(TypedDict, total=False):
+    """`zero_layers`."""
+
+    task: str
+    task_revision: str
+    train_items: Count
+    sample: Annotated[str, Meta(pattern=r"^(all|first|seed \d{1,10})$")]
+    bag_of_words: Scores
+    constant: Scores
+    num_train: Some
+    num_dev: Some
+    seconds: Amount
+    versions: dict[str, str]
+    source: Source
+    measured_at: Moment
+
+
 class LatencyForm(TypedDict, total=False):
     """`latencies`."""
 
@@ -419,6 +436,13 @@ def _metric_fault(row: Mapping[str, Any]) -> str:
     return f"metric {unknown[0]!r} is not known here" if unknown else ""
 
 
+def _zero_layers_fault(row: Mapping[str, Any]) -> str:
+    for name in ("bag_of_words", "constant"):
+        if why := _metric_fault({"scores": row.get(name)}):
+            return f"{name}: {why}"
+    return ""
+
+
 def _missing(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
     missing = [name for name in names if name in row and row[name] is None]
     return f"it is done and {missing[0]} is missing" if missing else ""
@@ -478,6 +502,7 @@ FORMS: dict[str, tuple[Any, Check]] = {
     schema.previews.name: (PreviewForm, no_fault),
     schema.searches.name: (SearchForm, _search_fault),
     schema.dev_labels.name: (DevLabelsForm, no_fault),
+    schema.zero_layers.name: (ZeroLayersForm, _zero_layers_fault),
     schema.latencies.name: (LatencyForm, no_fault),
     schema.memories.name: (MemoryForm, no_fault),
     schema.sources.name: (SourceForm, _source_fault),
@@ -491,6 +516,7 @@ NAMES = {
     schema.previews.name: "preview of",
     schema.searches.name: "search",
     schema.dev_labels.name: "dev labels of",
+    schema.zero_layers.name: "zero layers of",
     schema.latencies.name: "speed of",
     schema.memories.name: "memory of run",
     schema.sources.name: "what is known of",

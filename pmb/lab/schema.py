@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as AnyText
 
-REVISION = "0012"
+REVISION = "0013"
 
 # What PostgreSQL has no place for in a text: NUL, and halves of surrogate pairs, which stand for the bytes of a file
 # name that is no UTF-8. A log, an error or a name with one of them is kept, with a question mark in its place.
@@ -188,6 +188,25 @@ dev_labels = Table(
     Column("task", Text, primary_key=True),
     Column("task_revision", Text, primary_key=True),
     Column("labels", JSON, nullable=False),
+    Column("measured_at", Float, nullable=False),
+)
+
+# What a bag of words and a constant answer score on the dev items of a task, by the train items that they were fitted
+# on. `sample` says which of them: all, first, or those that a seed draws, such as "seed 2".
+zero_layers = Table(
+    "zero_layers",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("task_revision", Text, primary_key=True),
+    Column("train_items", Integer, primary_key=True),
+    Column("sample", Text, primary_key=True),
+    Column("bag_of_words", JSON, nullable=False),
+    Column("constant", JSON, nullable=False),
+    Column("num_train", Integer, nullable=False),
+    Column("num_dev", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("versions", JSON, nullable=False),
+    Column("source", Text, nullable=False),
     Column("measured_at", Float, nullable=False),
 )
 

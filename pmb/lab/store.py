@@ -51,6 +51,7 @@ from pmb.lab.schema import (
     previews,
     runs,
     shipped_files,
+    zero_layers,
 )
 from pmb.lab.silence import said_after
 from pmb.lab.sqlite_file import OWN_REVISION, check_own, file_of, make_private
@@ -270,7 +271,7 @@ def matching(table: Table, values: Row) -> list[ColumnElement[bool]]:
 def change_mark(store: Store) -> tuple[Any, ...]:
     """A small value that differs whenever finished runs or anything else measured differs."""
     done = select(func.count(), func.max(runs.c.finished_at)).where(runs.c.state == "done")
-    others = (latencies, memories, layer_scores, block_scores, layer_probes, previews, dev_labels)
+    others = (latencies, memories, layer_scores, block_scores, layer_probes, previews, dev_labels, zero_layers)
     with store.connect() as connection:
         newest = [connection.execute(select(func.max(table.c.measured_at))).scalar() for table in others]
         return (*connection.execute(done).one(), *newest)
@@ -338,6 +339,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
         (layer_scores, select(layer_scores)),
         (block_scores, select(block_scores)),
         (dev_labels, select(dev_labels)),
+        (zero_layers, select(zero_layers)),
         (latencies, select(latencies)),
         (memories, select(memories)),
         (previews, select(previews)),
@@ -359,7 +361,8 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
 
 def _read_shipped(store: Store, folder: Path) -> None:
     """Read in the shipped files that are new or changed; a run that was measured here wins over a shipped one."""
-    for table in (runs, layer_scores, block_scores, layer_probes, dev_labels, latencies, memories, previews):
+    measured = (layer_scores, block_scores, layer_probes, dev_labels, zero_layers, latencies, memories, previews)
+    for table in (runs, *measured):
         path = folder / f"{table.name}.jsonl"
         if not path.is_file():
             continue

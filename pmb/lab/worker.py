@@ -26,7 +26,7 @@ import psutil
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.catalog.tasks import TASKS, Task
 from pmb.errors import PmbError, RunFailed
-from pmb.lab import disk, probes, queue, searches
+from pmb.lab import disk, probes, queue, searches, zero_layers
 from pmb.lab.executors import ChildDied, Executor, Handle, Message, NodeDied, Spares
 from pmb.lab.holder import holding
 from pmb.lab.pace import POLL_SECONDS, RENEW_SECONDS, Heart, patiently
@@ -43,7 +43,7 @@ from pmb.lab.store import (
     save_memory,
 )
 from pmb.settings import MOST_JOBS, Settings, cores
-from pmb.spec import Latency, LayerProbe, Progress, RunResult, RunSpec
+from pmb.spec import Latency, LayerProbe, Progress, RunResult, RunSpec, ZeroLayers
 
 T = TypeVar("T")
 
@@ -168,13 +168,14 @@ def _run(
     try:
         timed = patiently(lambda: timed_devices(store, claim.spec))[len(claim.spec.kept_layers)]
         job |= {"kind": "run", "spec": claim.spec.to_dict(), "assets": str(settings.assets), "timed_devices": timed}
+        job["zero_layers"] = patiently(lambda: _zero_layers_missing(store, task, claim.spec))
         folder = disk.checkpoint_folder(settings, claim.key)
         child.send(job | {"checkpoints": str(folder), "checkpoint_seconds": settings.checkpoint_seconds})
         progress = Progress("starting")
         renewed = 0.0
         while True:
             if stop.is_set():
-                _break_off(store, worker, claim, answer, child)
+                _break_off(store, worker, claim, task, answer, child)
                 return
             message = child.receive(LISTEN_SECONDS)
             if message is not None and "progress" in message:
@@ -186,7 +187,7 @@ def _run(
             elif message is not None and message.get("timing"):
                 answer = message
             elif message is not None:
-                _write_down(store, worker, claim, message, child)
+                _write_down(store, worker, claim, task, message, child)
                 result = message.get("result")
                 if result and not message["latencies"] and result["device"] not in timed:
                     stopwatch.note(claim.spec)
@@ -200,7 +201,7 @@ def _run(
                 if order != "go on":
                     return
     except (ChildDied, NodeDied) as death:
-        _break_off(store, worker, claim, answer, child, death)
+        _break_off(store, worker, claim, task, answer, child, death)
     finally:
         child.end()
 
@@ -255,6 +256,11 @@ def _write_down_probe(store: Store, spec: RunSpec, message: Message) -> None:
 
 def _warm_up(settings: Settings, model: BaseModel, task: Task) -> Message:
     return {"kind": "warm up", "model": asdict(model), "task": asdict(task), "assets": str(settings.assets)}
+
+
+def _zero_layers_missing(store: Store, task: Task, spec: RunSpec) -> bool:
+    """Whether a bag of words has not been fitted on the train items of this run yet."""
+    return zero_layers.known(store, task, spec.recipe, spec.seed) is None
 
 
 def timed_devices(store: Store, spec: RunSpec) -> dict[int, list[str]]:
@@ -341,11 +347,17 @@ class _Stopwatch:
 
 
 def _break_off(
-    store: Store, worker: str, claim: Claim, answer: Message | None, child: Handle, death: RunFailed | None = None
+    store: Store,
+    worker: str,
+    claim: Claim,
+    task: Task,
+    answer: Message | None,
+    child: Handle,
+    death: RunFailed | None = None,
 ) -> None:
     """A run is broken off, by its worker, its child or its node: what is measured is kept, else it is tried again."""
     if answer is not None:
-        _write_down(store, worker, claim, answer, child)
+        _write_down(store, worker, claim, task, answer, child)
     elif isinstance(death, NodeDied):
         patiently(lambda: queue.release(store, claim.key, worker))
     elif death is not None:
@@ -354,7 +366,7 @@ def _break_off(
         patiently(lambda: queue.give_back(store, claim.key, worker))
 
 
-def _write_down(store: Store, worker: str, claim: Claim, message: dict[str, Any], child: Handle) -> None:
+def _write_down(store: Store, worker: str, claim: Claim, task: Task, message: Message, child: Handle) -> None:
     if "error" in message:
         patiently(lambda: queue.fail(store, claim.key, worker, message["error"], child.log(), claim.seconds))
         return
@@ -362,4 +374,7 @@ def _write_down(store: Store, worker: str, claim: Claim, message: dict[str, Any]
     result = RunResult.from_dict(message["result"])
     patiently(lambda: save_latencies(store, claim.spec, latencies))
     patiently(lambda: save_memory(store, claim.key, result))
+    if message.get("zero_layers"):
+        measured, spec = ZeroLayers.from_dict(message["zero_layers"]), claim.spec
+        patiently(lambda: zero_layers.save(store, task, spec.recipe, spec.seed, measured))
     patiently(lambda: queue.finish(store, claim.key, worker, result, claim.seconds))

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import streamlit as st
+
 from pmb import settings
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import Task
+from pmb.errors import PmbError
+from pmb.insight.undertrained import UNDERTRAINED
 from pmb.lab.dev import dev_texts
 from pmb.lab.results import measured_configurations
-from pmb.screen import ui
+from pmb.lab.sources import find_model, find_task
+from pmb.lab.store import Row, runs_by_key
+from pmb.report import Words
+from pmb.screen import ui, view
+from pmb.screen.finished import undertrained_with
+from pmb.spec import Recipe
 from pmb.wording import counted
 
 
@@ -37,6 +46,35 @@ def defaults(configurations: dict[str, dict[str, Any]]) -> tuple[int, int]:
                 if same and configurations[other]["kept_layers"] == half:
                     return i, j
     return 0, 1
+
+
+@ui.loaded(max_entries=64)
+def load_undertrained(key: str, mark: tuple[Any, ...]) -> str:
+    """Why the whole model is undertrained with the recipe of this run; empty where it is not, or is not known."""
+    runs = runs_by_key(ui.the_store(), [key])
+    return run_undertrained(runs[0], mark) if runs else ""
+
+
+def run_undertrained(run: Row, mark: tuple[Any, ...]) -> str:
+    """Why the whole model is undertrained with the recipe of a run; empty where it is not, or is not known."""
+    store, found = ui.the_store(), settings.from_environment()
+    try:
+        model, task = find_model(store, found, run["model"]), find_task(store, found, run["task"])
+    except PmbError:  # such as a folder that has gone: its results are still here
+        return ""
+    if (model.revision, task.revision) != (run["model_revision"], run["task_revision"]):
+        return ""
+    return undertrained_with(model, task, Recipe(**run["recipe_values"]), mark)
+
+
+def tell_side(side: str, configuration: dict[str, Any], mark: tuple[Any, ...]) -> None:
+    """What stands on a side, in words, and that its task is undertrained."""
+    said = ui.plain(described(configuration))
+    st.caption(said, width="content")
+    reason = load_undertrained(min(configuration["keys"].values()), mark)
+    if reason:
+        ui.undertrained_badge(reason)
+    view.keep(Words(f"**{side}**: {said}{f'; {UNDERTRAINED}: {reason}' if reason else ''}"))
 
 
 def described(configuration: dict[str, Any]) -> str:

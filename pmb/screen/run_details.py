@@ -17,8 +17,9 @@ from pmb.lab import listing, queue
 from pmb.lab.answer import answer, command_of
 from pmb.lab.plan import retry
 from pmb.lab.queue import spec_of_row
-from pmb.lab.store import Row, get_run
+from pmb.lab.store import Row, change_mark, get_run
 from pmb.screen import take, ui
+from pmb.screen.beside import run_undertrained
 
 PARAMETER = "run"
 MOST_CHARACTERS = 64  # a run's key
@@ -80,7 +81,11 @@ def _outcome(run: Row, values: Row) -> None:
         beside = f"; the whole model has {shown(metric, whole)}" if whole is not None else ""
         label = sentence_case(metric_of(metric).label)
         st.markdown(f"##### {label} {shown(metric, run['score'])}")
+        bag = values["bag_of_words_score"]
+        beside += f"; a bag of words has {shown(metric, bag)}" if bag is not None else ""
         st.markdown(f"95 % interval over dev {100 * low:.1f} to {100 * high:.1f}{beside}.")
+        if reason := run_undertrained(run, change_mark(ui.the_store())):
+            ui.undertrained_badge(reason)
     elif run["state"] == "failed":
         st.error("It failed.", icon=":material/error:")
         st.text(ui.said(run["error"] or "No reason is known."))

@@ -27,6 +27,7 @@ from pmb.charts.specification import specification
 from pmb.charts.style import THEMES, Theme
 from pmb.errors import BadInput, NotAllowed, PmbError, WeightsMissing
 from pmb.insight.summary import SOURCES
+from pmb.insight.undertrained import MEANING, UNDERTRAINED
 from pmb.lab import listing, queue, silence
 from pmb.lab.plan import Plan
 from pmb.lab.store import Row, Store, damaged_rows, open_store
@@ -320,8 +321,8 @@ def clock(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02d}"
 
 
-def badges(sources: Iterable[str], seeds: int | None = None) -> None:
-    """Where the numbers of a page come from, and that a score is of a single seed, where it is."""
+def badges(sources: Iterable[str], seeds: int | None = None, undertrained: str = "") -> None:
+    """Where the numbers of a page come from, that a score is of a single seed, and why its task is undertrained."""
     with st.container(horizontal=True, gap="xsmall"):
         for source in sorted(set(sources)):
             icon, colour, meaning = SOURCE_BADGES[source]
@@ -333,6 +334,14 @@ def badges(sources: Iterable[str], seeds: int | None = None) -> None:
                 color="orange",
                 help=ONE_SEED + by_right(" Add seeds on Explore."),
             )
+        if undertrained:
+            undertrained_badge(undertrained)
+
+
+def undertrained_badge(reason: str) -> None:
+    """That a task is undertrained, with the reason on hover."""
+    help = f"{reason[:1].upper()}{reason[1:]}. {MEANING}"
+    st.badge(UNDERTRAINED, icon=":material/warning:", color="orange", help=help)
 
 
 def layers(indices: tuple[int, ...] | list[int]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -19,6 +19,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pmb import report
+from pmb.insight.undertrained import MEANING, UNDERTRAINED
 from pmb.lab.listing import Filter, found_runs
 from pmb.lab.store import Row
 from pmb.report import Chart, Heading, Number, Part, Table, View, Words
@@ -79,10 +80,19 @@ def answer(markdown: str, hint: str = "") -> None:
         view.answers.append(markdown)
 
 
-def heading(markdown: str) -> None:
-    """What stands over a chart."""
-    st.markdown(f"**{markdown}**")
-    keep(Heading(markdown))
+def heading(markdown: str, undertrained: str = "") -> None:
+    """What stands over a chart, with a mark and its reason where the chart's task is undertrained."""
+    mark = f" :orange-badge[:material/warning: {UNDERTRAINED}]" if undertrained else ""
+    help = f"{undertrained[:1].upper()}{undertrained[1:]}. {MEANING}" if undertrained else None
+    st.markdown(f"**{markdown}**{mark}", help=help)
+    keep(Heading(f"{markdown} ({UNDERTRAINED})" if undertrained else markdown))
+
+
+def badges(sources: Iterable[str], seeds: int | None = None, undertrained: str = "") -> None:
+    """Where the numbers of a page come from, and that its task is undertrained, with the reason; see `ui.badges`."""
+    ui.badges(sources, seeds, undertrained)
+    if undertrained:
+        keep(Words(f"{UNDERTRAINED.capitalize()}: {undertrained}. {MEANING}", small=True))
 
 
 def section(markdown: str) -> None:
