@@ -21,7 +21,8 @@ from pmb.engine.device import leave_default_stream, needed_bytes, product_type
 from pmb.engine.dropout import set_dropout
 from pmb.engine.forward import Forward, evaluated, pick_forward, plain_forward, same_logits
 from pmb.engine.graphs import Step, repeated
-from pmb.engine.vocabulary import compacted
+from pmb.engine.shortage import shortage
+from pmb.engine.vocabulary import compacted, has_plain_table
 from pmb.errors import RunFailed
 from pmb.spec import Progress, Recipe, Report
 
@@ -82,15 +83,24 @@ def _vocabulary(
     model: PreTrainedModel, train: Encoded, recipe: Recipe, device: torch.device, reference: Tensor
 ) -> Iterator[Encoded]:
     """The data renumbered for a table of the words that occur, where that is exact; else as they are."""
-    if recipe.weight_decay:  # it moves the rows of words that never occur
+    if recipe.weight_decay or not has_plain_table(model):  # decay moves the rows of words that never occur
         yield train
         return
     with compacted(model, train) as data:
-        probe = batch_of(data, range(len(reference)), device)
-        if exact := same_logits(evaluated(model, plain_forward(model), probe), reference):
+        if exact := _gives(model, batch_of(data, range(len(reference)), device), reference):
             yield data
     if not exact:
         yield train
+
+
+def _gives(model: PreTrainedModel, batch: Batch, reference: Tensor) -> bool:
+    """Whether the model gives these logits for the batch; not where it breaks off on renumbered words."""
+    try:
+        return same_logits(evaluated(model, plain_forward(model), batch), reference)
+    except Exception as error:
+        if shortage(error, None):
+            raise
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from pmb.engine.layer import Layer
 from pmb.engine.layer import apply as quick_layer
 from pmb.engine.layouts import encoder_parts
 from pmb.engine.probe import fit_linear
+from pmb.engine.shortage import shortage
 from pmb.engine.surgery import find_stack
 from pmb.errors import BadInput
 
@@ -118,7 +119,8 @@ class _OneLayer(nn.Module):
     def forward(self, states: Tensor, *others: Any, **more: Any) -> Any:
         """The layer's own output, whose hidden states are kept; the first where it gives several things."""
         output = self.layer(states if self.given is None else self.given, *others, **more)
-        self.output = output if isinstance(output, Tensor) else output[0]
+        first = next(iter(output.values())) if isinstance(output, dict) else output  # SqueezeBERT's have names
+        self.output = first if isinstance(first, Tensor) else first[0]
         return output
 
 
@@ -145,13 +147,22 @@ class OneByOne:
         del stack.layers[:]
         stack.layers.append(self._one)
         model.config.num_hidden_layers = 1
-        if not same_logits(self._through_all(few), whole):
+        if not self._gives(few, whole):
             name = type(model).__name__
             raise BadInput(f"{name} cannot be previewed: its layers need more than what the layer before gives.")
         if self._parts:
             self._quick = [Layer(parts, torch.float32) for parts in self._parts.layers]
-            same = same_logits(self._through_all(few), whole)
+            same = self._gives(few, whole)
             self._quick = [Layer(parts, dtype) for parts in self._parts.layers] if same else []
+
+    def _gives(self, batch: Batch, whole: Tensor) -> bool:
+        """Whether layer by layer the model gives what it gave whole; not where it cannot be passed so at all."""
+        try:
+            return same_logits(self._through_all(batch), whole)
+        except Exception as error:  # a library's, of any kind
+            if shortage(error, None):
+                raise
+            return False
 
     def embeddings(self) -> list[Tensor] | None:
         """What the first layer is given, by batch; None where only the encoder itself can give it."""

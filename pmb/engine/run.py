@@ -338,12 +338,18 @@ def preview_cuts(
 
 def inspect_model(row: BaseModel, assets_folder: Path) -> BaseModel:
     """The model with everything filled in that its files say; raises PmbError."""
+    from pmb.engine import trial  # time to import that no run needs
+
     if row.hub:
         from pmb.engine import hub
 
         commit, folder = hub.look_up(row.hub, row.revision or "main")
-        return replace(row, **surgery.describe_config(folder), revision=commit)
-    return replace(row, **surgery.describe(model_folder(row, assets_folder)))
+        found = surgery.describe_config(folder) | {"revision": commit}
+    else:
+        folder = model_folder(row, assets_folder)
+        found = surgery.describe(folder)
+    trial.check_architecture(folder)
+    return replace(row, **found)
 
 
 def quieten() -> None:
