@@ -65,7 +65,7 @@ def fine_tune(
     probe = range(min(PROBE_EXAMPLES, len(train)))
     reference = evaluated(model, plain_forward(model), batch_of(train, probe, device))
     with _vocabulary(model, train, recipe, device, reference) as data:
-        forward, fast = pick_forward(model, product_type(device), batch_of(data, probe, device), reference)
+        forward, fast = _working_forward(model, batch_of(data, probe, device), reference)
         optimizer = _optimizer(model, recipe, device)
         order = random.Random(seed)
         keeper = Keeper(checkpoint, model, optimizer, Generators(order, masks, device))
@@ -101,6 +101,27 @@ def _gives(model: PreTrainedModel, batch: Batch, reference: Tensor) -> bool:
         if shortage(error, None):
             raise
         return False
+
+
+def _working_forward(model: PreTrainedModel, probe: Batch, reference: Tensor) -> tuple[Forward, bool]:
+    """The quickest forward pass that does not break off, and whether it is the lab's own.
+
+    Some architectures (X-MOD) cannot compute in bfloat16 at all, so the last resort is transformers' own in float32.
+    """
+    dtype = product_type(probe.input_ids.device)
+    for pick in (
+        lambda: pick_forward(model, dtype, probe, reference),
+        lambda: (plain_forward(model, dtype), False),
+    ):
+        try:
+            forward, fast = pick()
+            evaluated(model, forward, probe)
+        except Exception as error:  # a library's, of any kind
+            if shortage(error, None):
+                raise
+        else:
+            return forward, fast
+    return plain_forward(model), False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +246,7 @@ def predict(model: PreTrainedModel, data: Encoded, device: torch.device) -> tupl
     """The model's label for each example, or its number in a regression, in the order of the data."""
     model.eval()
     probe = batch_of(data, range(min(PROBE_EXAMPLES, len(data))), device)
-    forward, _ = pick_forward(model, product_type(device), probe, plain_forward(model)(probe))
+    forward, _ = _working_forward(model, probe, plain_forward(model)(probe))
     predictions: list[int | float] = [0] * len(data)
     for rows in sorted_rows(data, EVALUATION_BATCH):
         batch = batch_of(data, rows, device)
