@@ -153,7 +153,8 @@ def _check_settings(values: dict[str, Any], path: Path) -> None:
             _check_settings(value, path)
         if not isinstance(value, int):
             continue
-        most = MOST_LAYERS if any(word in name for word in BUILT) else LARGEST_SETTING
+        builds = any(word in name for word in BUILT) and "size" not in name
+        most = MOST_LAYERS if builds else LARGEST_SETTING
         if abs(value) > most:
             raise BadInput(f"{path} says {name} {str(value)[:30]}; from {-most:,} to {most:,} is allowed.")
 

@@ -106,8 +106,8 @@ class _OneLayer(nn.Module):
         """Begin with that layer."""
         super().__init__()
         self.layer = layer
-        self.given: Tensor | None = None
-        self.output: Tensor | None = None
+        self.states_before: Tensor | None = None
+        self.states_after: Tensor | None = None
 
     def __getattr__(self, name: str) -> Any:
         """What an encoder asks its layers for (ModernBERT the kind of attention) is the layer's."""
@@ -118,9 +118,9 @@ class _OneLayer(nn.Module):
 
     def forward(self, states: Tensor, *others: Any, **more: Any) -> Any:
         """The layer's own output, whose hidden states are kept; the first where it gives several things."""
-        output = self.layer(states if self.given is None else self.given, *others, **more)
+        output = self.layer(states if self.states_before is None else self.states_before, *others, **more)
         first = next(iter(output.values())) if isinstance(output, dict) else output  # SqueezeBERT's have names
-        self.output = first if isinstance(first, Tensor) else first[0]
+        self.states_after = first if isinstance(first, Tensor) else first[0]
         return output
 
 
@@ -150,15 +150,19 @@ class OneByOne:
         if not self._gives(few, whole):
             name = type(model).__name__
             raise BadInput(f"{name} cannot be previewed: its layers need more than what the layer before gives.")
+        if dtype != torch.float32:
+            with self._product_type():  # some architectures break off in bfloat16, such as DeBERTa
+                self._dtype = dtype if self._gives(few, None) else torch.float32
         if self._parts:
             self._quick = [Layer(parts, torch.float32) for parts in self._parts.layers]
             same = self._gives(few, whole)
-            self._quick = [Layer(parts, dtype) for parts in self._parts.layers] if same else []
+            self._quick = [Layer(parts, self._dtype) for parts in self._parts.layers] if same else []
 
-    def _gives(self, batch: Batch, whole: Tensor) -> bool:
-        """Whether layer by layer the model gives what it gave whole; not where it cannot be passed so at all."""
+    def _gives(self, batch: Batch, whole: Tensor | None) -> bool:
+        """Whether layer by layer the model gives this, or anything; not where it cannot be passed so at all."""
         try:
-            return same_logits(self._through_all(batch), whole)
+            found = self._through_all(batch)
+            return whole is None or same_logits(found, whole)
         except Exception as error:  # a library's, of any kind
             if shortage(error, None):
                 raise
@@ -194,14 +198,14 @@ class OneByOne:
             bias = batch_bias(self._parts, batch, before, quick.dtype)
             after = quick_layer(quick, before, bias) if goes_on else first_token(quick.parts, before, bias)
             return after, after[:, 0].float().cpu()
-        self._one.layer, self._one.given = self._layers[layer], before
+        self._one.layer, self._one.states_before = self._layers[layer], before
         token = self._forward(batch)
-        states, self._one.output = self._one.output, None
+        states, self._one.states_after = self._one.states_after, None
         assert states is not None, "the layer was not passed"
         return states, token
 
     def _through_all(self, batch: Batch) -> Tensor:
-        """The sentence token behind all layers, one after the other, with products in float32."""
+        """The sentence token behind all layers, one after the other."""
         before: Tensor | None = None
         last = self.stack.depth - 1
         for layer in range(last):

@@ -44,11 +44,7 @@ def check_architecture(folder: Path) -> None:
         name = type(model).__name__
         data = _sentences(model)
         with _told(f"{name} cannot be used: it breaks off on a few sentences"):
-            if _reads_only_backwards(model, data):
-                raise BadInput(
-                    f"{name} cannot be cut: it is a decoder, whose tokens read only those before them, and only "
-                    "encoders are cut here."
-                )
+            _check_reading(model, data)
             _check_longest(model)
         with _told(f"{name} cannot be fine-tuned"):
             finetune.fine_tune(model, data, RECIPE, 0, CPU, lambda _: None)
@@ -69,6 +65,7 @@ def small_cut(config: PreTrainedConfig) -> PreTrainedModel:
             "(AutoModelForSequenceClassification)."
         )
     _shrink_vocabulary(config)
+    config.use_cache = False  # of past tokens, which no encoder has and a hybrid of attention and state spaces wants
     for name, value in surgery.label_settings(("0", "1")).items():
         setattr(config, name, value)
     with _told(f"A model of type {config.model_type!r} cannot be built from its config"), no_init_weights():
@@ -114,14 +111,24 @@ def _sentences(model: PreTrainedModel) -> Encoded:
 
 
 @torch.inference_mode()
-def _reads_only_backwards(model: PreTrainedModel, data: Encoded) -> bool:
-    """Whether the first token's state stays as it is when the last token is another one."""
+def _check_reading(model: PreTrainedModel, data: Encoded) -> None:
+    """Raise BadInput unless the first token's state changes with the last token: that of a decoder does not."""
     encoder: Any = model.base_model
-    *before, last = data.token_ids[0]
-    rows = ((*before, last), (*before, last + 1))
-    pair = Encoded(rows, (0, 1), data.pad_token_id)
-    one, other = (encoder(**model_inputs(encoder, batch_of(pair, [row], CPU)))[0] for row in range(2))
-    return torch.allclose(one[:, 0], other[:, 0], rtol=SAME, atol=SAME)
+    first, *middle, last = data.token_ids[0]
+    rows = ((first, *middle, last), (first, *middle, last + 1), (first + 1, *middle, last))
+    three = Encoded(rows, (0,) * len(rows), data.pad_token_id)
+    whole, other_last, other_first = (
+        encoder(**model_inputs(encoder, batch_of(three, [row], CPU)))[0] for row in range(len(rows))
+    )
+    if not torch.allclose(whole[:, 0], other_last[:, 0], rtol=SAME, atol=SAME):
+        return
+    name = type(model).__name__
+    if torch.allclose(whole[:, -1], other_first[:, -1], rtol=SAME, atol=SAME):
+        raise BadInput(f"{name} cannot be used here: its tokens do not read one another on this machine.")
+    raise BadInput(
+        f"{name} cannot be cut: it is a decoder, whose tokens read only those before them, and only encoders are cut "
+        "here."
+    )
 
 
 @torch.inference_mode()
