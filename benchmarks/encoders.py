@@ -23,7 +23,7 @@ import click
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoModel, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
@@ -142,8 +142,9 @@ def make_folder(name: str, folder: Path) -> None:
         config.save_pretrained(folder)
         save_file({"none": torch.zeros(1)}, folder / "model.safetensors")
     else:
-        if not config.is_encoder_decoder:
-            model(input_ids=torch.tensor([[2, 10, 11, 12, 3]]))  # what plain transformers cannot do is a wrong config
+        if not config.is_encoder_decoder:  # what plain transformers cannot do shows that the config is built wrongly
+            classifier = AutoModelForSequenceClassification.from_config(config).eval()
+            classifier(input_ids=torch.tensor([[2, 10, 11, 12, 3]]))
         model.save_pretrained(folder)
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
