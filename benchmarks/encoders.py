@@ -45,7 +45,7 @@ TASK = Task("sweep", "Sweep", ("accuracy",), ("no", "yes"), "", "made up", "Made
 
 # Names of settings and what makes a model small; each is set where a config has it.
 SMALL: dict[str, Any] = {
-    "vocab_size": 100,
+    **dict.fromkeys(("vocab_size", "entity_vocab_size"), 100),
     "num_hidden_layers": DEPTH,
     "hidden_size": 32,
     "num_attention_heads": 4,

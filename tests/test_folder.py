@@ -93,6 +93,11 @@ def test_a_folder_that_is_whole_is_opened(folder: Path) -> None:
         (tensors(lambda t: t.update({f"{LAST}.bias": torch.zeros(7)})), rf"{LAST}\.bias in .* has the shape \[7\]"),
         (tensors(lambda t: t[f"{LAST}.bias"].fill_(float("nan"))), rf"{LAST}\.bias in .* not numbers or not finite"),
         (tensors(lambda t: t[f"{LAST}.bias"].fill_(float("inf"))), rf"{LAST}\.bias in .* not numbers or not finite"),
+        (
+            tensors(lambda t: t.update({f"{LAST}.weight": torch.ones(16, 32).to(torch.int8)})),
+            "in the type I8, as quant",
+        ),
+        (tensors(lambda t: t.update({f"{LAST}.weight": torch.ones(16, 32).to(torch.complex64)})), "in the type C64"),
         (tensors(lambda t: t.clear()), "lack .* tensors|parameters; its weights have"),
         (truncated, "safetensors cannot be opened: .*not fully covered"),
         (content("model.safetensors", PICKLED), "safetensors cannot be opened"),
@@ -285,5 +290,5 @@ def test_a_tokenizer_that_is_a_sentencepiece_model_alone_is_opened(
     assert surgery.describe(tmp_path)["architecture"] == name
     tokenizer = surgery.load_tokenizer(tmp_path)
     data = encode(tokenizer, [Example(("the plot was good",), 0)], 64)
-    assert tokenizer.decode(data.token_ids[0], skip_special_tokens=True) == "the plot was good"
+    assert tokenizer.decode(list(data.token_ids[0]), skip_special_tokens=True) == "the plot was good"
     surgery.check_tokens(surgery.load_encoder(tmp_path), [data], tmp_path)

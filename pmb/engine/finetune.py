@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -109,10 +109,11 @@ def _working_forward(model: PreTrainedModel, probe: Batch, reference: Tensor) ->
     Some architectures (X-MOD) cannot compute in bfloat16 at all, so the last resort is transformers' own in float32.
     """
     dtype = product_type(probe.input_ids.device)
-    for pick in (
+    picks: list[Callable[[], tuple[Forward, bool]]] = [
         lambda: pick_forward(model, dtype, probe, reference),
         lambda: (plain_forward(model, dtype), False),
-    ):
+    ]
+    for pick in picks:
         try:
             forward, fast = pick()
             evaluated(model, forward, probe)

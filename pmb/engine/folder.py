@@ -36,6 +36,7 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", 
 BUILT = ("layer", "group", "block", "expert")  # in names of settings: of each of so many a library builds modules
 KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 OURS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "U8", "BOOL")  # whole numbers are of buffers
 MOST_WORDS = 300  # characters of what a library says
 POINTER = b"version https://git-lfs.github.com/spec/"  # how a Git LFS pointer begins
 # More files that a tokenizer is read from.
@@ -163,8 +164,13 @@ def _check_weights(folder: Path) -> None:
     """Refuse weights that are no safetensors, not whole, or Git LFS pointers."""
     for path in weight_files(folder):
         _check_pointer(path)
-        with _in_a_sentence(path), safe_open(path, "pt"):  # reads the header alone, and holds it to the file's size
-            pass
+        with _in_a_sentence(path), safe_open(path, "pt") as file:  # reads the header alone, held to the file's size
+            for name in file.keys():  # noqa: SIM118 # it is no dict
+                if (dtype := file.get_slice(name).get_dtype()) not in DTYPES:
+                    raise BadInput(
+                        f"{path} has {name[:80]!r} in the type {dtype}, as quantized weights are; weights have to be "
+                        "in 16, 32 or 64 bits here."
+                    )
 
 
 def _indexed_files(folder: Path) -> list[Path]:

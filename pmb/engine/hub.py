@@ -56,7 +56,7 @@ class Wanted:
     instead: Wanted | None = None  # what is wanted of a repository that does not have the `needed` files
 
     @property
-    def patterns(self) -> dict[str, list[str]]:
+    def patterns(self) -> dict[str, Any]:
         """The files, as huggingface_hub takes them."""
         return {"allow_patterns": list(self.files), "ignore_patterns": list(self.left_out)}
 
@@ -103,7 +103,8 @@ def download(repo: str, commit: str, wanted: Wanted, report: Bytes) -> Path:
     with _in_sentences(repo, commit, wanted):
         # snapshot_download tries for half a minute where nobody answers; this question is asked once.
         info = HfApi().repo_info(repo, revision=commit, repo_type=wanted.kind, timeout=ANSWER_SECONDS)
-        wanted = _of_these([file.rfilename for file in info.siblings or ()], wanted) or wanted
+        files = [file.rfilename for file in getattr(info, "siblings", None) or ()]
+        wanted = _of_these(files, wanted) or wanted
         how: dict[str, Any] = {"etag_timeout": ANSWER_SECONDS, "tqdm_class": _bar(report), "repo_type": wanted.kind}
         folder = Path(snapshot_download(repo, revision=commit, **wanted.patterns, **how))
     if lacking := _lacking(folder, wanted):

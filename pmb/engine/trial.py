@@ -70,14 +70,20 @@ def small_cut(config: PreTrainedConfig) -> PreTrainedModel:
         setattr(config, name, value)
     with _told(f"A model of type {config.model_type!r} cannot be built from its config"), no_init_weights():
         model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
-    surgery.cut(model, _two_layers(surgery.find_stack(model).kinds))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(std=parameter[0].numel() ** -0.5)
-            else:
-                parameter.normal_(float(name.endswith("weight")), 0.1)  # norms are near 1 and biases near 0
+    with _told(f"{type(model).__name__} cannot be cut"):
+        surgery.cut(model, _two_layers(surgery.find_stack(model).kinds))
+        _fill(model)
     return model.eval()
+
+
+@torch.no_grad()
+def _fill(model: PreTrainedModel) -> None:
+    """Give the parameters random values of the usual sizes, so that states neither vanish nor grow."""
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            parameter.normal_(std=max(1, parameter.shape[1:].numel()) ** -0.5)
+        else:
+            parameter.normal_(float(name.endswith("weight")), 0.1)  # norms are near 1 and biases near 0
 
 
 def _shrink_vocabulary(config: PreTrainedConfig) -> None:
