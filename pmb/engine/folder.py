@@ -17,11 +17,14 @@ from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.initialization import no_init_weights
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from pmb.bounds import LARGEST_SETTING, MOST_JSON_MEGABYTES, MOST_LAYERS, MOST_TOKENIZER_MEGABYTES
 from pmb.engine.shortage import shortage
@@ -78,6 +81,21 @@ def empty_model(folder: Path) -> PreTrainedModel:
     config = read_config(folder)
     with _in_a_sentence(folder), torch.device("meta"):
         model: PreTrainedModel = AutoModel.from_config(config, trust_remote_code=False)
+    return model
+
+
+def unfilled_classifier(config: PreTrainedConfig) -> PreTrainedModel:
+    """The classifier of sentences that the config describes, with whatever numbers the memory holds.
+
+    Raises BadInput where transformers has no such classifier, and what transformers raises on settings that do not fit.
+    """
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise BadInput(
+            f"A model of type {config.model_type!r} cannot be used: transformers has no classifier of sentences for it "
+            "(AutoModelForSequenceClassification)."
+        )
+    with no_init_weights():
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
     return model
 
 

@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
-from transformers.initialization import no_init_weights
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from pmb.catalog.recipes import RECIPES
 from pmb.engine import export, finetune, surgery
@@ -59,17 +57,12 @@ _UNSAVED = "{} cannot be cut: a cut of it, saved and opened again, is another mo
 
 def small_cut(config: PreTrainedConfig) -> PreTrainedModel:
     """A classifier of two of the config's layers with random weights and a small vocabulary; raises BadInput."""
-    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
-        raise BadInput(
-            f"A model of type {config.model_type!r} cannot be used: transformers has no classifier of sentences for it "
-            "(AutoModelForSequenceClassification)."
-        )
     _shrink_vocabulary(config)
     config.use_cache = False  # of past tokens, which no encoder has and a hybrid of attention and state spaces wants
     for name, value in surgery.label_settings(("0", "1")).items():
         setattr(config, name, value)
-    with _told(f"A model of type {config.model_type!r} cannot be built from its config"), no_init_weights():
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    with _told(f"A model of type {config.model_type!r} cannot be built from its config"):
+        model = folders.unfilled_classifier(config)
     with _told(f"{type(model).__name__} cannot be cut"):
         surgery.cut(model, _two_layers(surgery.find_stack(model).kinds))
         _fill(model)
