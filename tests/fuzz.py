@@ -25,11 +25,13 @@ from typing import Any
 
 import click
 import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
 from sqlalchemy import text
 
 from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TABLE_SUFFIXES, TASKS, Table
-from pmb.engine import surgery
+from pmb.engine import surgery, trial
 from pmb.engine.glue import LAYOUTS, load_glue
 from pmb.engine.run import quieten
 from pmb.engine.tables import load_table, preview
@@ -54,7 +56,7 @@ from pmb.spec import Latency
 from tests import zero_layers as made_zero_layers
 from tests.app import FULL, finish
 from tests.conftest import spec
-from tests.models import MARKER, PICKLED, code, make_folder
+from tests.models import LAYERS, MARKER, PICKLED, code, make_folder
 
 ODD_BYTES = [
     *(b"\0", b"\xff\xfe", b'"', b"'", b",", b"\t", b"\r", b"\n", b"\n\n", b"[" * 3000, b"{", b"}", b"\\", b"\\ud800"),
@@ -199,9 +201,53 @@ def use_glue(folder: Path) -> Iterator[Reader]:
         yield partial(load_glue, task, place)
 
 
+DTYPES = ("float16", "bfloat16", "float64", "float32", "int8", "complex64", "float8_e4m3fn")
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+
+
+def spoil_dtype(folder: Path, rng: random.Random) -> None:
+    """Write another type into the config, or give some of the weights one."""
+    dtype = rng.choice(DTYPES)
+    if rng.random() < 0.5:
+        set_in(folder / "config.json", rng.choice(["dtype", "torch_dtype"]), rng.choice([dtype, f"torch.{dtype}"]))
+        return
+    weights = load_file(folder / "model.safetensors")
+    chosen = rng.sample(sorted(weights), rng.choice([1, len(weights)]))
+    kind = getattr(torch, dtype)
+    save_file(weights | {name: weights[name].to(kind) for name in chosen}, folder / "model.safetensors")
+
+
+def spoil_layers(folder: Path, rng: random.Random) -> None:
+    """Give the config settings with an entry for each layer, or for one more or less."""
+    entries: list[Any] = rng.choice(
+        [[1, 2, 3, 4], [0.5, None, 0.1], ["full_attention", "sliding_attention"], [[0], [1], [2]]]
+    )
+    listed = [entries[i % len(entries)] for i in range(LAYERS + rng.choice([-1, 0, 0, 0, 1]))]
+    name = rng.choice(["attention_window", "layer_types", "intermediate_size", "num_attention_heads", "pruned_heads"])
+    as_dict = rng.random() < 0.3
+    set_in(folder / "config.json", name, {str(i): entry for i, entry in enumerate(listed)} if as_dict else listed)
+
+
+def spoil_outputs(folder: Path, rng: random.Random) -> None:
+    """Give the config settings that other programs leave in it, or Git LFS pointers in the place of files."""
+    if rng.random() < 0.3:
+        rng.choice(sorted(folder.iterdir())).write_text(POINTER, encoding="utf-8")
+        return
+    name = rng.choice(["return_dict", "output_attentions", "output_hidden_states", "torchscript", "is_decoder"])
+    set_in(folder / "config.json", name, rng.choice([True, False, None, 1, "true"]))
+
+
+def set_in(path: Path, name: str, value: object) -> None:
+    """Change one setting of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {name: value}), encoding="utf-8")
+
+
 def spoil_folder(folder: Path, rng: random.Random) -> None:
     """Spoil a setting of a config, or bytes, or put code and pickles in."""
-    way = rng.randrange(5)
+    way = rng.randrange(8)
+    if way > 4:
+        (spoil_dtype, spoil_layers, spoil_outputs)[way - 5](folder, rng)
+        return
     if way == 0:
         code(**rng.choice([{}, {"model_type": "evil"}]))(folder)
     elif way == 1:
@@ -220,10 +266,23 @@ def spoil_folder(folder: Path, rng: random.Random) -> None:
 
 
 def use_folder(folder: Path) -> Iterator[Reader]:
-    """Look into the folder and open all of it as a run does."""
+    """Look into the folder and open all of it as a run does; what is accepted is cut, saved and opened again."""
     yield partial(surgery.describe, folder)
     yield partial(surgery.load_tokenizer, folder)
     yield partial(surgery.load_classifier, folder, ("no", "yes"))
+    yield partial(trial.check_architecture, folder)
+    yield partial(cut_and_saved, folder)
+
+
+def cut_and_saved(folder: Path) -> None:
+    """Cut the model in the folder where the lab accepts it; then it has to be saved, and opened in float32."""
+    surgery.describe(folder)
+    trial.check_architecture(folder)
+    model = surgery.cut(surgery.load_classifier(folder, ("no", "yes")), [0, 2])
+    model.save_pretrained(folder / "cut")
+    again = surgery.open_classifier(folder / "cut")
+    if {value.dtype for value in again.parameters()} != {torch.float32}:
+        raise ValueError("a model is not opened in float32")
 
 
 def settings_of(folder: Path) -> Settings:

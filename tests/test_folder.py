@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, RobertaConfig, RobertaModel
 
 from pmb.bounds import MOST_JSON_MEGABYTES, MOST_LAYERS, MOST_TOKENIZER_MEGABYTES
 from pmb.engine import surgery
-from pmb.engine.batches import encode
+from pmb.engine.batches import Batch, Encoded, batch_of, encode
 from pmb.engine.examples import Example
+from pmb.engine.forward import plain_forward
 from pmb.errors import BadInput
-from tests.models import LAYERS, MARKER, PICKLED, code, content, index, make_folder, settings, tensors, truncated
+from tests.architectures import ARCHITECTURES
+from tests.models import (
+    LAYERS,
+    MARKER,
+    PICKLED,
+    SIZES,
+    WORDS,
+    code,
+    content,
+    index,
+    make_folder,
+    settings,
+    tensors,
+    truncated,
+)
 
 LAST = f"encoder.layer.{LAYERS - 1}.output.dense"
 
@@ -73,6 +93,11 @@ def test_a_folder_that_is_whole_is_opened(folder: Path) -> None:
         (tensors(lambda t: t.update({f"{LAST}.bias": torch.zeros(7)})), rf"{LAST}\.bias in .* has the shape \[7\]"),
         (tensors(lambda t: t[f"{LAST}.bias"].fill_(float("nan"))), rf"{LAST}\.bias in .* not numbers or not finite"),
         (tensors(lambda t: t[f"{LAST}.bias"].fill_(float("inf"))), rf"{LAST}\.bias in .* not numbers or not finite"),
+        (
+            tensors(lambda t: t.update({f"{LAST}.weight": torch.ones(16, 32).to(torch.int8)})),
+            "in the type I8, as quant",
+        ),
+        (tensors(lambda t: t.update({f"{LAST}.weight": torch.ones(16, 32).to(torch.complex64)})), "in the type C64"),
         (tensors(lambda t: t.clear()), "lack .* tensors|parameters; its weights have"),
         (truncated, "safetensors cannot be opened: .*not fully covered"),
         (content("model.safetensors", PICKLED), "safetensors cannot be opened"),
@@ -104,7 +129,7 @@ def test_a_pickle_alone_is_not_opened(folder: Path) -> None:
     content("pytorch_model.bin", PICKLED)(folder)
     with pytest.raises(BadInput, match="no safetensors weights; weights in other formats are not opened"):
         surgery.describe(folder)
-    with pytest.raises(BadInput, match="cannot be opened"):
+    with pytest.raises(BadInput, match="no safetensors weights"):
         surgery.load_encoder(folder)
     assert not (folder / MARKER).exists()
 
@@ -129,6 +154,141 @@ def test_tokens_that_the_model_does_not_know_are_named(folder: Path) -> None:
     wider = encode(surgery.load_tokenizer(folder), [Example(("more",), 0)], 64)
     with pytest.raises(BadInput, match="gives token 10; its model has 10"):
         surgery.check_tokens(model, [wider], folder)
-    longer = encode(tokenizer, [Example(("a " * 100,), 0)], 128)
+    longer = replace(known, token_ids=((5,) * 102,))
     with pytest.raises(BadInput, match="reads 64 tokens at most, and the recipe gives it 102"):
         surgery.check_tokens(model, [longer], folder)
+    typed = replace(known, token_type_ids=((0, 0, 0, 2, 2),))
+    with pytest.raises(BadInput, match="gives token type 2; its model has 2"):
+        surgery.check_tokens(model, [typed], folder)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        settings(torch_dtype="float16"),
+        settings(dtype="bfloat16"),
+        tensors(lambda t: t.update({name: value.half() for name, value in t.items()})),
+        tensors(lambda t: t.update({name: value.bfloat16() for name, value in t.items()})),
+        tensors(lambda t: t.update({name: value.double() for name, value in t.items()})),
+    ],
+    ids=["config float16", "config bfloat16", "weights float16", "weights bfloat16", "weights float64"],
+)
+def test_weights_are_opened_in_float32_whatever_the_config_and_the_files_say(
+    folder: Path, spoil: Callable[[Path], None]
+) -> None:
+    spoil(folder)
+    assert surgery.describe(folder)["num_hidden_layers"] == LAYERS
+    models = [surgery.load_encoder(folder), surgery.load_classifier(folder, ("bad", "good"))]
+    assert {value.dtype for model in models for value in model.parameters()} == {torch.float32}
+    models[1].save_pretrained(folder)
+    assert {value.dtype for value in load_file(folder / "model.safetensors").values()} == {torch.float32}
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("name", ["return_dict", "output_attentions", "output_hidden_states"])
+def test_outputs_that_a_config_asks_for_are_left_out(folder: Path, name: str) -> None:
+    settings(**{name: name != "return_dict"})(folder)
+    model = surgery.load_classifier(folder, ("bad", "good")).eval()
+    logits = plain_forward(model)(few_tokens())
+    model.save_pretrained(folder)
+    assert torch.equal(plain_forward(surgery.open_classifier(folder))(few_tokens()), logits)
+
+
+def few_tokens() -> Batch:
+    return batch_of(Encoded(((2, 5, 6, 3), (2, 7, 3)), (0, 1), 0), range(2), torch.device("cpu"))
+
+
+def test_an_index_that_is_left_over_beside_whole_weights_is_ignored(folder: Path) -> None:
+    content("model.safetensors.index.json", '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')(folder)
+    assert surgery.describe(folder)["num_hidden_layers"] == LAYERS
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match=r"names 'model-00001-of-00002\.safetensors', which is not there"):
+        surgery.describe(folder)
+    content("model.safetensors.index.json", '{"weight_map": {}}')(folder)
+    with pytest.raises(BadInput, match="names no file of weights"):
+        surgery.describe(folder)
+
+
+def test_a_variant_is_neither_opened_nor_in_the_way(folder: Path) -> None:
+    content("model.fp16.safetensors", b"half of a download")(folder)
+    assert surgery.describe(folder)["num_hidden_layers"] == LAYERS
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match=r"'model\.fp16\.safetensors' is not opened by itself\. Rename it"):
+        surgery.describe(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt", "tokenizer.json"])
+def test_a_git_lfs_pointer_is_called_by_its_name(folder: Path, name: str) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 123456\n"
+    content(name, pointer)(folder)
+    with pytest.raises(BadInput, match=rf"{name} is a Git LFS pointer, not the file itself\. Run `git lfs pull`"):
+        surgery.describe(folder)
+
+
+@pytest.fixture
+def roberta(whole_folder: Path, tmp_path: Path) -> Path:
+    """A RoBERTa with one token type, 40 positions and padding token 0, beside a BERT tokenizer."""
+    folder = shutil.copytree(whole_folder, tmp_path / "roberta")
+    sizes = {"vocab_size": len(WORDS), "num_hidden_layers": LAYERS, "type_vocab_size": 1, "pad_token_id": 0, **SIZES}
+    RobertaModel(RobertaConfig(max_position_embeddings=40, **sizes)).save_pretrained(folder)
+    return folder
+
+
+def test_token_types_that_a_model_has_no_vector_for_are_left_out(roberta: Path) -> None:
+    tokenizer = surgery.load_tokenizer(roberta)
+    pairs = encode(tokenizer, [Example(("a good film", "a bad film"), 0)], 64)
+    assert pairs.token_type_ids is None
+    surgery.check_tokens(surgery.load_encoder(roberta), [pairs], roberta)
+    tokenizer.save_pretrained(roberta)  # as an export does
+    again = AutoTokenizer.from_pretrained(roberta)
+    assert "token_type_ids" not in again(["a film"], ["good"])
+
+
+def test_sentences_are_cut_to_the_positions_that_a_model_reads(roberta: Path) -> None:
+    model, tokenizer = surgery.load_encoder(roberta), surgery.load_tokenizer(roberta)
+    assert surgery.tokens_read(model) == 39  # the first position is the padding token's
+    data = encode(tokenizer, [Example(("a film " * 50,), 0)], 128)
+    assert len(data.token_ids[0]) == 39
+    surgery.check_tokens(model, [data], roberta)
+    batch = batch_of(data, [0], torch.device("cpu"))
+    assert torch.isfinite(model(input_ids=batch.input_ids).last_hidden_state).all()
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SentencePiece model of a few words."""
+    path = tmp_path_factory.mktemp("pieces")
+    words = ["a good film", "a bad film", "the plot was thin", "the actors were fine", "music and light"]
+    (path / "text.txt").write_text("\n".join(words * 20), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(path / "text.txt"),
+        model_prefix=str(path / "m"),
+        vocab_size=33,
+        user_defined_symbols=["<pad>", "[CLS]", "[SEP]", "[MASK]"],  # ALBERT's files have them
+        minloglevel=2,
+        num_threads=1,
+    )
+    return path / "m.model"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("deberta-v2", "spm.model"),
+        ("albert", "spiece.model"),
+        ("xlnet", "spiece.model"),
+        ("xlm-roberta", "sentencepiece.bpe.model"),
+        ("camembert", "sentencepiece.bpe.model"),
+    ],
+)
+def test_a_tokenizer_that_is_a_sentencepiece_model_alone_is_opened(
+    pieces: Path, tmp_path: Path, name: str, file: str
+) -> None:
+    architecture = next(one for one in ARCHITECTURES if one.name == name)
+    architecture.build().save_pretrained(tmp_path)
+    shutil.copy(pieces, tmp_path / file)
+    assert surgery.describe(tmp_path)["architecture"] == name
+    tokenizer = surgery.load_tokenizer(tmp_path)
+    data = encode(tokenizer, [Example(("the plot was good",), 0)], 64)
+    assert tokenizer.decode(list(data.token_ids[0]), skip_special_tokens=True) == "the plot was good"
+    surgery.check_tokens(surgery.load_encoder(tmp_path), [data], tmp_path)

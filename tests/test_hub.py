@@ -23,6 +23,14 @@ from tests.hub_server import COMMIT, Hub, Repository, serving
 
 pytestmark = pytest.mark.slow
 
+BESIDE = (
+    *("model.fp16.safetensors", "model-00001-of-00009.safetensors", "model.onnx.safetensors", "pytorch_model.bin"),
+    *("checkpoint-500/model.safetensors", "checkpoint-500/config.json", "checkpoint-500/tokenizer.json"),
+    *("onnx/model.safetensors", "tokenizer/vocab.txt"),
+)
+VARIANTS = dict.fromkeys(BESIDE, b"never fetched")
+SHARDS = {f"model-0000{i}-of-00002.safetensors": b"a part" for i in (1, 2)} | {"model.safetensors.index.json": b"{}"}
+
 LOOK_UP = "from pmb.engine import hub; print(hub.look_up(sys.argv[1], sys.argv[2])[0])"
 DOWNLOAD = """
 from pmb.engine import hub
@@ -56,6 +64,9 @@ def hub(files: dict[str, bytes]) -> Iterator[Hub]:
         "some/gated": Repository(dict(files), gated=True),
         "some/pickled": Repository(without | {"pytorch_model.bin": b"never read"}),
         "some/nothing": Repository({"model.safetensors": b"", "README.md": b""}),
+        "some/onnx": Repository(without | {"onnx/model.safetensors": b"never read", "model.fp16.safetensors": b""}),
+        "some/variants": Repository(files | VARIANTS),
+        "some/shards": Repository(without | SHARDS | VARIANTS),
     }
     with serving(repositories) as running:
         yield running
@@ -89,6 +100,22 @@ def test_a_model_is_pinned_to_its_commit_downloaded_with_progress_and_then_asked
     second = json.loads(called(DOWNLOAD, "some/distil", COMMIT, env=env).stdout)
     assert second == {"files": first["files"], "seen": []}
     assert len(hub.requests) == asked
+
+
+def test_one_set_of_weights_is_fetched_of_a_repository_with_checkpoints_and_variants(
+    hub: Hub, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    env = environment(hub.url, tmp_path)
+    found = json.loads(called(DOWNLOAD, "some/variants", COMMIT, env=env).stdout)
+    assert found["files"] == sorted(files)
+    assert not [path for _, path, _ in hub.requests if any(path.endswith(f"/{name}") for name in VARIANTS)]
+    hub.requests.clear()
+    hub.repositories["some/shards"].files.pop("model-00001-of-00009.safetensors")
+    for asked in (True, False):
+        found = json.loads(called(DOWNLOAD, "some/shards", COMMIT, env=env).stdout)
+        assert {name for name in found["files"] if "model" in name} == set(SHARDS)
+        assert bool(hub.requests) == asked
+        hub.requests.clear()
 
 
 def test_a_break_in_the_middle_goes_on_where_it_was(hub: Hub, files: dict[str, bytes], tmp_path: Path) -> None:
@@ -134,6 +161,7 @@ def test_a_copy_of_the_embedded_model_on_the_hub_is_that_model(
         (LOOK_UP, "some/gated", "main", "HubUnavailable: some/gated is gated: accept its terms on the Hub"),
         (LOOK_UP, "some/pickled", "main", "BadInput: some/pickled has no safetensors weights on the Hub"),
         (LOOK_UP, "some/nothing", "main", "BadInput: some/nothing has no config.json on the Hub"),
+        (LOOK_UP, "some/onnx", "main", "has no model.safetensors at its top on the Hub, only model.fp16.safetensors"),
         (LOOK_UP, "not a name", "main", "BadInput: 'not a name' is no name of a model on the Hub"),
     ],
 )

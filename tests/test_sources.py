@@ -249,3 +249,17 @@ def test_what_was_looked_into_is_remembered_until_its_files_change(
     paths[0].write_text("text,label\nmore,1\nand more,0\n")
     assert find_task(reader, settings, names[0]).revision == "look 3"
     reader.close()
+
+
+def test_the_older_layout_of_sentence_transformers_is_opened_where_the_encoder_lies(
+    store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a stand-in for the child, which looks into the folder that it is given."""
+    monkeypatch.setattr("pmb.lab.executors.ask", lambda job, _: {"row": job["row"], "notes": []})
+    inner = tmp_path / "my-sentences" / "0_Transformer"
+    inner.mkdir(parents=True)
+    (inner / "config.json").write_text("{}")
+    (inner.parent / "modules.json").write_text("[]")
+    model = find_model(store, settings, str(inner.parent))
+    assert (model.id, model.folder, model.title) == (str(inner), str(inner), "my-sentences")
+    assert find_model(store, settings, model.id) == model

@@ -50,7 +50,11 @@ class Batch:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int) -> Encoded:
-    """Tokenize once, cut to `max_length` tokens (of a pair the longer sentence first), without padding."""
+    """Tokenize once, without padding, cut to `max_length` tokens or to what the model reads where that is less.
+
+    Of a pair the longer sentence is cut first. `tokenizer` is one of `surgery.load_tokenizer`.
+    """
+    max_length = min(max_length, tokenizer.model_max_length)
     columns = [list(column) for column in zip(*(e.texts for e in examples), strict=True)]
     found = tokenizer(*columns, truncation=True, max_length=max_length)
     types = tuple(map(tuple, found.get("token_type_ids", ())))

@@ -6,6 +6,7 @@ The Hub's own cache keeps the files (`HF_HOME`), so that other programs share th
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import ssl
 from collections.abc import Callable, Iterator
@@ -32,12 +33,10 @@ from pmb.engine import network
 from pmb.errors import BadInput, HubUnavailable
 
 ANSWER_SECONDS = 5.0  # how long the Hub may take to answer a question
-WEIGHTS = "*.safetensors"  # the one format that is opened
-ONE_FILE = "model.safetensors"  # of weights that are not cut into several files
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"  # one set of weights, in the format that is opened
+SHARDS = "model-*-of-*.safetensors"
 FILES = (
     "config.json",
-    WEIGHTS,
-    "*.safetensors.index.json",
     *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
     *("spiece.model", "sentencepiece.bpe.model", "spm.model"),
 )
@@ -53,9 +52,19 @@ class Wanted:
     files: tuple[str, ...]
     needed: tuple[str, ...]  # each is a pattern that some file must match
     otherwise: str
+    left_out: tuple[str, ...] = ()  # patterns of files that are not wanted, though `files` match them
+    instead: Wanted | None = None  # what is wanted of a repository that does not have the `needed` files
+
+    @property
+    def patterns(self) -> dict[str, Any]:
+        """The files, as huggingface_hub takes them."""
+        return {"allow_patterns": list(self.files), "ignore_patterns": list(self.left_out)}
 
 
-MODEL = Wanted("model", FILES, (WEIGHTS,), "name a folder with the model")
+# A repository may have checkpoints and ONNX files in folders, and variants beside the weights: none of them is fetched.
+NO_FOLDERS = ("*/*",)
+SHARDED = Wanted("model", (*FILES, INDEX, SHARDS), (INDEX, SHARDS), "name a folder with the model", NO_FOLDERS)
+MODEL = Wanted("model", (*FILES, WEIGHTS), (WEIGHTS,), SHARDED.otherwise, NO_FOLDERS, SHARDED)
 
 
 def glue_files(task: str) -> Wanted:
@@ -72,13 +81,11 @@ def look_up(repo: str, revision: str) -> tuple[str, Path, str]:
     with _in_sentences(repo, revision, MODEL):
         info = HfApi().model_info(repo, revision=revision, timeout=ANSWER_SECONDS, files_metadata=True)
         files = [file.rfilename for file in info.siblings or ()]
-        if not any(name.endswith(".safetensors") for name in files):
-            raise BadInput(
-                f"{repo} has no safetensors weights on the Hub; weights in other formats are not opened here."
-            )
+        if not _of_these(files, MODEL):
+            raise BadInput(_no_weights(repo, files))
         assert info.sha is not None
         config = hf_hub_download(repo, "config.json", revision=info.sha, etag_timeout=ANSWER_SECONDS)
-    digests = [file.lfs.sha256 for file in info.siblings or () if file.rfilename == ONE_FILE and file.lfs]
+    digests = [file.lfs.sha256 for file in info.siblings or () if file.rfilename == WEIGHTS and file.lfs]
     return info.sha, Path(config).parent, next(iter(digests), "")
 
 
@@ -99,9 +106,11 @@ def download(repo: str, commit: str, wanted: Wanted, report: Bytes) -> Path:
         return folder
     with _in_sentences(repo, commit, wanted):
         # snapshot_download tries for half a minute where nobody answers; this question is asked once.
-        HfApi().repo_info(repo, revision=commit, repo_type=wanted.kind, timeout=ANSWER_SECONDS)
+        info = HfApi().repo_info(repo, revision=commit, repo_type=wanted.kind, timeout=ANSWER_SECONDS)
+        files = [file.rfilename for file in getattr(info, "siblings", None) or ()]
+        wanted = _of_these(files, wanted) or wanted
         how: dict[str, Any] = {"etag_timeout": ANSWER_SECONDS, "tqdm_class": _bar(report), "repo_type": wanted.kind}
-        folder = Path(snapshot_download(repo, revision=commit, allow_patterns=list(wanted.files), **how))
+        folder = Path(snapshot_download(repo, revision=commit, **wanted.patterns, **how))
     if lacking := _lacking(folder, wanted):
         raise BadInput(f"{repo} has no file {lacking} on the Hub; {wanted.otherwise}.")
     return folder
@@ -109,12 +118,30 @@ def download(repo: str, commit: str, wanted: Wanted, report: Bytes) -> Path:
 
 def here(repo: str, commit: str, wanted: Wanted) -> Path | None:
     """The folder with the wanted files where all of them are on this machine; asks nobody."""
-    how: dict[str, Any] = {"allow_patterns": list(wanted.files), "repo_type": wanted.kind, "local_files_only": True}
+    how: dict[str, Any] = {"repo_type": wanted.kind, "local_files_only": True}
     try:
-        folder = Path(snapshot_download(repo, revision=commit, **how))
+        folder = Path(snapshot_download(repo, revision=commit, **wanted.patterns, **how))
     except LocalEntryNotFoundError:  # also of a download that was interrupted
         return None
-    return None if _lacking(folder, wanted) else folder  # `look_up` leaves a folder with the config alone
+    if not _lacking(folder, wanted):
+        return folder
+    return here(repo, commit, wanted.instead) if wanted.instead else None  # `look_up` leaves the config alone
+
+
+def _of_these(files: list[str], wanted: Wanted) -> Wanted | None:
+    """What is wanted of a repository with these files; None where it has nothing of it."""
+    left = [name for name in files if not any(fnmatch.fnmatchcase(name, one) for one in wanted.left_out)]
+    if all(any(fnmatch.fnmatchcase(name, pattern) for name in left) for pattern in wanted.needed):
+        return wanted
+    return _of_these(files, wanted.instead) if wanted.instead else None
+
+
+def _no_weights(repo: str, files: list[str]) -> str:
+    """Why a model's repository cannot be used, in a sentence."""
+    elsewhere = sorted(name for name in files if name.endswith(".safetensors"))
+    if not elsewhere:
+        return f"{repo} has no safetensors weights on the Hub; weights in other formats are not opened here."
+    return f"{repo} has no {WEIGHTS} at its top on the Hub, only {elsewhere[0]}, which is not opened here."
 
 
 def _lacking(folder: Path, wanted: Wanted) -> str | None:

@@ -106,7 +106,7 @@ class _OneLayer(nn.Module):
         """Begin with that layer."""
         super().__init__()
         self.layer = layer
-        self.given: Tensor | None = None
+        self.states_before: Tensor | None = None
         self.states_after: Tensor | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -118,8 +118,9 @@ class _OneLayer(nn.Module):
 
     def forward(self, states: Tensor, *others: Any, **more: Any) -> Any:
         """The layer's own output, whose hidden states are kept; the first where it gives several things."""
-        output = self.layer(states if self.given is None else self.given, *others, **more)
-        self.states_after = output if isinstance(output, Tensor) else output[0]
+        output = self.layer(states if self.states_before is None else self.states_before, *others, **more)
+        first = next(iter(output.values())) if isinstance(output, dict) else output  # SqueezeBERT's have names
+        self.states_after = first if isinstance(first, Tensor) else first[0]
         return output
 
 
@@ -191,7 +192,7 @@ class OneByOne:
             bias = batch_bias(self._parts, batch, before, quick.dtype)
             after = quick_layer(quick, before, bias) if goes_on else first_token(quick.parts, before, bias)
             return after, after[:, 0].float().cpu()
-        self._one.layer, self._one.given = self._layers[layer], before
+        self._one.layer, self._one.states_before = self._layers[layer], before
         token = self._forward(batch)
         states, self._one.states_after = self._one.states_after, None
         assert states is not None, "the layer was not passed"

@@ -347,12 +347,18 @@ def preview_cuts(
 
 def inspect_model(row: BaseModel, assets_folder: Path) -> BaseModel:
     """The model with everything filled in that its files say; raises PmbError."""
+    from pmb.engine import trial  # time to import that no run needs
+
     if row.hub:
         from pmb.engine import hub
 
         commit, folder, digest = hub.look_up(row.hub, row.revision or "main")
-        return replace(row, **surgery.describe_config(folder), revision=commit, weights_sha256=digest)
-    return replace(row, **surgery.describe(model_folder(row, assets_folder)))
+        described = surgery.describe_config(folder) | {"revision": commit, "weights_sha256": digest}
+    else:
+        folder = model_folder(row, assets_folder)
+        described = surgery.describe(folder)
+    trial.check_architecture(folder)
+    return replace(row, **described)
 
 
 def quieten() -> None:

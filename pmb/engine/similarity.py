@@ -14,6 +14,7 @@ from pmb.engine.batches import batch_of, encode, sorted_rows
 from pmb.engine.examples import Example
 from pmb.engine.forward import model_inputs
 from pmb.engine.surgery import find_stack, load_encoder, load_tokenizer, on_device
+from pmb.errors import BadInput
 
 BATCH = 32
 MAX_LENGTH = 128
@@ -77,6 +78,10 @@ def _states(folder: Path, examples: Sequence[Example], device: torch.device) -> 
     for rows in sorted_rows(data, BATCH):
         batch = batch_of(data, rows, device)
         found = model(**model_inputs(model, batch), output_hidden_states=True).hidden_states
-        assert len(found) == depth + 1, f"{len(found)} hidden states of {depth} layers"
+        if found is None or len(found) != depth + 1:  # CANINE's come from around its layers too
+            raise BadInput(
+                f"{type(model).__name__} cannot be measured layer by layer: it gives {len(found or ())} hidden states "
+                f"for {depth} layers."
+            )
         states = torch.stack([state.float() for state in found])
         yield states, states[:, :, -1 if data.pad_left else 0], batch.attention_mask.bool()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,17 +15,57 @@ from torch import nn
 from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
+    PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
+from transformers.initialization import no_init_weights
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from pmb.engine import folder as folders
 from pmb.engine.batches import Encoded
 from pmb.errors import BadInput
 from pmb.strategies import check_kept_layers, misplaced
 
+NOT_A_LAYER = ("label", "token")  # in names of settings whose entries are labels or tokens, however many there are
 NEW = "pooler"  # a layer over the encoder that a pre-trained one may lack, as it lacks a classifier
 
-load_tokenizer = folders.open_tokenizer
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model, held to what the model reads; raises BadInput.
+
+    Its `model_max_length` is the number of tokens that the model reads, whatever the tokenizer's files say. It gives
+    no token types where the model has one type alone, as a RoBERTa with a BERT tokenizer does.
+    """
+    tokenizer = folders.open_tokenizer(folder)
+    model = folders.empty_model(folder)
+    tokenizer.model_max_length = tokens_read(model) or VERY_LARGE_INTEGER
+    if rows_of(model, "token_type_embeddings", 2) < 2:
+        names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the second is what is saved
+    return tokenizer
+
+
+def tokens_read(model: PreTrainedModel) -> int | None:
+    """The number of tokens that the model reads at most; None where its config and modules set no limit.
+
+    Positions of RoBERTa and its relatives begin after the padding token, so that 514 of them read 512 tokens.
+    """
+    limits = [getattr(model.config, "max_position_embeddings", None)]
+    for path, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if path.rpartition(".")[2] == "position_embeddings" and isinstance(weight, torch.Tensor) and weight.dim() == 2:
+            padding = getattr(module, "padding_idx", None)
+            limits.append(len(weight) - (0 if padding is None else padding + 1))
+    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
+
+
+def rows_of(model: nn.Module, name: str, otherwise: int) -> int:
+    """The number of rows in the embedding table of that name; `otherwise` where the model has none."""
+    for path, module in model.named_modules():
+        if path.rpartition(".")[2] == name and isinstance(weight := getattr(module, "weight", None), torch.Tensor):
+            return len(weight)
+    return otherwise
 
 
 def load_encoder(folder: Path) -> PreTrainedModel:
@@ -86,17 +127,28 @@ def check_weights(model: PreTrainedModel, told: Mapping[str, Any], folder: Path)
 
 
 def check_tokens(model: PreTrainedModel, parts: Iterable[Encoded], folder: Path) -> None:
-    """Raise BadInput where a tokenizer gives tokens that the model beside it has no vector for, or too many."""
-    table: Any = model.get_input_embeddings()
-    rows = len(table.weight)  # I-BERT's quantized table has no num_embeddings
-    places = getattr(model.config, "max_position_embeddings", None)
+    """Raise BadInput where a tokenizer gives tokens or types that its model has no vector for, or too many tokens."""
+    vocabulary, places = vocabulary_size(model), tokens_read(model)
+    types = rows_of(model, "token_type_embeddings", 0)
     for part in parts:
         largest = max(max(row, default=0) for row in part.token_ids)
-        if largest >= rows:
-            raise BadInput(f"The tokenizer in {folder} gives token {largest}; its model has {rows}.")
+        if vocabulary is not None and largest >= vocabulary:
+            raise BadInput(f"The tokenizer in {folder} gives token {largest}; its model has {vocabulary}.")
+        if types and part.token_type_ids and (highest := max(map(max, part.token_type_ids))) >= types:
+            raise BadInput(f"The tokenizer in {folder} gives token type {highest}; its model has {types}.")
         longest = max(map(len, part.token_ids))
-        if isinstance(places, int) and 0 < places < longest:
+        if places is not None and longest > places:
             raise BadInput(f"The model in {folder} reads {places} tokens at most, and the recipe gives it {longest}.")
+
+
+def vocabulary_size(model: PreTrainedModel) -> int | None:
+    """The number of rows in the model's table of tokens; None where it has no such table (CANINE hashes characters)."""
+    try:
+        table = model.get_input_embeddings()
+    except NotImplementedError:
+        return None
+    weight = getattr(table, "weight", None)
+    return len(weight) if isinstance(weight, torch.Tensor) else None
 
 
 def _path_of(base: nn.Module) -> str:
@@ -159,8 +211,8 @@ def find_stack(model: PreTrainedModel) -> Stack:
 def cut(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
     """Remove every layer that is not kept, in place, and say so in the config; raises BadInput.
 
-    What counts layers goes with them: numbers of the layers, and settings with a value a layer. Where all layers are
-    the same weights, fewer of them are passed and none is removed.
+    What counts layers goes with them: the numbers that layers carry, and settings of the config with an entry for each
+    layer. Where all layers are the same weights, fewer of them are passed and none is removed.
     """
     stack = find_stack(model)
     check_kept_layers(kept, stack.depth)
@@ -173,11 +225,48 @@ def cut(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
             for module in layer.modules():
                 if hasattr(module, "layer_idx"):  # transformers numbers them; a reloaded model counts anew
                     module.layer_idx = index  # type: ignore[assignment]
-    for name, value in list(vars(model.config).items()):
-        if "layer" in name and isinstance(value, (list, tuple)) and len(value) == stack.depth:
-            setattr(model.config, name, [value[i] for i in kept])
-    model.config.num_hidden_layers = len(kept)
+    cut_settings(model.config, stack, kept)
+    _cut_along(model, stack.depth, kept)
     return model
+
+
+def _cut_along(model: PreTrainedModel, depth: int, kept: Sequence[int]) -> None:
+    """Cut the tensors outside of the stack that have a part for each layer, such as those of ESM's contact head."""
+    with torch.device("meta"), no_init_weights():
+        described = dict(type(model)(copy.deepcopy(model.config)).named_parameters())
+    for name, parameter in list(model.named_parameters()):
+        wanted = described[name].shape if name in described else parameter.shape
+        axes = [axis for axis, size in enumerate(parameter.shape) if wanted[axis : axis + 1] != (size,)]
+        if len(axes) == 1 and parameter.shape[axes[0]] * len(kept) == wanted[axes[0]] * depth:
+            axis, owner = axes[0], model.get_submodule(name.rpartition(".")[0])
+            parts = parameter.detach().unflatten(axis, (depth, -1))
+            chosen = parts.index_select(axis, torch.tensor(kept, device=parts.device)).flatten(axis, axis + 1)
+            setattr(owner, name.rpartition(".")[2], nn.Parameter(chosen))
+
+
+def cut_settings(config: PreTrainedConfig, stack: Stack, kept: Sequence[int]) -> None:
+    """Have the config describe the kept layers alone, in place."""
+    for name, value in list(vars(config).items()):
+        if not any(word in name for word in NOT_A_LAYER):
+            setattr(config, name, _entries_of(name, value, stack.depth, kept))
+    if not stack.shared and getattr(config, "num_hidden_groups", None) == stack.depth:  # ALBERT, a group a layer
+        config.num_hidden_groups = len(kept)
+    config.num_hidden_layers = len(kept)
+
+
+def _entries_of(name: str, value: Any, depth: int, kept: Sequence[int]) -> Any:
+    """A setting with those entries alone that are of kept layers; the value itself where it has no entry a layer.
+
+    A list has one where it is as long as the model is deep and holds numbers (Longformer's `attention_window`), or
+    where its name speaks of layers. A dict has one where its keys are the numbers of the layers.
+    """
+    if isinstance(value, (list, tuple)) and len(value) == depth:
+        numbers = all(entry is None or isinstance(entry, (int, float)) for entry in value)
+        return [value[i] for i in kept] if numbers or "layer" in name else value
+    if isinstance(value, dict) and len(value) == depth and {str(key) for key in value} == set(map(str, range(depth))):
+        by_layer = {int(key): (type(key), entry) for key, entry in value.items()}
+        return {by_layer[i][0](place): by_layer[i][1] for place, i in enumerate(kept)}
+    return value
 
 
 def check_places(kinds: Sequence[int], kept: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from pmb.engine.batches import Encoded
 from pmb.files import whole_file
 
-FORMAT = 2  # raise it when the same identity would give other tokens
+FORMAT = 3  # raise it when the same identity would give other tokens
 
 
 def remembered(

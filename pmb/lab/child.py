@@ -29,6 +29,22 @@ from pmb.spec import Progress, Recipe, RunSpec
 NICENESS = 10  # the page stays quick while a fine-tune runs
 AUTOGROUP = Path("/proc/self/autogroup")
 WAITED_FOR = "--waited-for"  # an argument: somebody waits for the answer, so that this process gives way to none
+EMBEDDED = "minilm-l6"  # a model that is always here, to try whether another one is at fault
+# The kinds of jobs, at the beginning of a sentence; all others are of a run.
+JOBS = {
+    "inspect model": "Looking into the model",
+    "inspect task": "Looking into the data",
+    "preview table": "Looking into the table",
+    "dev": "Reading the data",
+    "latency": "Timing",
+    "similarity": "Measuring the layers",
+    "blocks": "Measuring the layers",
+    "greedy": "Measuring the layers",
+    "probe": "Measuring the layers",
+    "preview": "The preview",
+    "export": "The export",
+    "try": "Trying the model",
+}
 REPORT_SECONDS = 0.25  # between two progress messages
 
 Send = Callable[[dict[str, Any]], None]
@@ -78,24 +94,42 @@ def main() -> None:
 
 def _answer(job: dict[str, Any], engine: Any, send: Send, shortage: Callable[..., str | None]) -> None:
     """Send the answer to a job, or what went wrong as a sentence."""
+    step = ""
+
+    def send_and_note(message: dict[str, Any]) -> None:
+        nonlocal step
+        step = message["progress"]["phase"] if "progress" in message else step
+        send(message)
+
     try:
-        send(do(job, engine, send))
+        send(do(job, engine, send_and_note))
     except PmbError as error:
         send({"error": str(error)})
     except Exception as error:  # the border of the process: whatever it is, the worker must hear of it
         traceback.print_exc()
-        send({"error": shortage(error, _recipe(job)) or _sentence(error)})
+        send({"error": shortage(error, _recipe(job)) or _sentence(error, job, step)})
 
 
 def _recipe(job: dict[str, Any]) -> Recipe | None:
     return Recipe(**job["spec"]["recipe"]) if "spec" in job else None
 
 
-def _sentence(error: Exception) -> str:
-    """What went wrong, for a user."""
+def _sentence(error: Exception, job: dict[str, Any], step: str) -> str:
+    """Which job broke off at which step, and what to try, for a user."""
+    what = JOBS.get(job["kind"], "The run")
+    when = f" while {step}" if step else ""
     if isinstance(error, OSError):
-        return f"The run could not read or write a file: {error.strerror or error}."
-    return f"The run broke off with {type(error).__name__}: {_first_line(error)}"
+        return f"{what} could not read or write a file{when}: {error.strerror or error}."
+    words = _first_line(error).rstrip(".")
+    return f"{what} broke off{when}, with {type(error).__name__}: {words}. {_advice(job)}"
+
+
+def _advice(job: dict[str, Any]) -> str:
+    """What a user can do about an exception that the lab does not know."""
+    model = (job.get("model") or {}).get("id") or (job["row"]["id"] if job["kind"] == "inspect model" else "")
+    if model and model != EMBEDDED:
+        return f"Try the same with {EMBEDDED}: if that works, the fault lies in this model or its files."
+    return "`python -m pmb doctor` checks this installation."
 
 
 def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
@@ -196,7 +230,7 @@ def _result_comes_first() -> Iterator[None]:
     """A measurement after a run: what goes wrong in it is logged, and is no reason to lose the run's result."""
     try:
         yield
-    except (PmbError, RuntimeError, ValueError, MemoryError):
+    except Exception:
         traceback.print_exc()
 
 

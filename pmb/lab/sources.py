@@ -28,6 +28,7 @@ from pmb.spec import Report, RunSpec
 
 TABLE = "csv:"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+OLD_LAYOUT = "0_Transformer"
 ON_THE_HUB = "hub"  # stands for a fingerprint: a commit does not change
 
 
@@ -51,8 +52,10 @@ def find_model(store: Store, settings: Settings, name: str, pinned: bool = False
         _check_place(settings, folder)
     if not there:
         raise unknown_name("model", name, (*MODELS, "a folder with a model", "owner/model of the Hub"))
+    folder = _encoder_folder(folder)
     identity = str(folder)
-    row = BaseModel(identity, folder.name, "", 0, None, "its own", f"The folder {folder}.", folder=identity)
+    title = folder.parent.name if folder.name == OLD_LAYOUT else folder.name
+    row = BaseModel(identity, title, "", 0, None, "its own", f"The folder {folder}.", folder=identity)
     facts = _facts(store, settings, "model", identity, _model_fingerprint(folder), asdict(row))
     return same_model(BaseModel.from_dict(facts))
 
@@ -86,6 +89,13 @@ def check_weights(store: Store, settings: Settings, models: Iterable[str]) -> No
     """Raise WeightsMissing where a person has to download the weights of one of these models first."""
     for name in set(models).intersection(downloaded_models()):
         find_model(store, settings, name).check_weights(settings.assets)
+
+
+def _encoder_folder(folder: Path) -> Path:
+    """The folder with the encoder: this one, or the one within it in the older layout of sentence-transformers."""
+    inner = folder / OLD_LAYOUT
+    is_inside = not _is_there((folder / "config.json").is_file) and _is_there((inner / "config.json").is_file)
+    return inner if is_inside else folder
 
 
 def _hub_model(store: Store, settings: Settings, name: str, pinned: bool) -> BaseModel:
