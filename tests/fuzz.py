@@ -168,7 +168,7 @@ def make_table(folder: Path) -> None:
 def use_table(folder: Path) -> Iterator[Reader]:
     """Look at the tables and load them, once for classes and once for numbers."""
     for path in (folder / f"t{suffix}" for suffix in TABLE_SUFFIXES):
-        yield partial(preview, path)
+        yield partial(preview, Table(str(path)))
         for label in ("", "score"):
             yield partial(load_table, Table(str(path), label=label))
 

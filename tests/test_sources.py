@@ -95,7 +95,9 @@ def test_a_table_is_trained_on_and_answers_from_the_cache_until_it_changes(
     assert first["fast"]
     assert asked(*command)["cached"]
     assert f"csv:{a_table}" in known_tasks(store)
-    assert notes_on(store, f"csv:{a_table}") == ["80 of 400 rows were set aside as dev, of each label alike."]
+    notes = notes_on(store, f"csv:{a_table}")
+    assert notes[0] == "my reviews.csv has 400 rows in 401 lines."
+    assert notes[-1] == "80 of 400 rows were set aside as dev, of each label alike."
     before = find_task(store, home_with_assets, f"csv:{a_table}")
     spec = spec_of(plan_kept(MODELS["minilm-l6"], [0]), before, "quick", 5)
     with a_table.open("a", encoding="utf-8") as file:

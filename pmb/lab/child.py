@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pmb.catalog.models import BaseModel
-from pmb.catalog.tasks import Task
+from pmb.catalog.tasks import Table, Task
 from pmb.errors import PmbError
 from pmb.spec import Progress, Recipe, RunSpec
 
@@ -107,7 +107,7 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     "also", "scores", "known" cuts, "threads", "sentences", "train_sentences" and "dev_sentences"; "export" with "spec",
     "threads", "weights" and "folder" (paths), "onnx" and "int8"; "keep" with "spec", "threads" and "weights"; all of
     these with the rows "model" and "task". "inspect model" and "inspect task" with a "row"; "dev" with "task" and the
-    numbers "rows" of the examples whose texts are wanted; "preview table" with "path"; "try" with "weights" (paths),
+    numbers "rows" of the examples whose texts are wanted; "preview table" with "table"; "try" with "weights" (paths),
     "max_lengths", "texts", "timings" and "threads".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
@@ -122,7 +122,7 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     if job["kind"] == "preview table":
         from pmb.engine import tables  # pandas: time that no other job needs
 
-        return {"preview": asdict(tables.preview(Path(job["path"])))}
+        return {"preview": asdict(tables.preview(Table(**job["table"])))}
     if job["kind"] == "try":
         from pmb.engine import trying  # for this job alone
 

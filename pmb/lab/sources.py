@@ -28,6 +28,7 @@ from pmb.spec import Report, RunSpec
 
 TABLE = "csv:"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+READING = 2  # raise it when the same table would be read otherwise: it is then looked into again
 ON_THE_HUB = "hub"  # stands for a fingerprint: a commit does not change
 
 
@@ -102,7 +103,8 @@ def _table_task(store: Store, settings: Settings, name: str) -> Task:
     table = replace(table, path=str(paths[0]), dev=str(paths[1]) if table.dev else "")
     about = f"The table {paths[0]}; it stays on this machine."
     row = Task(name, paths[0].stem, ("accuracy",), (), "", "your own", about, table=table)
-    return Task.from_dict(_facts(store, settings, "task", name, _fingerprint(paths), asdict(row)))
+    mark = f"{READING} {_fingerprint(paths)}"
+    return Task.from_dict(_facts(store, settings, "task", name, mark, asdict(row)))
 
 
 def rows_of(store: Store, settings: Settings, spec: RunSpec) -> tuple[BaseModel, Task]:
