@@ -14,6 +14,10 @@ MOST_ROW_CHARACTERS = 1_000_000  # of any other row
 MOST_CELL_CHARACTERS = 100_000
 MOST_CLASSES = 50
 
+# A look into files of a stranger: what the process that reads them may hold and take, and more for each MB of them.
+LOOK_MEGABYTES, LOOK_MEGABYTES_A_MEGABYTE = 2000, 8
+LOOK_SECONDS, LOOK_SECONDS_A_MEGABYTE = 120, 1
+
 # A folder with a model.
 MOST_LAYERS = 500  # also groups, blocks and experts: whatever makes a library build modules
 LARGEST_SETTING = 10_000_000  # any whole number in a model's config, such as the size of its vocabulary

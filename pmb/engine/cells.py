@@ -56,8 +56,9 @@ class Columns:
         for name, cells in columns.items():
             array = pa.array(cells, pa.large_string())
             self._check_longest(name, array)
-            before = [_empty(self.rows)] if self.rows else []
-            self._chunks.setdefault(name, before).append(array)
+            if name not in self._chunks:
+                self._chunks[name] = [_empty(self.rows)] if self.rows else []
+            self._chunks[name].append(array)
         for name in names - columns.keys():
             self._chunks[name].append(_empty(rows))
         self.rows += rows

@@ -64,7 +64,8 @@ def choose_columns(table: Table, sheet: Sheet) -> Table:
         label = _fewest_values(sheet, free)
     if not text or not label:
         left_out = "".join(f", and {column!r} with {what}" for column, what in sheet.left_out.items())
-        raise BadInput(f"{name} needs a column of text and one of labels; it has {', '.join(sheet.names)}{left_out}.")
+        columns = ", ".join(sheet.names) or "none that can be used"
+        raise BadInput(f"{name} needs a column of text and one of labels; it has {columns}{left_out}.")
     return replace(table, text=text, pair=pair, label=label)
 
 

@@ -99,7 +99,7 @@ def _separator(file: TextFile) -> tuple[str, int]:
     if fitting:
         spaces = {sign: sample.count(sign + " ") / max(1, sample.count(sign)) for sign in fitting}
         return min(fitting, key=lambda sign: (-widths[sign][0], spaces[sign])), 0
-    return max(widths, key=lambda sign: min(widths[sign][0], 2)), 0
+    return max(widths, key=lambda sign: widths[sign][0] > 1), 0
 
 
 def _usual_separator(path: Path) -> str:

@@ -7,6 +7,7 @@ file's own count of bytes leaves the repetitions out.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,21 +53,38 @@ def read_parquet(path: Path) -> Sheet:
                 f"{path.name} has {field.type.byte_width:,} bytes a cell in column {field.name!r}; at most "
                 f"{MOST_CELL_CHARACTERS:,} are allowed."
             )
-    columns, unpacked = Columns(path), 0
-    with pq.ParquetFile(path, read_dictionary=[field.name for field in fields if _is_text(field.type)]) as file:
-        for batch in file.iter_batches(BATCH, columns=names):
-            cells = {}
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                unpacked += _text_bytes(path, name, column, columns.rows)
-                _check_unpacked(path, unpacked)
-                if name.strip() not in left_out:
-                    try:
-                        cells[name.strip()] = [_as_text(cell) for cell in column.to_pylist()]
-                    except UnicodeDecodeError:
-                        left_out[name.strip()] = "bytes that are no UTF-8"
-            columns.add(cells, batch.num_rows)
+    _check_cells(path, names)
+    columns = Columns(path)
+    for batch in _batches(path, names):
+        cells = {}
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if name.strip() not in left_out:
+                try:
+                    cells[name.strip()] = [_as_text(cell) for cell in column.to_pylist()]
+                except UnicodeDecodeError:
+                    left_out[name.strip()] = "bytes that are no UTF-8"
+        columns.add(cells, batch.num_rows)
     frame = columns.frame()
     return Sheet(frame.drop(columns=[name for name in left_out if name in frame]), left_out=left_out)
+
+
+def _batches(path: Path, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The rows in parts, texts and bytes as indices into a dictionary."""
+    with pq.ParquetFile(path) as file:
+        texts = [name for name in names if _is_text(file.schema_arrow.field(name).type)]
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        yield from file.iter_batches(BATCH, columns=names)
+
+
+def _check_cells(path: Path, names: Sequence[str]) -> None:
+    """Raise BadInput where the cells would be too large once each is written out; writes none of them out."""
+    rows = unpacked = 0
+    for batch in _batches(path, names):
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            unpacked += _text_bytes(path, name, column, rows)
+            _check_unpacked(path, unpacked)
+        rows += batch.num_rows
+        check_shape(path, rows, len(names))
 
 
 def _as_text(cell: object) -> str:

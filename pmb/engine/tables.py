@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pmb.bounds import MOST_CLASSES, MOST_MEGABYTES
 from pmb.catalog.tasks import TABLE_SUFFIXES, Table
@@ -115,10 +116,15 @@ def _column(name: str, cells: pd.Series) -> ColumnPreview:
         distinct=len(sizes),
         classes=dict(sizes.most_common(MOST_CLASSES)),
         numbers=_histogram(binned) if len(binned) and _can_be_binned(binned) else None,
-        words=_histogram(cells.str.count(r"\S+").astype(float)),
+        words=_histogram(_words(cells)),
         kind=usual_kind(counts),
         numeric=numbers is not None,
     )
+
+
+def _words(cells: pd.Series) -> pd.Series:
+    """How many words each cell has."""
+    return pd.Series(pc.count_substring_regex(pa.array(cells), r"\S+").to_numpy(zero_copy_only=False))
 
 
 def _can_be_binned(numbers: pd.Series) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from pmb.bounds import MOST_HEADER_CHARACTERS, MOST_ROW_CHARACTERS
+from pmb.bounds import MOST_HEADER_CHARACTERS, MOST_ROW_CHARACTERS, MOST_ROWS
 from pmb.errors import BadInput
 
 CHUNK_BYTES = 1 << 20
@@ -51,7 +51,7 @@ class Lines(Iterator[str]):
         """Begin with the first line."""
         self.number = 0  # of the line that was read last
         self.name = name
-        self._file, self._characters = file, 0
+        self._file, self._characters, self._rows = file, 0, 0
         self._first = True
 
     def __next__(self) -> str:
@@ -72,8 +72,10 @@ class Lines(Iterator[str]):
         return line
 
     def next_row(self) -> None:
-        """The next line begins another row."""
-        self._characters, self._first = 0, False
+        """The next line begins another row; raises BadInput where there are too many of them and of empty lines."""
+        self._characters, self._first, self._rows = 0, False, self._rows + 1
+        if self._rows > 2 * MOST_ROWS:
+            raise BadInput(f"{self.name} has more than {2 * MOST_ROWS:,} rows and empty lines.")
 
 
 def look_into(path: Path, encoding: str = "") -> TextFile:

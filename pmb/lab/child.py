@@ -1,8 +1,8 @@
 """The process in which torch lives: reads one job from stdin, writes JSON lines to stdout, ends with its parent.
 
-Started by pmb.lab.executors as `python -m pmb.lab.child [--waited-for]`. It imports torch first, says what it computes
-on and then waits, so that a child started ahead of time answers at once. A first job "warm up" (with "model", "task",
-"assets") is not answered.
+Started by pmb.lab.executors as `python -m pmb.lab.child [--waited-for] [--light]`. It imports torch first, says what it
+computes on and then waits, so that a child started ahead of time answers at once; a light one imports none of that. A
+first job "warm up" (with "model", "task", "assets") is not answered.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from pmb.spec import Progress, Recipe, RunSpec
 NICENESS = 10  # the page stays quick while a fine-tune runs
 AUTOGROUP = Path("/proc/self/autogroup")
 WAITED_FOR = "--waited-for"  # an argument: somebody waits for the answer, so that this process gives way to none
+LIGHT = "--light"  # an argument: the job is one of those that need no torch, LIGHT_KINDS
+LIGHT_KINDS = ("inspect task", "preview table", "dev")
 REPORT_SECONDS = 0.25  # between two progress messages
 
 Send = Callable[[dict[str, Any]], None]
@@ -50,6 +52,12 @@ def main() -> None:
     if WAITED_FOR not in sys.argv:
         give_way()
     send = _sender(_private_stdout())
+    if LIGHT in sys.argv:
+        send({"device": ""})
+        if job := _next_job():
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+            _answer(job, None, send, lambda *_: None)
+        return
     gc.disable()  # looking for garbage among what is imported, which all stays, takes a sixth of the start
     from pmb.engine import device, shortage
     from pmb.engine import run as engine  # torch: seconds
@@ -114,10 +122,14 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     if job["kind"] == "inspect model":
         return {"row": asdict(engine.inspect_model(BaseModel.from_dict(job["row"]), assets_folder)), "notes": []}
     if job["kind"] == "inspect task":
-        row, notes = engine.data.inspect_task(Task.from_dict(job["row"]), assets_folder, report)
+        from pmb.engine import data
+
+        row, notes = data.inspect_task(Task.from_dict(job["row"]), assets_folder, report)
         return {"row": asdict(row), "notes": list(notes)}
     if job["kind"] == "dev":
-        labels, texts = engine.data.dev_examples(Task.from_dict(job["task"]), job["rows"], assets_folder, report)
+        from pmb.engine import data
+
+        labels, texts = data.dev_examples(Task.from_dict(job["task"]), job["rows"], assets_folder, report)
         return {"labels": labels, "texts": texts}
     if job["kind"] == "preview table":
         from pmb.engine import tables  # pandas: time that no other job needs

@@ -11,7 +11,7 @@ from pmb.bounds import MOST_MEGABYTES
 from pmb.catalog.tasks import TABLE_SUFFIXES, Table
 from pmb.errors import BadInput, PmbError, RunFailed
 from pmb.files import write_whole
-from pmb.lab.executors import ask
+from pmb.lab.executors import ask, look_limits
 from pmb.lab.store import Store
 from pmb.settings import Settings
 from pmb.spec import TablePreview
@@ -53,7 +53,10 @@ def _suffix(name: str) -> str:
 def preview(table: Table) -> TablePreview:
     """What is in a table's file, read in a child process; raises BadInput."""
     try:
-        found = ask({"kind": "preview table", "table": asdict(table), "assets": ""})
+        job = {"kind": "preview table", "table": asdict(table), "assets": ""}
+        found = ask(job, limits=look_limits([Path(table.path)]))
+    except OSError as error:
+        raise BadInput(f"{table.path} cannot be read: {error.strerror or error}.") from error
     except RunFailed as error:  # whatever is wrong, it is with what the user brought
         raise BadInput(str(error)) from error
     return TablePreview.from_dict(found["preview"])
