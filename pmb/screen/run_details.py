@@ -79,6 +79,8 @@ def _outcome(run: Row, values: Row) -> None:
         label = sentence_case(metric_of(metric).label)
         st.markdown(f"##### {label} {shown(metric, run['score'])}")
         st.markdown(f"95 % interval over dev {100 * low:.1f} to {100 * high:.1f}{beside}.")
+        if values["note"]:
+            st.warning(ui.plain(values["note"]), icon=":material/warning:")
     elif run["state"] == "failed":
         st.error("It failed.", icon=":material/error:")
         st.text(run["error"] or "No reason is known.")
