@@ -395,9 +395,9 @@ DIALECTS: dict[str, tuple[str, str | bytes, int, str]] = {
     "carriage returns": ("t.csv", lines().replace("\n", "\r"), 40, "40 rows in 41 lines"),
     "Windows line ends in a TSV": ("t.tsv", lines("\t", "text\tlabel", False).replace("\n", "\r\n"), 40, "label"),
     "UTF-8 with a mark": ("t.csv", lines().encode("utf-8-sig"), 40, "Text is column 'text'"),
-    "UTF-16 with a mark": ("t.csv", lines().encode("utf-16"), 40, "t.csv is UTF-16."),
+    "UTF-16 with a mark": ("t.csv", lines().encode("utf-16"), 40, "It is UTF-16."),
     "UTF-16 without a mark": ("t.csv", lines().encode("utf-16-be"), 40, "was read as UTF-16-BE"),
-    "UTF-32": ("t.tsv", lines("\t", "text\tlabel", False).encode("utf-32"), 40, "t.tsv is UTF-32."),
+    "UTF-32": ("t.tsv", lines("\t", "text\tlabel", False).encode("utf-32"), 40, "It is UTF-32."),
     "of Windows": ("t.csv", lines().replace("film 7", "café 7").encode("cp1252"), 40, "cp1252, for example 'café'"),
     "quotes in a TSV": ("t.tsv", lines("\t", "text\tlabel", False, STRAY), 40, "2 cells begin with a quote; in a TSV"),
     "quoted cells over lines in a TSV": (

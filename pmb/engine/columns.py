@@ -38,8 +38,8 @@ def choose_columns(table: Table, sheet: Sheet) -> Table:
         for column in _in_order([*free, *sheet.left_out], names):
             if column in sheet.left_out:
                 raise BadInput(
-                    f"{name} has {sheet.left_out[column]} in column {column!r}, and a cell is a text or a number; name "
-                    f"another column as &{setting}=, or write it as text."
+                    f"{name} has {sheet.left_out[column]} in column {column!r}, and a cell is a text or a number; "
+                    f"choose another column (&{setting}=) or write it as text."
                 )
             free.remove(column)
             return column

@@ -70,9 +70,9 @@ def read_delimited(path: Path, header: str, encoding: str, names: Sequence[Seque
     file = look_into(path, encoding)
     separator, skipped = _separator(file)
     reading = _best_reading(file, separator, skipped)
-    given, header = header, header or ("yes" if _is_header(reading, names) else "no")
+    header = header or ("yes" if _is_header(reading, names) else "no")
     frame, dropped = _named(path, reading, header)
-    notes = [*file.notes, *_notes(path, reading, header, given)]
+    notes = [*file.notes, *_notes(path, reading, header)]
     if dropped:
         notes.append(f"{dropped} column{'s' * (dropped > 1)} without a name and without content left out.")
     return Sheet(frame, reading.lines, header, file.encoding, notes=tuple(notes))
@@ -316,7 +316,7 @@ def _named(path: Path, reading: Reading, header: str) -> tuple[pd.DataFrame, int
     return frame[list(keep)].rename(columns=keep), len(names) - len(keep)
 
 
-def _notes(path: Path, reading: Reading, header: str, given: str) -> Iterator[str]:
+def _notes(path: Path, reading: Reading, header: str) -> Iterator[str]:
     dialect = reading.dialect
     if dialect.skipped:
         yield f"Its first line states that {SEPARATORS[dialect.separator].lower()} stand between cells."
@@ -331,7 +331,6 @@ def _notes(path: Path, reading: Reading, header: str, given: str) -> Iterator[st
     if dialect.quotes == DOUBLED and dialect.separator == "\t":
         yield "Its cells stand in quotes where need be."
     if header == "no":
-        change = "" if given else " If it names them, say &header=yes."
-        yield f"Its first row is data, so that columns are numbered from 1.{change}"
+        yield "Its first row is data, so that columns are numbered from 1."
     if reading.short_rows:
         yield f"{reading.short_rows:,} row{'s have' if reading.short_rows > 1 else ' has'} fewer cells than the first."

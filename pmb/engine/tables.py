@@ -56,7 +56,10 @@ def load_table(table: Table) -> Chosen:
     table = choose_columns(table, sheet)
     labels = decide(path.name, sheet.frame[table.label], table.kind)
     examples = _examples(path, sheet, table, labels)
-    notes = [*_understood(path, sheet), _columns_in_words(table, labels, examples), _first_rows(table, sheet)]
+    notes = [*_understood(path, sheet)]
+    if sheet.header == "no" and not table.header:
+        notes.append("If that row names the columns, say &header=yes.")
+    notes += [_columns_in_words(table, labels, examples), _first_rows(table, sheet)]
     if not table.dev:
         train, dev, more = _split(examples, labels.classes)
         notes += more

@@ -85,16 +85,16 @@ def look_into(path: Path, encoding: str = "") -> TextFile:
     with path.open("rb") as file:
         head = file.read(CHUNK_BYTES)
     if marked := next((name for mark, name in MARKS if head.startswith(mark)), ""):
-        return _decoded(path, marked, () if marked == "utf-8-sig" else (f"{path.name} is {marked.upper()}.",))
+        return _decoded(path, marked, () if marked == "utf-8-sig" else (f"It is {marked.upper()}.",))
     if wide := _wide_without_mark(head):
-        return _decoded(path, wide, (f"{path.name} has no mark of its encoding and was read as {wide.upper()}.",))
+        return _decoded(path, wide, (f"It has no mark of its encoding and was read as {wide.upper()}.",))
     try:
         return _decoded(path, "utf-8")
     except _NotDecodable as problem:
         guessed, word = _guess(path)
         if not guessed:
             raise
-        note = f"{path.name} is not UTF-8 (byte {problem.byte}) and was read as {guessed}, for example {word!r}."
+        note = f"It is not UTF-8 (byte {problem.byte}) and was read as {guessed}, for example {word!r}."
         return _decoded(path, guessed, (note,))
 
 

@@ -29,6 +29,10 @@ LIMITS = (
 )
 
 
+class ToChoose(BadInput):
+    """Something is left to be chosen before a table can be used."""
+
+
 @st.dialog("Your table", width="large", icon=":material/upload_file:")
 def your_table(present: Table | None) -> None:
     """Choose a file, or look at the present one again, then its columns; what is wrong is said and nothing is lost."""
@@ -65,6 +69,8 @@ def your_table(present: Table | None) -> None:
         look_at(seen, table, is_number)
         if st.button("Use this table", type="primary", icon=":material/check:", key="use_table"):
             use(table)
+    except ToChoose as error:
+        st.info(ui.plain(str(error)), icon=":material/touch_app:")
     except PmbError as error:
         st.warning("That table cannot be used as it is.", icon=":material/warning:")
         st.text(str(error))
@@ -87,20 +93,19 @@ def stamp(path: str) -> tuple[int, int]:
 
 def tell(seen: TablePreview) -> None:
     """How the file was read."""
-    for note in seen.notes:
-        st.caption(ui.plain(note))
+    st.caption(ui.plain(" ".join(seen.notes)))
 
 
 def choose_columns(seen: TablePreview, table: Table, noticed: str) -> tuple[Table, bool]:
     """The table with what the controls say, and whether its label is a number.
 
     They say at first what the table names, else what was guessed; `noticed`: whether there was a header at first.
-    Raises BadInput where something is left to be chosen.
+    Raises ToChoose.
     """
     names = [column.name for column in seen.columns]
     first = table if table.text in names and table.label in names else seen
     key = f"{table.path}-{seen.header}"
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True):
         if noticed:
             st.segmented_control(
                 "First row",
@@ -124,12 +129,12 @@ def choose_columns(seen: TablePreview, table: Table, noticed: str) -> tuple[Tabl
                 key=f"kind-{key}-{label}",
             )
     if not text or not label or not column:
-        raise BadInput("Choose a column of text and one of labels.")
+        raise ToChoose("Choose a column of text and one of labels.")
     second = "" if pair == NO_PAIR else pair or ""
     if len({text, label, second}) < 3:
-        raise BadInput("Text, second text and label have to be different columns.")
+        raise ToChoose("Text, second text and label have to be different columns.")
     if column.numeric and not kind:
-        raise BadInput(
+        raise ToChoose(
             f"Choose what the {column.distinct:,} different numbers in {label!r} are: classes, of which there can be "
             f"{MOST_CLASSES}, or a number to predict."
         )
@@ -146,7 +151,8 @@ def look_at(seen: TablePreview, table: Table, is_number: bool) -> None:
     """Its labels, the lengths of its texts and its first rows."""
     columns = {column.name: column for column in seen.columns}
     label, text = columns[table.label], columns[table.text]
-    split = "the file of dev rows is dev" if table.dev else "a fixed fifth of each class is set aside as dev"
+    share = "the rows" if is_number else "each class"
+    split = "the file of dev rows is dev" if table.dev else f"a fixed fifth of {share} is set aside as dev"
     st.markdown(f"**{seen.rows:,} rows, {label_kind(label, is_number)}**; {split}.")
     left, right = st.columns(2)
     with left:
