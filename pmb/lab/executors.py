@@ -67,8 +67,11 @@ class Limits:
 
 
 def look_limits(files: Iterable[Path]) -> Limits:
-    """The limits of a look into files of a stranger, which may be made to be large only once they are read."""
-    megabytes = sum(path.stat().st_size for path in files) / 1e6
+    """The limits of a look into files of a stranger, which may turn out to be large only once they are read."""
+    megabytes = 0.0
+    for path in files:
+        with contextlib.suppress(OSError):  # it is gone, as the child will say
+            megabytes += path.stat().st_size / 1e6
     return Limits(
         LOOK_MEGABYTES + LOOK_MEGABYTES_A_MEGABYTE * megabytes, LOOK_SECONDS + LOOK_SECONDS_A_MEGABYTE * megabytes
     )

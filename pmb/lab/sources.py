@@ -127,7 +127,7 @@ def _table_task(store: Store, settings: Settings, name: str) -> Task:
     table = replace(table, path=str(paths[0]), dev=str(paths[1]) if table.dev else "")
     about = f"The table {paths[0]}; it stays on this machine."
     row = Task(name, paths[0].stem, ("accuracy",), (), "", "your own", about, table=table)
-    mark = f"{READING} {_fingerprint(paths)}"
+    mark = _fingerprint(paths, READING)
     return Task.from_dict(_facts(store, settings, "task", name, mark, asdict(row), files=paths))
 
 
@@ -245,7 +245,7 @@ def _known(store: Store, kind: str, name: str) -> Row | None:
     return found[0] if found else None
 
 
-def _fingerprint(files: Iterable[Path]) -> str:
-    """Changes whenever a file is added, taken away or written."""
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files)]
-    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+def _fingerprint(files: Iterable[Path], reading: int = 1) -> str:
+    """Changes whenever a file is added, taken away or written, or when they are read otherwise."""
+    stats: list[object] = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files)]
+    return hashlib.sha256(json.dumps(stats if reading == 1 else [reading, *stats]).encode()).hexdigest()

@@ -55,8 +55,6 @@ def preview(table: Table) -> TablePreview:
     try:
         job = {"kind": "preview table", "table": asdict(table), "assets": ""}
         found = ask(job, limits=look_limits([Path(table.path)]))
-    except OSError as error:
-        raise BadInput(f"{table.path} cannot be read: {error.strerror or error}.") from error
     except RunFailed as error:  # whatever is wrong, it is with what the user brought
         raise BadInput(str(error)) from error
     return TablePreview.from_dict(found["preview"])
