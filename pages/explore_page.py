@@ -42,6 +42,7 @@ from pmb.screen.explore_data import (
     load_baselines,
     load_hollow,
     load_measured,
+    load_one_answer,
     load_preview,
     more_scores,
     row_names,
@@ -358,6 +359,9 @@ else:
     with st.container(horizontal=True, vertical_alignment="center"):
         view.badges(chosen["sources"], len(chosen["seeds"]), undertrained)
         take.take_it(spec_of(plan, task, recipe, chosen["seeds"][0], procedure).key)
+    keys = [spec_of(plan, task, recipe, seed, procedure).key for seed in chosen["seeds"]]
+    if same := load_one_answer(keys, task.labels, mark):
+        view.words(ui.plain(same))
 
 shading = strip.shading(strategy, more.get(strategy) or known_layer_scores(store, model, task))
 stronger = f" A layer of a stronger colour {shading.words}." if shading else ""

@@ -18,7 +18,7 @@ from pmb.errors import BadInput
 from pmb.lab import queue
 from pmb.lab.answer import answer
 from pmb.lab.plan import Plan, plan_kept, plan_strategy, plan_threshold, spec_of, strategies_of_plan, with_data
-from pmb.lab.sources import find_model, find_task
+from pmb.lab.sources import find_model, find_task, notes_on
 from pmb.lab.store import Row, Store, open_store
 from pmb.spec import PROCEDURES, progress_words
 from pmb.strategies import EVERY_STRATEGY, SCORED
@@ -49,8 +49,11 @@ def plan(
     drop: int | None = None,
     threshold: float | None = None,
     keep: Sequence[int] | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Row:
     """Which layers stay and which go, as `pmb plan --json` says it; trains nothing. Raises BadInput.
+
+    `say` is called with each sentence on how a table of the user's own was read, such as `print`.
 
     >>> import pmb
     >>> pmb.plan(strategy="even-alternate", drop=2)["kept_layers"]
@@ -64,6 +67,7 @@ def plan(
     cut = Cut(model, task, strategy, drop, threshold, keep)
     with opened_store() as (store, found):
         data = find_task(store, found, task)
+        say_of_table(store, data, say)
         chosen = chosen_plan(store, found, cut, data, pinned=strategy in SCORED)
         names = strategies_of_plan(store, chosen, data)
     return {
@@ -86,11 +90,12 @@ def run(
     seed: int = 0,
     procedure: str = PROCEDURES[0],
     tell: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Row:
     """Fine-tune a cut, wait for it and give what `pmb run --json` prints; a cached result comes at once.
 
-    `tell` is called about twice a second with how far the run is, such as `print`. Raises BadInput, also where the run
-    failed or was cancelled.
+    `tell` is called about twice a second with how far the run is, such as `print`; `say` as of `plan`. Raises BadInput,
+    also where the run failed or was cancelled.
 
     >>> import pmb
     >>> result = pmb.run(strategy="top", drop=3, recipe="standard")
@@ -99,7 +104,7 @@ def run(
     >>> result["score"] < result["whole_model_score"]
     True
     """
-    values = ended(Cut(model, task, strategy, drop, threshold, keep), recipe, seed, procedure, tell)
+    values = ended(Cut(model, task, strategy, drop, threshold, keep), recipe, seed, procedure, tell, say)
     check_done(values)
     return values
 
@@ -172,6 +177,13 @@ def chosen_plan(store: Store, found: settings.Settings, cut: Cut, task: Task, pi
     return plan_strategy(store, found, model, task, cut.strategy or "top", cut.drop)
 
 
+def say_of_table(store: Store, task: Task, say: Callable[[str], None]) -> None:
+    """Say how a table of the user's own was read, before anything is computed on it."""
+    if task.table:
+        for note in notes_on(store, task.id):
+            say(note)
+
+
 def ended(
     cut: Cut,
     recipe: str,
@@ -179,14 +191,16 @@ def ended(
     procedure: str,
     tell: Callable[[str], None],
     warn: Callable[[str], None] | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Row:
     """Queue one fine-tuning unless its result is there, wait until it ends, and give its answer in whatever state.
 
-    `warn`: for what keeps it from going on; `tell` where there is none.
+    `warn`: for what keeps it from going on; `tell` where there is none. `say`: how a table was read.
     """
     check_recipe(recipe)
     with opened_store() as (store, found):
         task = find_task(store, found, cut.task)
+        say_of_table(store, task, say)
         chosen = chosen_plan(store, found, cut, task)
         (spec,) = with_data(
             store,

@@ -9,9 +9,14 @@ MOST_UNPACKED_MEGABYTES = 1000  # of a Parquet file, once its compression and it
 MOST_ROWS = 500_000
 MOST_COLUMNS = 1000
 MOST_CELLS = 20_000_000  # rows × columns
-MOST_HEADER_CHARACTERS = 100_000  # of a file's first line, which names the columns
+MOST_HEADER_CHARACTERS = 100_000  # of a file's first row, which may name the columns
+MOST_ROW_CHARACTERS = 1_000_000  # of any other row
 MOST_CELL_CHARACTERS = 100_000
 MOST_CLASSES = 50
+
+# A look into files of a stranger: what the process that reads them may hold and take, and more for each MB of them.
+LOOK_MEGABYTES, LOOK_MEGABYTES_A_MEGABYTE = 2000, 8
+LOOK_SECONDS, LOOK_SECONDS_A_MEGABYTE = 120, 1
 
 # A folder with a model.
 MOST_LAYERS = 500  # also groups, blocks and experts: whatever makes a library build modules

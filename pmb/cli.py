@@ -147,7 +147,7 @@ def cli() -> None:
 @json_option
 def plan(as_json: bool, **cut: Any) -> None:
     """Print which layers stay and which go; trains nothing."""
-    values = api.plan(**cut)
+    values = api.plan(**cut, say=say)
     if as_json:
         click.echo(json.dumps(values))
         return
@@ -164,7 +164,7 @@ def plan(as_json: bool, **cut: Any) -> None:
 @json_option
 def run(recipe: str, seed: int, procedure: str, as_json: bool, **cut: Any) -> None:
     """Queue one fine-tuning, wait for it and print its result; a cached result prints at once."""
-    values = api.ended(Cut(**cut), recipe, seed, procedure, show_progress, warn)
+    values = api.ended(Cut(**cut), recipe, seed, procedure, show_progress, warn, say)
     if as_json:
         click.echo(json.dumps(values))
     elif values["state"] == "done":
@@ -204,6 +204,7 @@ def sweep(
         check_strategy(strategy)
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model, pinned=True), find_task(store, found, task)
+        api.say_of_table(store, task_row, say)
         plans = plan_sweep(store, found, model_row, task_row, strategies, drops)
         specs = with_data(
             store,
@@ -224,7 +225,8 @@ def sweep(
         click.echo(json.dumps({"runs": answers}))
     for values in [] if as_json else answers:
         score = shown(values["metric"], values["score"]) if values["score"] is not None else values["state"]
-        click.echo(f"{values['run']}  kept {numbers(values['kept_layers']):<12}  seed {values['seed']}  {score}")
+        note = "  one answer for all items" if values["note"] else ""
+        click.echo(f"{values['run']}  kept {numbers(values['kept_layers']):<12}  seed {values['seed']}  {score}{note}")
     if failed := sum(values["state"] in ("failed", "cancelled") for values in answers):
         raise BadInput(f"{failed} of {len(answers)} runs have no result; `python -m pmb runs --state failed` says why.")
 
@@ -250,6 +252,7 @@ def preview(model: str, task: str, strategy: str | None, keep: list[int] | None,
     names = [name for name in chosen if name in STRATEGIES]
     with opened_store() as (store, found), contextlib.ExitStack() as stack:
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        api.say_of_table(store, task_row, say)
         start = stack.enter_context(previews.child_ahead(store, model_row, task_row, names))
         from pmb.insight import predict, summary  # while the child imports what it needs
         from pmb.lab.results import finished_runs
@@ -327,6 +330,7 @@ def search(
     )
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        api.say_of_table(store, task_row, say)
         if why := searches.look_ahead(store, found, model_row, task_row, show_fetching):
             click.echo(f"No previews: {why}", err=True)
         show_progress("")
@@ -370,6 +374,7 @@ def probe(model: str, task: str, recipe: str, seeds: list[int], to_cancel: bool,
     check_recipe(recipe)
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
+        api.say_of_table(store, task_row, say)
         if to_cancel:
             wanted = [row for row in probes.probes_of(store, model_row, task_row, recipe) if row["seed"] in seeds]
             probes.cancel(store, [row["key"] for row in wanted])
@@ -694,6 +699,11 @@ def change_runs(prefixes: Sequence[str], change: Callable[[Store, settings.Setti
             click.echo(run_line(row))
 
 
+def say(sentence: str) -> None:
+    """One line on what is about to be computed; to stderr, so that `--json` prints an object alone."""
+    click.echo(sentence, err=True)
+
+
 class ProgressLine:
     """How far something is: one changing line on a terminal, and elsewhere a line now and then, ever more seldom."""
 
@@ -751,6 +761,8 @@ def print_answer(values: Row) -> None:
         spread = f"{speedup['low']:.2f} to {speedup['high']:.2f}; {speedup['device']}"
         click.echo(f"speed-up  {speedup['ratio']:.2f}  ({spread})")
     click.echo(f"training  {values['train_seconds']:.1f} s{', cached' if values['cached'] else ''}")
+    if values["note"]:
+        click.echo(values["note"])
 
 
 def print_zero_layers(row: Row) -> None:

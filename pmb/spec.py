@@ -324,25 +324,39 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class ColumnPreview:
-    """A column of a user's table: its commonest values, its numbers where all cells are, its words a cell."""
+    """A column of a user's table: its commonest values, its numbers where all cells are, its words a cell.
+
+    `kind`: what it is as a label where nothing is said, "classes" or "number", or nothing where either can be meant;
+    numbers of one value are one class. `numeric`: whether both are possible.
+    """
 
     name: str
     distinct: int
     classes: dict[str, int]
     numbers: Histogram | None
     words: Histogram
+    kind: str
+    numeric: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TablePreview:
-    """What is in a user's table, its first rows, and which columns the lab would take."""
+    """What is in a user's table, its first rows, and which columns the lab would take, where it can tell.
+
+    `lines`: of the file, 0 where it has none; `header`, `encoding`: as of the catalog's `Table`, empty where the format
+    has none; `notes`: what was taken for granted, each a sentence.
+    """
 
     rows: int
+    lines: int
     columns: tuple[ColumnPreview, ...]
     first: tuple[dict[str, str], ...]
     text: str
     pair: str
     label: str
+    header: str
+    encoding: str
+    notes: tuple[str, ...]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

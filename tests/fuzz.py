@@ -6,6 +6,7 @@ Run: python -m tests.fuzz --seconds 60 [--target store] [--seed 1]. A fault name
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import math
@@ -19,18 +20,21 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file, save_file
 from sqlalchemy import text
 
 from pmb.catalog.models import MODELS
-from pmb.catalog.tasks import TABLE_SUFFIXES, TASKS, Table
+from pmb.catalog.tasks import TASKS, Table
 from pmb.engine import surgery, trial
 from pmb.engine.glue import LAYOUTS, load_glue
 from pmb.engine.run import quieten
@@ -154,26 +158,55 @@ def spoil_bytes(folder: Path, rng: random.Random) -> None:
 
 
 def make_table(folder: Path) -> None:
-    """The same forty rows in each format."""
+    """The same forty rows in each format, dialect, encoding and type of column."""
     frame = pd.DataFrame(
         {
-            "text": [f"film number {i}, {'good' if i % 2 else 'bad'}" for i in range(40)],
+            "text": [f'film number {i}, "{"good" if i % 2 else "bad"}" it\'s caf\xe9' for i in range(40)],
             "score": [i / 7 for i in range(40)],
             "label": ["yes" if i % 2 else "no" for i in range(40)],
         }
     )
     frame.to_csv(folder / "t.csv", index=False)
-    frame.to_csv(folder / "t.tsv", index=False, sep="\t")
+    frame.to_csv(folder / "plain.tsv", index=False, sep="\t", quoting=csv.QUOTE_NONE)
+    frame.to_csv(folder / "quoted.tsv", index=False, sep="\t")
+    frame.to_csv(folder / "semicolons.csv", index=False, sep=";", decimal=",", encoding="utf-16")
+    frame.to_csv(folder / "windows.csv", index=True, encoding="cp1252", lineterminator="\r\n")
+    frame.to_csv(folder / "header.csv", index=False, header=False)
+    frame.to_csv(folder / "escaped.csv", index=False, doublequote=False, escapechar="\\", quoting=csv.QUOTE_ALL)
+    (folder / "excel.csv").write_text("sep=|\n" + frame.to_csv(index=False, sep="|"), encoding="utf-8-sig")
     frame.to_json(folder / "t.jsonl", orient="records", lines=True)
+    frame.assign(label=pd.Series([[i % 2] for i in range(40)], dtype=object)).to_json(
+        folder / "lists.jsonl", orient="records", lines=True
+    )
     frame.to_parquet(folder / "t.parquet")
+    as_bytes = {name: [str(cell).encode() for cell in frame[name]] for name in frame}
+    for name, kind in (("binary", pa.binary()), ("large", pa.large_binary()), ("string", pa.large_string())):
+        columns = {name: pa.array(cells).cast(kind) for name, cells in as_bytes.items()}
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet", store_schema=name != "large")
+    numbers = {
+        "text": pa.array(frame["text"]).dictionary_encode(),
+        "label": pa.array([i % 2 for i in range(40)], pa.int8()),
+    }
+    more = {"score": pa.array(frame["score"], pa.float16()), "label": pa.array([Decimal(i % 3) for i in range(40)])}
+    pq.write_table(pa.table(numbers), folder / "dictionary.parquet")
+    pq.write_table(pa.table(numbers | more), folder / "decimal.parquet", compression="zstd")
+
+
+def spoil_table(folder: Path, rng: random.Random) -> None:
+    """Leave one of the tables, spoilt."""
+    spared = rng.choice(sorted(folder.iterdir()))
+    for path in folder.iterdir():
+        if path != spared:
+            path.unlink()
+    spoil_bytes(folder, rng)
 
 
 def use_table(folder: Path) -> Iterator[Reader]:
-    """Look at the tables and load them, once for classes and once for numbers."""
-    for path in (folder / f"t{suffix}" for suffix in TABLE_SUFFIXES):
-        yield partial(preview, path)
-        for label in ("", "score"):
-            yield partial(load_table, Table(str(path), label=label))
+    """Look at the tables and load them: as they are, for numbers, and with what a user may say of them."""
+    for path in sorted(folder.iterdir()):
+        yield partial(preview, Table(str(path)))
+        for said in ({}, {"label": "score"}, {"kind": "classes"}, {"kind": "number"}, {"header": "no"}):
+            yield partial(load_table, Table(str(path), **said))
 
 
 def make_glue(folder: Path) -> None:
@@ -359,7 +392,7 @@ def use_store(folder: Path) -> Iterator[Reader]:
 
 
 TARGETS = {
-    "table": Target(make_table, spoil_bytes, use_table),
+    "table": Target(make_table, spoil_table, use_table),
     "glue": Target(make_glue, spoil_bytes, use_glue),
     "folder": Target(make_folder, spoil_folder, use_folder),
     "store": Target(make_store, spoil_store, use_store),

@@ -244,6 +244,18 @@ def test_a_table_of_ones_own_is_looked_at_and_becomes_the_task(shown: str, brows
     dialog.get_by_role("button", name="Use this table").click()
     expect(dialog.get_by_text("same.csv has one label only, 'only'")).to_be_visible(timeout=30_000)
     dialog.get_by_role("button", name="Remove same.csv").click()
+    numbers = tmp_path / "numbers.csv"
+    numbers.write_text("\n".join(f"word {i},{i % 60}.0" for i in range(300)))
+    upload.set_input_files(numbers)
+    expect(dialog.get_by_text("Its first row is data, so that columns are numbered from 1.")).to_be_visible(
+        timeout=30_000
+    )
+    expect(dialog.get_by_text("Choose what the 60 different numbers in '2' are")).to_be_visible()
+    dialog.get_by_text("a number", exact=True).click()
+    expect(dialog.get_by_text("300 rows, a number from 0 to 59")).to_be_visible(timeout=30_000)
+    dialog.get_by_text("names the columns").click()
+    expect(dialog.get_by_text("numbers.csv has 299 rows in 300 lines.")).to_be_visible(timeout=30_000)
+    dialog.get_by_role("button", name="Remove numbers.csv").click()
     upload.set_input_files(table)
     expect(dialog.get_by_text("60 rows, 2 classes")).to_be_visible(timeout=30_000)
     dialog.get_by_role("combobox", name="Second text").click()

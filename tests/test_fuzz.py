@@ -6,7 +6,7 @@ import pytest
 
 from tests.fuzz import TARGETS, Fault, Target, fuzz
 
-ROUNDS = {"table": 25, "glue": 150, "folder": 20, "store": 20}
+ROUNDS = {"table": 100, "glue": 150, "folder": 20, "store": 20}
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -71,7 +71,7 @@ def tried(do: Callable[[], Any]) -> Any:
 def offline(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, Settings]:
     """A store, and no child process: what would be looked into is a sentence."""
 
-    def ask(job: dict[str, Any], report: object = None) -> dict[str, Any]:
+    def ask(*_: object) -> dict[str, Any]:
         raise BadInput("This would be looked into.")
 
     monkeypatch.setattr("pmb.lab.executors.ask", ask)

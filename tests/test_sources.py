@@ -20,7 +20,7 @@ from pmb.catalog.models import MODELS
 from pmb.catalog.tasks import TASKS
 from pmb.engine import assets
 from pmb.engine.surgery import describe
-from pmb.errors import BadInput
+from pmb.errors import BadInput, RunFailed
 from pmb.lab import queue
 from pmb.lab.plan import plan_kept, plan_whole, spec_of
 from pmb.lab.schema import sources
@@ -95,7 +95,9 @@ def test_a_table_is_trained_on_and_answers_from_the_cache_until_it_changes(
     assert first["fast"]
     assert asked(*command)["cached"]
     assert f"csv:{a_table}" in known_tasks(store)
-    assert notes_on(store, f"csv:{a_table}") == ["80 of 400 rows were set aside as dev, of each label alike."]
+    notes = notes_on(store, f"csv:{a_table}")
+    assert notes[0] == "my reviews.csv has 400 rows in 401 lines."
+    assert notes[-1] == "80 of 400 rows were set aside as dev, of each label alike."
     before = find_task(store, home_with_assets, f"csv:{a_table}")
     spec = spec_of(plan_kept(MODELS["minilm-l6"], [0]), before, "quick", 5)
     with a_table.open("a", encoding="utf-8") as file:
@@ -228,7 +230,7 @@ def test_what_was_looked_into_is_remembered_until_its_files_change(
     paths = [tmp_path / "it's 100 %.csv", tmp_path / "caf\udce9.csv"]
     asked: list[str] = []
 
-    def ask(job: dict[str, Any], _: object) -> dict[str, Any]:
+    def ask(job: dict[str, Any], *_: object) -> dict[str, Any]:
         asked.append(job["row"]["id"])
         return {"row": job["row"] | {"revision": f"look {len(asked)}"}, "notes": [f"note {len(asked)}"]}
 
@@ -255,7 +257,7 @@ def test_the_older_layout_of_sentence_transformers_is_opened_where_the_encoder_l
     store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a stand-in for the child, which looks into the folder that it is given."""
-    monkeypatch.setattr("pmb.lab.executors.ask", lambda job, _: {"row": job["row"], "notes": []})
+    monkeypatch.setattr("pmb.lab.executors.ask", lambda job, *_: {"row": job["row"], "notes": []})
     inner = tmp_path / "my-sentences" / "0_Transformer"
     inner.mkdir(parents=True)
     (inner / "config.json").write_text("{}")
@@ -263,3 +265,29 @@ def test_the_older_layout_of_sentence_transformers_is_opened_where_the_encoder_l
     model = find_model(store, settings, str(inner.parent))
     assert (model.id, model.folder, model.title) == (str(inner), str(inner), "my-sentences")
     assert find_model(store, settings, model.id) == model
+
+
+@pytest.mark.parametrize("folders", ["RTE", "rte", "Rte", "glue/RTE", "glue/rte"])
+def test_a_glue_folder_is_found_in_any_spelling_and_may_be_named_itself(
+    store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders: str
+) -> None:
+    """By a stand-in for the child."""
+    monkeypatch.setattr("pmb.lab.executors.ask", lambda job, *_: {"row": job["row"], "notes": []})
+    place = tmp_path / folders
+    place.mkdir(parents=True)
+    (place / "train.tsv").write_text("index\n")
+    named = place if "/" not in folders else place.parent
+    assert find_task(store, replace(settings, glue=named), "rte").folder == str(place)
+
+
+def test_a_glue_folder_without_the_task_is_named_where_the_hub_has_it_not(
+    store: Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object) -> dict[str, Any]:
+        raise RunFailed("The Hub cannot be reached.")
+
+    monkeypatch.setattr("pmb.lab.executors.ask", ask)
+    found = replace(settings, glue=tmp_path)
+    assert find_task(store, found, "rte") == TASKS["rte"]
+    with pytest.raises(BadInput, match="^PMB_GLUE_DIR, .*, has no folder RTE. The Hub cannot be reached.$"):
+        find_task(store, found, "rte", pinned=True)

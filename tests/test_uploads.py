@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,10 @@ from hypothesis import settings as chances
 from hypothesis import strategies as st
 
 from pmb.bounds import MOST_MEGABYTES
-from pmb.errors import BadInput, PmbError
+from pmb.catalog.tasks import Table, Task
+from pmb.errors import BadInput, PmbError, RunFailed
 from pmb.lab import uploads
+from pmb.lab.executors import Child, Limits, ask
 from pmb.lab.store import Store
 from pmb.settings import REPOSITORY, Settings
 
@@ -83,8 +87,57 @@ def test_the_browser_may_send_what_the_lab_may_keep() -> None:
 def test_a_preview_comes_from_a_child_and_a_fault_names_its_row(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"text,label\n" + b"a b,x\nc,y\n" * 10)
-    found = uploads.preview(path)
+    found = uploads.preview(Table(str(path)))
     assert (found.rows, found.text, found.label) == (20, "text", "label")
-    path.write_bytes(b"text,label\na,b,c,d\ne\n")
-    with pytest.raises(BadInput, match="its rows have more cells than its header"):
-        uploads.preview(path)
+    path.write_bytes(b"text,label\n")
+    with pytest.raises(BadInput, match="t.csv has no rows"):
+        uploads.preview(Table(str(path)))
+
+
+def eats(what: str) -> Child:
+    """A child that takes a job and then does this."""
+    script = f'import sys, time\nprint(\'{{"device": ""}}\', flush=True)\nsys.stdin.readline()\n{what}'
+    return Child([sys.executable, "-c", script])
+
+
+@pytest.mark.parametrize(
+    ("what", "limits", "said"),
+    [
+        ("held = [bytearray(b'x') * 10**7 for _ in range(10**9)]", Limits(200, 60), "more than 200 MB of memory"),
+        ("time.sleep(600)", Limits(2000, 0.3), "longer than 0 s"),
+    ],
+)
+def test_a_child_that_goes_beyond_its_limits_is_stopped(what: str, limits: Limits, said: str) -> None:
+    child = eats(what)
+    with pytest.raises(RunFailed, match=f"Reading it took {said} and was stopped"):
+        child.ask({"kind": "look"}, lambda _: None, limits)
+    assert not child.alive
+
+
+HEADER = ",".join(f'"c\n{i}"' for i in range(100_001))
+BOMBS: dict[str, tuple[str, str, str]] = {
+    "names with line ends": ("t.csv", f"{HEADER}\n", "a first row of more than 100,000 characters"),
+    "commas": ("t.csv", "," * 20_000_000, "a first row of more than 100,000 characters"),
+    "short names": ("t.tsv", "a\t" * 40_000 + "\n", "40,000 columns; at most 1,000 are allowed"),
+    "a row without end": ("t.csv", 'a,"b, c"\n"' + "x,\n" * 1_000_000, "the row has more than 1,000,000 characters"),
+    "a wide row": ("t.csv", "a,b\n" + "1," * 400_000, "line 2 has 400001 cells, its first row 2"),
+    "empty lines": ("t.csv", "a,b\n" + "\n" * 1_100_000, "more than 1,000,000 rows and empty lines"),
+    "brackets": ("t.jsonl", '{"a": ' + "[" * 20_000_000, "line 1: the row has more than 1,000,000 characters"),
+    "lists of lists": ("t.jsonl", '{"a": [' + "[]," * 300_000 + "1]}\n", "none that can be used, and 'a' with lists"),
+    "deep": ("t.jsonl", '{"a": ' + "[" * 400_000 + "]" * 400_000 + "}\n", "it is nested too deeply"),
+    "names": ("t.jsonl", "{" + ",".join(f'"n{i}":1' for i in range(50_000)) + "}", "50,000 columns; at most 1,000"),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_table_that_is_made_to_be_too_large_is_refused_in_little_memory(tmp_path: Path, kind: str) -> None:
+    name, content, said = BOMBS[kind]
+    (tmp_path / name).write_text(content)
+    job = {
+        "kind": "inspect task",
+        "row": asdict(Task("csv:t", "t", ("accuracy",), (), "", "", "", table=Table(str(tmp_path / name)))),
+        "assets": "",
+    }
+    with pytest.raises(RunFailed) as caught:
+        ask(job, limits=Limits(400, 30))
+    assert said in str(caught.value)

@@ -8,6 +8,8 @@ from typing import Any, Self
 from pmb.errors import BadInput, unknown_name
 from pmb.strict import read_as
 
+TABLE_SETTINGS = ("text", "pair", "label", "dev", "kind", "header", "encoding")  # in an id, behind the path
+TABLE_CHOICES = {"kind": ("classes", "number"), "header": ("yes", "no")}
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")  # of a user's own file
 
 
@@ -20,6 +22,9 @@ class Table:
     pair: str = ""
     label: str = ""
     dev: str = ""  # a file of dev rows; without it a fixed part of `path` is set aside
+    kind: str = ""  # of the labels: "classes" or "number"
+    header: str = ""  # whether the first row names the columns: "yes" or "no"
+    encoding: str = ""  # as Python calls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +198,10 @@ def find_task(task: str) -> Task:
 
 
 def parse_table(task: str) -> Table:
-    """The table that an id `csv:PATH` or `csv:PATH?text=A&pair=B&label=C&dev=PATH` names; raises BadInput.
+    """The table that an id such as `csv:PATH` or `csv:PATH?text=A&label=B` names; raises BadInput.
 
-    The settings stand behind the last question mark that an equals sign follows; all before it is the path as it is.
+    Settings are the fields of `Table`. They stand behind the last question mark that an equals sign follows; all before
+    it is the path as it is.
     """
     from urllib.parse import parse_qsl
 
@@ -204,9 +210,11 @@ def parse_table(task: str) -> Table:
     if "=" not in query or not path:
         path, query = name, ""
     given = dict(parse_qsl(query, keep_blank_values=True))
-    allowed = ("text", "pair", "label", "dev")
-    if unknown := [name for name in given if name not in allowed]:
-        raise unknown_name("setting of a table", unknown[0], allowed)
+    if unknown := [name for name in given if name not in TABLE_SETTINGS]:
+        raise unknown_name("setting of a table", unknown[0], TABLE_SETTINGS)
+    for setting, choices in TABLE_CHOICES.items():
+        if given.get(setting) and given[setting] not in choices:
+            raise unknown_name(f"value of {setting} of a table", given[setting], choices)
     if not path:
         raise BadInput(f"Task {task!r} names no file; write csv:PATH.")
     return Table(path, **given)
@@ -216,5 +224,5 @@ def table_id(table: Table) -> str:
     """What `parse_table` reads as this table, whose column of text is named."""
     from urllib.parse import urlencode
 
-    given = {"text": table.text, "pair": table.pair, "label": table.label, "dev": table.dev}
+    given = {name: getattr(table, name) for name in TABLE_SETTINGS}
     return f"csv:{table.path}?{urlencode({name: value for name, value in given.items() if value})}"

@@ -8,8 +8,10 @@ from typing import Any
 
 from pmb.errors import BadInput
 from pmb.insight.intervals import run_interval
+from pmb.insight.one_answer import one_answer
 from pmb.lab.plan import more_scores, scores_identity
 from pmb.lab.queue import spec_of_row
+from pmb.lab.sources import tasks_by_id
 from pmb.lab.store import Row, Store, get_layer_scores, get_run, list_latencies
 from pmb.lab.zero_layers import known_of_run
 from pmb.spec import PROCEDURES, RunSpec
@@ -50,11 +52,21 @@ def answer(store: Store, key: str, cached: bool) -> dict[str, Any]:
         "whole_model_parameters": row["whole_model_parameters"],
         "speedup": _speedup(store, row),
         "train_seconds": row["train_seconds"],
+        "note": said_of_answers(store, row) or None,
         "procedure": spec.procedure,
         "fast": row["fast"],
         "cached": cached,
         "error": row["error"],
     }
+
+
+def said_of_answers(store: Store, row: Row) -> str:
+    """A sentence where a finished run gave all dev items one answer; empty otherwise."""
+    said = one_answer(row["predictions"])
+    if not said:
+        return ""
+    task = tasks_by_id(store).get(row["task"])
+    return one_answer(row["predictions"], task.labels if task else ())
 
 
 def _whole_model_score(store: Store, spec: RunSpec) -> float | None:

@@ -1,8 +1,8 @@
 """The process in which torch lives: reads one job from stdin, writes JSON lines to stdout, ends with its parent.
 
-Started by pmb.lab.executors as `python -m pmb.lab.child [--waited-for]`. It imports torch first, says what it computes
-on and then waits, so that a child started ahead of time answers at once. A first job "warm up" (with "model", "task",
-"assets") is not answered.
+Started by pmb.lab.executors as `python -m pmb.lab.child [--waited-for] [--light]`. It imports torch first, says what it
+computes on and then waits, so that a child started ahead of time answers at once; a light one imports none of that. A
+first job "warm up" (with "model", "task", "assets") is not answered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pmb.catalog.models import BaseModel
-from pmb.catalog.tasks import Task
+from pmb.catalog.tasks import Table, Task
 from pmb.errors import PmbError
 from pmb.spec import Progress, Recipe, RunSpec
 
@@ -45,6 +45,8 @@ JOBS = {
     "export": "The export",
     "try": "Trying the model",
 }
+LIGHT = "--light"  # an argument: the job is one of those that need no torch, LIGHT_KINDS
+LIGHT_KINDS = ("inspect task", "preview table", "dev")
 REPORT_SECONDS = 0.25  # between two progress messages
 
 Send = Callable[[dict[str, Any]], None]
@@ -67,6 +69,12 @@ def main() -> None:
     if WAITED_FOR not in sys.argv:
         give_way()
     send = _sender(_private_stdout())
+    if LIGHT in sys.argv:
+        send({"device": ""})
+        if job := _next_job():
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+            _answer(job, None, send, lambda *_: None)
+        return
     gc.disable()  # looking for garbage among what is imported, which all stays, takes a sixth of the start
     from pmb.engine import device, shortage
     from pmb.engine import run as engine  # torch: seconds
@@ -144,7 +152,7 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     "threads", "weights" and "folder" (paths), "onnx" and "int8"; "keep" with "spec", "threads" and "weights"; all of
     these with the rows "model" and "task". "download" with the row "model"; "inspect model" and "inspect task" with a
     "row"; "dev" with "task" and the numbers "rows" of the examples whose texts are wanted; "zero layers" with "task",
-    "recipe" and "seeds"; "preview table" with "path"; "try" with "weights" (paths), "max_lengths", "texts", "timings"
+    "recipe" and "seeds"; "preview table" with "table"; "try" with "weights" (paths), "max_lengths", "texts", "timings"
     and "threads".
     """
     assets_folder, report = Path(job["assets"]), _throttled(send)
@@ -157,10 +165,14 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         multipart.fetch(assets_folder, BaseModel.from_dict(job["model"]), report)
         return {"downloaded": True}
     if job["kind"] == "inspect task":
-        row, notes = engine.data.inspect_task(Task.from_dict(job["row"]), assets_folder, report)
+        from pmb.engine import data
+
+        row, notes = data.inspect_task(Task.from_dict(job["row"]), assets_folder, report)
         return {"row": asdict(row), "notes": list(notes)}
     if job["kind"] == "dev":
-        labels, texts = engine.data.dev_examples(Task.from_dict(job["task"]), job["rows"], assets_folder, report)
+        from pmb.engine import data
+
+        labels, texts = data.dev_examples(Task.from_dict(job["task"]), job["rows"], assets_folder, report)
         return {"labels": labels, "texts": texts}
     if job["kind"] == "zero layers":
         task, recipe = Task.from_dict(job["task"]), Recipe(**job["recipe"])
@@ -169,7 +181,7 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     if job["kind"] == "preview table":
         from pmb.engine import tables  # pandas: time that no other job needs
 
-        return {"preview": asdict(tables.preview(Path(job["path"])))}
+        return {"preview": asdict(tables.preview(Table(**job["table"])))}
     if job["kind"] == "try":
         from pmb.engine import trying  # for this job alone
 

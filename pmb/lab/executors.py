@@ -12,12 +12,16 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+from pmb.bounds import LOOK_MEGABYTES, LOOK_MEGABYTES_A_MEGABYTE, LOOK_SECONDS, LOOK_SECONDS_A_MEGABYTE
 from pmb.errors import RunFailed
-from pmb.lab.child import WAITED_FOR
+from pmb.lab.child import LIGHT, LIGHT_KINDS, WAITED_FOR
 from pmb.lab.silence import said_after
 from pmb.settings import REPOSITORY, cores
 from pmb.spec import Progress, Report
@@ -27,6 +31,7 @@ KILLED = 9  # the signal that a process cannot answer
 MEMORY_LOOKS = 10  # so many of the last; its death gives back what the child held
 WAITING = "Waiting for the process that reads models and data; where others compute, its start takes a while."
 KILL_SECONDS = 1.0  # between asking a child to end and killing it
+WATCH_SECONDS = 0.1  # between two looks at what a child with limits holds
 
 # glibc gives big freed blocks back to the system and takes them anew with every tensor; keeping them saves the page
 # faults and changes no number. Elsewhere the variables mean nothing.
@@ -53,6 +58,25 @@ class ChildDied(RunFailed):
 
 class NodeDied(RunFailed):
     """The machine of the process died, or what holds it there: nothing that the run did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that a child may hold of memory and take of time for its job."""
+
+    megabytes: float
+    seconds: float
+
+
+def look_limits(files: Iterable[Path]) -> Limits:
+    """The limits of a look into files of a stranger, which may turn out to be large only once they are read."""
+    megabytes = 0.0
+    for path in files:
+        with contextlib.suppress(OSError):  # it is gone, as the child will say
+            megabytes += path.stat().st_size / 1e6
+    return Limits(
+        LOOK_MEGABYTES + LOOK_MEGABYTES_A_MEGABYTE * megabytes, LOOK_SECONDS + LOOK_SECONDS_A_MEGABYTE * megabytes
+    )
 
 
 class Handle(Protocol):
@@ -184,26 +208,46 @@ class Child:
         lines = self.log().strip().splitlines()
         return f": {lines[-1].rstrip('.')}" if lines else ""
 
-    def ask(self, job: Message, report: Report) -> Message:
+    def ask(self, job: Message, report: Report, limits: Limits | None = None) -> Message:
         """Do one job, wait for its answer and end; raises RunFailed with the child's sentence."""
         try:
-            return self.answer(job, report)
+            return self.answer(job, report, limits)
         finally:
             self.end()
 
-    def answer(self, job: Message, report: Report = lambda _: None) -> Message:
-        """Do one job and wait for its answer; raises RunFailed with the child's sentence."""
+    def answer(self, job: Message, report: Report = lambda _: None, limits: Limits | None = None) -> Message:
+        """Do one job and wait for its answer; raises RunFailed with the child's sentence, or where it goes too far."""
         self.send(job)
+        start = time.monotonic()
         with said_after(WAITING) as wait:
             while True:
-                message = self.receive(None)
-                assert message is not None  # there is no time limit
+                message = self.receive(WATCH_SECONDS if limits else None)
+                if limits and not self._ready.is_set():
+                    start = time.monotonic()  # the time of imports is none of its own
+                if message is None:
+                    assert limits  # else there is no time limit
+                    self._check(limits, time.monotonic() - start)
+                    continue
                 wait.again()
                 if "error" in message:
                     raise RunFailed(message["error"])
                 if "progress" not in message:
                     return message
                 report(Progress(**message["progress"]))
+
+    def _check(self, limits: Limits, seconds: float) -> None:
+        """Kill the process and raise RunFailed where it holds or takes too much."""
+        import psutil  # time to import that a cached answer needs not take
+
+        try:
+            megabytes = psutil.Process(self.process.pid).memory_info().rss / 1e6
+        except psutil.Error:  # it has ended
+            return
+        if megabytes > limits.megabytes or seconds > limits.seconds:
+            self.process.kill()
+            if megabytes > limits.megabytes:
+                raise RunFailed(f"Reading it took more than {limits.megabytes:,.0f} MB of memory and was stopped.")
+            raise RunFailed(f"Reading it took longer than {limits.seconds:.0f} s and was stopped.")
 
     def log(self) -> str:
         """The last lines that the child wrote to stderr."""
@@ -305,6 +349,7 @@ class Spares:
             child.end()
 
 
-def ask(job: Message, report: Report = lambda _: None) -> Message:
+def ask(job: Message, report: Report = lambda _: None, limits: Limits | None = None) -> Message:
     """Do one job, that somebody waits for, in a new child; raises RunFailed with the child's sentence."""
-    return Child([*CHILD_COMMAND, WAITED_FOR]).ask(job, report)
+    light = [LIGHT] if job["kind"] in LIGHT_KINDS else []
+    return Child([*CHILD_COMMAND, WAITED_FOR, *light]).ask(job, report, limits)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from pmb.spec import Report, RunSpec
 TABLE = "csv:"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 OLD_LAYOUT = "0_Transformer"
+READING = 2  # raise it when the same table would be read otherwise: it is then looked into again
 ON_THE_HUB = "hub"  # stands for a fingerprint: a commit does not change
 
 
@@ -56,7 +57,8 @@ def find_model(store: Store, settings: Settings, name: str, pinned: bool = False
     identity = str(folder)
     title = folder.parent.name if folder.name == OLD_LAYOUT else folder.name
     row = BaseModel(identity, title, "", 0, None, "its own", f"The folder {folder}.", folder=identity)
-    facts = _facts(store, settings, "model", identity, _model_fingerprint(folder), asdict(row))
+    fingerprint = _model_fingerprint(folder)
+    facts = _facts(store, settings, "model", identity, fingerprint, asdict(row), files=_files(folder))
     return same_model(BaseModel.from_dict(facts))
 
 
@@ -121,15 +123,38 @@ def find_task(
     if name not in TASKS:
         raise unknown_name("task", name, (*TASKS, "csv:PATH"))
     row = TASKS[name]
-    folder = settings.glue / row.glue if row.glue and settings.glue else None
-    if folder is None or not folder.is_dir() or (store.refusal and not _known(store, "task", f"{name} {folder}")):
+    folder = _glue_folder(settings.glue, row)
+    if folder is None or (store.refusal and not _known(store, "task", f"{name} {folder}")):
         identity = f"{name} {row.hub}"
         if row.hub and (pinned or _known(store, "task", identity)):
-            return Task.from_dict(_facts(store, settings, "task", identity, ON_THE_HUB, asdict(row), report))
+            try:
+                return Task.from_dict(_facts(store, settings, "task", identity, ON_THE_HUB, asdict(row), report))
+            except BadInput as error:
+                if not settings.glue:
+                    raise
+                raise BadInput(f"PMB_GLUE_DIR, {settings.glue}, has no folder {row.glue}. {error}") from error
         return row
-    row = replace(row, folder=str(folder))
-    mark = _fingerprint(_files(folder))
-    return Task.from_dict(_facts(store, settings, "task", f"{name} {folder}", mark, asdict(row)))
+    row, files = replace(row, folder=str(folder)), _files(folder)
+    mark = _fingerprint(files)
+    return Task.from_dict(_facts(store, settings, "task", f"{name} {folder}", mark, asdict(row), files=files))
+
+
+def _glue_folder(glue: Path | None, row: Task) -> Path | None:
+    """The folder of a GLUE task: in the folder `glue`, under its name in any spelling, or that folder itself."""
+
+    def plain(name: str) -> str:
+        return re.sub(r"[^a-z0-9]", "", name.lower())
+
+    if glue is None or not row.glue:
+        return None
+    if (official := glue / row.glue) and _is_there(official.is_dir):
+        return official
+    try:
+        folders = sorted(path for path in glue.iterdir() if path.is_dir())
+    except OSError:
+        return None
+    names = {plain(row.glue), plain(row.id)}
+    return next((folder for folder in (*folders, glue) if plain(folder.name) in names), None)
 
 
 def _table_task(store: Store, settings: Settings, name: str) -> Task:
@@ -143,7 +168,8 @@ def _table_task(store: Store, settings: Settings, name: str) -> Task:
     table = replace(table, path=str(paths[0]), dev=str(paths[1]) if table.dev else "")
     about = f"The table {paths[0]}; it stays on this machine."
     row = Task(name, paths[0].stem, ("accuracy",), (), "", "your own", about, table=table)
-    return Task.from_dict(_facts(store, settings, "task", name, _fingerprint(paths), asdict(row)))
+    mark = _fingerprint(paths, READING)
+    return Task.from_dict(_facts(store, settings, "task", name, mark, asdict(row), files=paths))
 
 
 def rows_of(store: Store, settings: Settings, spec: RunSpec) -> tuple[BaseModel, Task]:
@@ -231,16 +257,21 @@ def _facts(
     fingerprint: str,
     row: dict[str, Any],
     report: Report = lambda _: None,
+    files: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """What a child finds out of the row, remembered by the fingerprint of its files."""
+    """What a child finds out of the row, remembered by the fingerprint of its files.
+
+    What it may take for that goes by those `files`; of what is downloaded there are none, and no limits.
+    """
     known = _known(store, kind, name)
     if known and (known["fingerprint"] == fingerprint or store.refusal):
         return dict(known["facts"])
     store.check_may_write()
-    from pmb.lab.executors import ask  # time to import that a cached answer needs not take
+    from pmb.lab.executors import ask, look_limits  # time to import that a cached answer needs not take
 
     try:
-        found = ask({"kind": f"inspect {kind}", "row": row, "assets": str(settings.assets)}, report)
+        job = {"kind": f"inspect {kind}", "row": row, "assets": str(settings.assets)}
+        found = ask(job, report, look_limits(files) if files else None)
     except RunFailed as error:  # whatever is wrong, it is with what the user named
         raise BadInput(str(error)) from error
     with store.connect() as connection:
@@ -256,7 +287,7 @@ def _known(store: Store, kind: str, name: str) -> Row | None:
     return found[0] if found else None
 
 
-def _fingerprint(files: Iterable[Path]) -> str:
-    """Changes whenever a file is added, taken away or written."""
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files)]
-    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+def _fingerprint(files: Iterable[Path], reading: int = 1) -> str:
+    """Changes whenever a file is added, taken away or written, or when they are read otherwise."""
+    stats: list[object] = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files)]
+    return hashlib.sha256(json.dumps(stats if reading == 1 else [reading, *stats]).encode()).hexdigest()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 from pmb.bounds import MOST_MEGABYTES
-from pmb.catalog.tasks import TABLE_SUFFIXES
+from pmb.catalog.tasks import TABLE_SUFFIXES, Table
 from pmb.errors import BadInput, PmbError, RunFailed
 from pmb.files import make_private_folder, write_whole
-from pmb.lab.executors import ask
+from pmb.lab.executors import ask, look_limits
 from pmb.lab.store import Store
 from pmb.settings import Settings
 from pmb.spec import TablePreview
@@ -51,10 +52,11 @@ def _suffix(name: str) -> str:
     return "".join(name.rpartition(".")[1:]).lower() if "." in name else ""
 
 
-def preview(path: Path) -> TablePreview:
-    """What is in a table, read in a child process; raises BadInput."""
+def preview(table: Table) -> TablePreview:
+    """What is in a table's file, read in a child process; raises BadInput."""
     try:
-        found = ask({"kind": "preview table", "path": str(path), "assets": ""})
+        job = {"kind": "preview table", "table": asdict(table), "assets": ""}
+        found = ask(job, limits=look_limits([Path(table.path)]))
     except RunFailed as error:  # whatever is wrong, it is with what the user brought
         raise BadInput(str(error)) from error
     return TablePreview.from_dict(found["preview"])

@@ -13,10 +13,12 @@ from pmb.catalog.models import BaseModel, cuts_by_strategy
 from pmb.catalog.tasks import Task
 from pmb.charts import predicted
 from pmb.insight import predict, summary
+from pmb.insight.one_answer import one_answer
 from pmb.lab import previews
 from pmb.lab.answer import HEADLINE_SHAPE
 from pmb.lab.plan import Plan, known_block_scores, known_layer_scores, plan_strategy
 from pmb.lab.previews import Cut
+from pmb.lab.results import stored_predictions
 from pmb.lab.store import Row, list_latencies
 from pmb.screen import ui
 from pmb.screen.cut_runs import pinned
@@ -63,6 +65,14 @@ def load_measured(
     curves = summary.curves(table, model.num_hidden_layers, scores, more, others)
     points = curves.merge(speed, on="depth", how="left")
     return Measured(table, {row["kept_layers"]: row for row in ui.records(table)}, points, rows_of(points))
+
+
+@ui.loaded(max_entries=64)
+def load_one_answer(keys: list[str], labels: tuple[str, ...], mark: tuple[Any, ...]) -> str:
+    """A sentence where one of these runs gives all dev items the same answer; empty otherwise."""
+    answers = stored_predictions(ui.the_store(), keys).values()
+    said = [sentence for one in answers if (sentence := one_answer(one, labels))]
+    return f"{len(said)} of {len(keys)} seeds: {said[0]}" if said and len(keys) > 1 else "".join(said)
 
 
 @ui.loaded(max_entries=32)

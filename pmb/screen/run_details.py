@@ -86,6 +86,8 @@ def _outcome(run: Row, values: Row) -> None:
         st.markdown(f"95 % interval over dev {100 * low:.1f} to {100 * high:.1f}{beside}.")
         if reason := run_undertrained(run, change_mark(ui.the_store())):
             ui.undertrained_badge(reason)
+        if values["note"]:
+            st.warning(ui.plain(values["note"]), icon=":material/warning:")
     elif run["state"] == "failed":
         st.error("It failed.", icon=":material/error:")
         st.text(ui.said(run["error"] or "No reason is known."))
