@@ -293,9 +293,9 @@ for one in chosen:
 probed = [row for one in chosen for row in one.probes]
 ui.badges({row["source"] for row in probed}, min((len(one.probes) for one in chosen if one.probes), default=None))
 view.note(DROPPING)
-measuring(chosen, task, recipe)
 for one in chosen:
     download_row(one.model, one.model.id)
+measuring(chosen, task, recipe)
 offers.tell_problem()
 for one in chosen:
     for row in probes.probes_of(ui.the_store(), one.model, task, recipe):
