@@ -35,7 +35,7 @@ from pmb.lab.sources import notes_on
 from pmb.lab.store import Row, change_mark
 from pmb.screen import controls, offers, take, ui, view
 from pmb.screen.cut_runs import measure_button, other_models, run_buttons
-from pmb.screen.download_row import download_row
+from pmb.screen.download_row import download_row, weights_missing
 from pmb.screen.explore_data import (
     cut_of,
     cuts_without_scores,
@@ -351,7 +351,10 @@ undertrained = load_undertrained(model, task, recipe, mark)
 chosen, whole = measured.by_cut.get(plan.kept_layers), measured.by_cut.get(plan_whole(model).kept_layers)
 
 if chosen is None:
-    view.answer(f"This cut has not been measured with recipe {recipe} yet.", ui.by_right(" Press Run."))
+    view.answer(
+        f"This cut has not been measured with recipe {recipe} yet.",
+        ui.by_right(" Download the model first." if weights_missing(model) else " Press Run."),
+    )
     if undertrained:
         view.badges((), None, undertrained)
 else:
@@ -387,8 +390,8 @@ if task.warning:
 for note in notes_on(store, task.id):
     view.note(ui.plain(note))
 cards(chosen, plan, whole, task)
-run_buttons(plan, chosen, task)
 download_row(model)
+run_buttons(plan, chosen, task)
 if strategy == RANDOM:
     draws_part(plan, task, table)
 scores_by_cut = {kept: row["mean"] for kept, row in measured.by_cut.items()}

@@ -313,9 +313,9 @@ undertrained = "; ".join(
 )
 view.badges({row["source"] for row in probed}, fewest, ui.plain(undertrained))
 view.note(DROPPING)
-measuring(chosen, task, recipe)
 for one in chosen:
     download_row(one.model, one.model.id)
+measuring(chosen, task, recipe)
 offers.tell_problem()
 for one in chosen:
     for row in probes.probes_of(ui.the_store(), one.model, task, recipe):

