@@ -43,5 +43,6 @@ with schemapi.debug_mode(False):
         ui.guarded(page.run)
         with above:  # what is damaged is known when the page has read it
             ui.guarded(ui.tell_damaged)
+            controls.tell_recipe()
 controls.remember()
 ui.keep_what_is_loaded()

@@ -11,7 +11,7 @@ import streamlit as st
 
 from pmb import settings
 from pmb.catalog.models import BaseModel, cuts_by_strategy
-from pmb.catalog.recipes import find_recipe
+from pmb.catalog.recipes import find_recipe, recipe_label, recipe_words
 from pmb.catalog.tasks import Task
 from pmb.charts import accuracy, predicted, strip
 from pmb.insight import draws, predict, published, summary
@@ -47,7 +47,7 @@ from pmb.screen.preview_row import preview_row
 from pmb.screen.search_part import search_part
 from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.screen.your_table import your_table
-from pmb.spec import PROCEDURES, Recipe
+from pmb.spec import PROCEDURES
 from pmb.strategies import (
     CHOICES,
     CUSTOM,
@@ -264,14 +264,6 @@ def ways_on(rows: pd.DataFrame, of: Selection, task: Task) -> list[Link]:
     return [to_compare("Compare the two", task.id, *chosen)] if len(chosen) == 2 else []
 
 
-def recipe_line(recipe: Recipe) -> str:
-    """What a recipe does, in a line."""
-    return (
-        f"at most {recipe.train_sentences:,} train items, {recipe.epochs} epochs, "
-        f"learning rate {recipe.learning_rate:g}, batch {recipe.batch_size}, dropout {recipe.dropout:g}"
-    )
-
-
 def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> None:
     """How the numbers came about."""
     timed = table["speed_device"].dropna()
@@ -285,7 +277,7 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
             batch=batch,
             length=length,
             device=f" ({ui.plain(timed.iloc[0])})" if len(timed) else "",
-            recipe=f"{recipe} ({recipe_line(find_recipe(recipe, model, task))})",
+            recipe=f"{recipe_label(recipe)} ({recipe_words(find_recipe(recipe, model, task), task)})",
             sources=f"{summary.source_words([table])}, on {devices}, {min(dates)} to {max(dates)}"
             if dates
             else "none yet",
@@ -316,11 +308,11 @@ with controls.row():
     ):
         your_table(task.table)
     with st.popover("More", icon=":material/tune:"):
-        recipe = controls.choose_recipe()
-        st.caption(recipe_line(find_recipe(recipe, model, task)))
-        procedure = controls.choose_procedure()
+        recipe = controls.choose_recipe(model, task, width="stretch")
+        st.caption(recipe_words(find_recipe(recipe, model, task), task).capitalize() + ".")
         with st.expander("Change the recipe"):
             controls.change_recipe(recipe, model, task)
+        procedure = controls.choose_procedure()
 
 plan = plan_kept(model, kept) if strategy == CUSTOM else cut_of(model, task, rule, drop_count)
 drop_count = len(plan.dropped_layers)
@@ -336,7 +328,7 @@ baselines = load_baselines(baseline_plans, task, recipe, mark)
 chosen, whole = measured.by_cut.get(plan.kept_layers), measured.by_cut.get(plan_whole(model).kept_layers)
 
 if chosen is None:
-    view.answer(f"This cut has not been measured with recipe {recipe} yet.", ui.by_right(" Press Run."))
+    view.answer(f"This cut has not been measured with recipe {recipe_label(recipe)} yet.", ui.by_right(" Press Run."))
 else:
     view.answer(summary.answer_sentence(chosen, whole, strategy, chosen["speedup"]))
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -410,5 +402,5 @@ view.made(
         sweep_command(model.id, task.id, recipe, names, (), procedure),
         *search_commands,
     ],
-    view.runs_of([model.id], [task.id], [recipe]),
+    view.runs_of(model, [task], recipe),
 )

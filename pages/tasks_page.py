@@ -9,7 +9,8 @@ import streamlit as st
 
 from pmb import settings
 from pmb.catalog.models import BaseModel
-from pmb.catalog.tasks import PAPER_AVERAGE, Task
+from pmb.catalog.recipes import recipe_label
+from pmb.catalog.tasks import PAPER_AVERAGE, TASKS, Task
 from pmb.charts import losses as loss_charts
 from pmb.charts import thresholds as threshold_charts
 from pmb.charts.style import FADED
@@ -19,7 +20,6 @@ from pmb.lab.answer import sweep_command
 from pmb.lab.dev import dev_labels, known_dev_labels
 from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import predictions_of
-from pmb.lab.sources import find_task, known_tasks
 from pmb.lab.store import Row, change_mark
 from pmb.screen import controls, ui, view
 from pmb.screen.finished import load_configurations, load_runs
@@ -218,15 +218,14 @@ def threshold_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> 
 # Page
 # =============================================================================
 
-store, found = ui.the_store(), settings.from_environment()
 with controls.row():
     model, strategy = controls.choose_model(), controls.choose_strategy()
     allowed = [count for count in drop_counts(strategy, model.num_hidden_layers) if count]
     drop_count = controls.choose_drop(allowed, model.num_hidden_layers // 2)
-    recipe = controls.choose_recipe()
+    recipe = controls.choose_recipe(model)
 
-mark = change_mark(store)
-every = {name: find_task(store, found, name) for name in known_tasks(store)}
+mark = change_mark(ui.the_store())
+every = controls.tasks_with(model, recipe)
 titles = {name: task.title for name, task in every.items()}
 measured, drops, hardly = load_measured(model, tuple(every.values()), strategy, recipe, mark)
 chosen = st.multiselect(
@@ -244,14 +243,14 @@ if points:
     sources = {source for found in points.values() for names in found["sources"] for source in names}
     here = table[(table["drop_count"] == drop_count) & table["loss"].notna()]
     ui.badges(sources, int(here["seeds"].min()) if len(here) else None)
-paper = ", ".join(titles[task] for task in PAPER_AVERAGE)
+paper = ", ".join(TASKS[task].title for task in PAPER_AVERAGE)
 if set(chosen) == set(PAPER_AVERAGE) and len(points) == len(chosen):
     view.note("These are the seven tasks of the paper's GLUE average.")
-elif missing := [titles[task] for task in PAPER_AVERAGE if task not in points]:
+elif missing := [TASKS[task].title for task in PAPER_AVERAGE if task not in points]:
     view.note(f"The paper's GLUE average is over seven tasks; not among these here: {', '.join(missing)}.")
 if unmeasured := [titles[task] for task in chosen if task not in measured]:
     st.info(
-        f"Not measured with strategy {strategy} and recipe {recipe}: {ui.plain(', '.join(unmeasured))}."
+        f"Not measured with strategy {strategy} and recipe {recipe_label(recipe)}: {ui.plain(', '.join(unmeasured))}."
         + ui.by_right(" Explore runs them one by one; `python -m pmb sweep --task …` runs every drop count.")
     )
 if guessed := [titles[task] for task in points if task in hardly]:
@@ -279,7 +278,7 @@ else:
     thresholds(model.num_hidden_layers, [every[task] for task in points], drops, mark, faded_but)
     view.method(
         METHOD.format(
-            recipe=recipe,
+            recipe=recipe_label(recipe),
             paper=paper,
             splits=threshold.SPLITS,
             seeds=THRESHOLD_SEEDS,
@@ -288,5 +287,5 @@ else:
     )
 view.made(
     [sweep_command(model.id, name, recipe, [strategy]) for name in points],
-    view.runs_of([model.id], list(points), [recipe]),
+    view.runs_of(model, [every[task] for task in points], recipe),
 )
