@@ -46,5 +46,6 @@ with schemapi.debug_mode(False):
             view.offer_report(beside_question)
         with above:  # what is damaged is known when the page has read it
             ui.guarded(ui.tell_damaged)
+            controls.tell_recipe()
 controls.remember()
 ui.keep_what_is_loaded()

@@ -178,7 +178,7 @@ with controls.row():
     model, task = controls.choose_model(), controls.choose_task()
     total = model.num_hidden_layers
     drop_count = controls.choose_drop([k for k in drop_counts("top", total) if k], total // 2)
-    recipe = controls.choose_recipe()
+    recipe = controls.choose_recipe(model, task)
 
 mark = change_mark(ui.the_store())
 table, sources, measured_on, note, next_seed = load_costs(model, task, recipe, mark)
@@ -208,5 +208,5 @@ else:
     view.method(METHOD.format(sources=ui.plain(measured_on)))
 view.made(
     [sweep_command(model.id, task.id, recipe, ["top"])],
-    view.runs_of([model.id], [task.id], [recipe]),
+    view.runs_of(model, [task], recipe),
 )

@@ -11,7 +11,7 @@ import streamlit as st
 
 from pmb import settings
 from pmb.catalog.models import BaseModel, cuts_by_strategy
-from pmb.catalog.recipes import find_recipe
+from pmb.catalog.recipes import find_recipe, recipe_label, recipe_words
 from pmb.catalog.tasks import Task
 from pmb.charts import accuracy, predicted, strip
 from pmb.charts.zero_layers import bag_of_words_words
@@ -54,7 +54,7 @@ from pmb.screen.search_part import search_part
 from pmb.screen.selection import Selection, selectable_table, selection
 from pmb.screen.your_table import your_table
 from pmb.screen.zero_rows import names_of, tell_zero_layers, with_zero_rows
-from pmb.spec import PROCEDURES, Recipe
+from pmb.spec import PROCEDURES
 from pmb.strategies import (
     CHOICES,
     CUSTOM,
@@ -277,14 +277,6 @@ def ways_on(rows: pd.DataFrame, of: Selection, model: BaseModel, task: Task) -> 
     return [to_compare("Compare the two", task.id, *chosen)] if len(chosen) == 2 else []
 
 
-def recipe_line(recipe: Recipe) -> str:
-    """What a recipe does, in a line."""
-    return (
-        f"at most {recipe.train_sentences:,} train items, {recipe.epochs} epochs, "
-        f"learning rate {recipe.learning_rate:g}, batch {recipe.batch_size}, dropout {recipe.dropout:g}"
-    )
-
-
 def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> None:
     """How the numbers came about."""
     timed = table["speed_device"].dropna()
@@ -298,7 +290,7 @@ def method(table: pd.DataFrame, model: BaseModel, task: Task, recipe: str) -> No
             batch=batch,
             length=length,
             device=f" ({ui.plain(timed.iloc[0])})" if len(timed) else "",
-            recipe=f"{recipe} ({recipe_line(find_recipe(recipe, model, task))})",
+            recipe=f"{recipe_label(recipe)} ({recipe_words(find_recipe(recipe, model, task), task)})",
             sources=f"{summary.source_words([table])}, on {devices}, {min(dates)} to {max(dates)}"
             if dates
             else "none yet",
@@ -329,11 +321,11 @@ with controls.row():
     ):
         your_table(task.table)
     with st.popover("More", icon=":material/tune:"):
-        recipe = controls.choose_recipe()
-        st.caption(recipe_line(find_recipe(recipe, model, task)))
-        procedure = controls.choose_procedure()
+        recipe = controls.choose_recipe(model, task, width="stretch")
+        st.caption(recipe_words(find_recipe(recipe, model, task), task).capitalize() + ".")
         with st.expander("Change the recipe"):
             controls.change_recipe(recipe, model, task)
+        procedure = controls.choose_procedure()
 
 plan = plan_kept(model, kept) if strategy == CUSTOM else cut_of(model, task, rule, drop_count)
 drop_count = len(plan.dropped_layers)
@@ -352,7 +344,7 @@ chosen, whole = measured.by_cut.get(plan.kept_layers), measured.by_cut.get(plan_
 
 if chosen is None:
     view.answer(
-        f"This cut has not been measured with recipe {recipe} yet.",
+        f"This cut has not been measured with recipe {recipe_label(recipe)} yet.",
         ui.by_right(" Download the model first." if weights_missing(model) else " Press Run."),
     )
     if undertrained:
@@ -439,5 +431,5 @@ view.made(
         sweep_command(model.id, task.id, recipe, names, (), procedure),
         *search_commands,
     ],
-    view.runs_of([model.id], [task.id], [recipe]),
+    view.runs_of(model, [task], recipe),
 )

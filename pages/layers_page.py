@@ -14,7 +14,7 @@ import streamlit as st
 
 from pmb import settings
 from pmb.catalog.models import BaseModel
-from pmb.catalog.recipes import find_recipe
+from pmb.catalog.recipes import find_recipe, recipe_label
 from pmb.catalog.tasks import Task
 from pmb.charts import layers as charts
 from pmb.charts.layers import Shown
@@ -286,7 +286,7 @@ def method(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
             metric=metric_of(task.metric).name,
             dev=f"{rows[0]['num_dev']:,}" if rows else "the",
             train=f"{rows[0]['num_train']:,}" if rows else f"at most {planned:,}",
-            recipe=recipe,
+            recipe=recipe_label(recipe),
             sources=f"{sources}, on {devices}, {dates[0]} to {dates[-1]}" if rows else "none yet",
         )
     )
@@ -297,7 +297,8 @@ def method(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
 # =============================================================================
 
 with controls.row():
-    model, task, recipe = controls.choose_model(), controls.choose_task(), controls.choose_recipe()
+    model, task = controls.choose_model(), controls.choose_task()
+    recipe = controls.choose_recipe(model, task)
     beside = choose_beside(model)
 
 mark = change_mark(ui.the_store())

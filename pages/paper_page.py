@@ -10,6 +10,7 @@ import streamlit as st
 
 from pmb import settings
 from pmb.catalog.models import BASELINES, MODELS, BaseModel
+from pmb.catalog.recipes import recipe_label
 from pmb.catalog.tasks import Task
 from pmb.charts.published import lost_alt_text, lost_by_strategy
 from pmb.insight import claims, estimate, published, summary
@@ -18,7 +19,7 @@ from pmb.insight.undertrained import MOST_POINTS_BELOW, undertrained_words
 from pmb.lab.answer import HEADLINE_SHAPE, sweep_command
 from pmb.lab.plan import Plan, known_layer_scores, plan_strategy, plan_whole, spec_of
 from pmb.lab.probes import probes_of
-from pmb.lab.sources import find_model, find_task, known_tasks
+from pmb.lab.sources import find_model
 from pmb.lab.store import change_mark, list_latencies
 from pmb.screen import controls, offers, ui, view
 from pmb.screen.finished import is_whole, load_configurations, load_runs, load_undertrained
@@ -255,16 +256,16 @@ def losses_part(losses: pd.DataFrame, total: int, source: str, *of: Hashable) ->
 # Page
 # =============================================================================
 
-store, found = ui.the_store(), settings.from_environment()
 with controls.row():
-    model, task, recipe = controls.choose_model(), controls.choose_task(), controls.choose_recipe()
+    model, task = controls.choose_model(), controls.choose_task()
+    recipe = controls.choose_recipe(model, task)
 
-mark = change_mark(store)
-every = tuple(find_task(store, found, name) for name in known_tasks(store))
+mark = change_mark(ui.the_store())
+every = tuple(controls.tasks_with(model, recipe).values())
 own, verdicts = load_verdicts(model, every, recipe, mark)
 evidence = published.evidence()
 
-view.answer(claims.ledger_sentence(verdicts, ui.plain(model.title), recipe))
+view.answer(claims.ledger_sentence(verdicts, ui.plain(model.title), recipe_label(recipe)))
 learned = ", ".join(own.points) or "no task yet"
 sources = summary.source_words(own.points.values())
 view.note(
@@ -285,15 +286,15 @@ side_by_side(own, task, model.id, model.revision, task.id, recipe, mark)
 view.method(
     METHOD.format(
         source=published.SOURCE,
-        recipe=recipe,
+        recipe=recipe_label(recipe),
         near=claims.NEAR_POINTS,
         hardly=claims.HARDLY_POINTS,
         speedup=claims.LEAST_SPEEDUP,
         below=MOST_POINTS_BELOW,
     )
 )
-learned_on = [data.id for data in every if data.title in own.points]
+learned_on = [data for data in every if data.title in own.points]
 view.made(
-    [sweep_command(model.id, name, recipe) for name in learned_on],
-    view.runs_of([model.id], learned_on, [recipe]),
+    [sweep_command(model.id, data.id, recipe) for data in learned_on],
+    view.runs_of(model, learned_on, recipe),
 )

@@ -12,6 +12,7 @@ import streamlit as st
 
 from pmb import settings
 from pmb.catalog.models import BaseModel
+from pmb.catalog.recipes import recipe_label
 from pmb.catalog.tasks import Task
 from pmb.charts.contest import contest_alt_text, contest_chart
 from pmb.insight import claims, summary
@@ -23,7 +24,7 @@ from pmb.insight.zero_layers import BAG_OF_WORDS, ZeroLayerScores
 from pmb.lab.answer import sweep_command
 from pmb.lab.plan import Plan, known_layer_scores, plan_baselines, plan_strategy, plan_whole
 from pmb.lab.results import configuration_name
-from pmb.lab.sources import find_model, find_task, known_tasks
+from pmb.lab.sources import find_model
 from pmb.lab.store import change_mark
 from pmb.screen import controls, offers, ui, view
 from pmb.screen.finished import load_configurations, load_undertrained, load_zero_layers
@@ -260,15 +261,14 @@ def ways_on(tables: dict[str, pd.DataFrame], of: Selection, model: BaseModel, dr
 # Page
 # =============================================================================
 
-store, found = ui.the_store(), settings.from_environment()
 with controls.row():
     model = controls.choose_model()
     total = model.num_hidden_layers
     drop_count = controls.choose_drop([k for k in drop_counts("top", total) if k], total // 2)
-    recipe = controls.choose_recipe()
+    recipe = controls.choose_recipe(model)
 
-mark = change_mark(store)
-every = {name: find_task(store, found, name) for name in known_tasks(store)}
+mark = change_mark(ui.the_store())
+every = controls.tasks_with(model, recipe)
 titles = {name: task.title for name, task in every.items()}
 points, undertrained, zero = load_points(model, tuple(every.values()), recipe, mark)
 chosen = st.multiselect(
@@ -330,8 +330,8 @@ if away := [titles[task] for task in chosen if task not in complete and every[ta
     not_here = f"The sentences of {ui.plain(', '.join(away))} are not on this machine"
     st.caption(not_here + ui.by_right(": a first run on Explore fetches them.", "."))
 if tables:
-    view.method(METHOD.format(recipe=recipe, sources=summary.source_words(shown.values())))
+    view.method(METHOD.format(recipe=recipe_label(recipe), sources=summary.source_words(shown.values())))
 view.made(
     [sweep_command(model.id, task, recipe, possible, [drop_count]) for task in chosen],
-    view.runs_of([model.id], chosen, [recipe]),
+    view.runs_of(model, [every[task] for task in chosen], recipe),
 )

@@ -9,6 +9,7 @@ import streamlit as st
 
 from pmb import settings
 from pmb.catalog.models import BaseModel
+from pmb.catalog.recipes import recipe_label
 from pmb.catalog.tasks import PAPER_AVERAGE, Task
 from pmb.charts import losses as loss_charts
 from pmb.charts import thresholds as threshold_charts
@@ -20,7 +21,6 @@ from pmb.lab.answer import sweep_command
 from pmb.lab.dev import dev_labels, known_dev_labels
 from pmb.lab.plan import known_layer_scores
 from pmb.lab.results import predictions_of
-from pmb.lab.sources import find_task, known_tasks
 from pmb.lab.store import Row, change_mark
 from pmb.screen import controls, ui, view
 from pmb.screen.data_part import data_part
@@ -242,15 +242,14 @@ def threshold_table(tables: dict[str, pd.DataFrame], titles: dict[str, str]) -> 
 # Page
 # =============================================================================
 
-store, found = ui.the_store(), settings.from_environment()
 with controls.row():
     model, strategy = controls.choose_model(), controls.choose_strategy()
     allowed = [count for count in drop_counts(strategy, model.num_hidden_layers) if count]
     drop_count = controls.choose_drop(allowed, model.num_hidden_layers // 2)
-    recipe = controls.choose_recipe()
+    recipe = controls.choose_recipe(model)
 
-mark = change_mark(store)
-every = {name: find_task(store, found, name) for name in known_tasks(store)}
+mark = change_mark(ui.the_store())
+every = controls.tasks_with(model, recipe)
 titles = {name: task.title for name, task in every.items()}
 measured, drops, every_undertrained, every_zero = load_measured(model, tuple(every.values()), strategy, recipe, mark)
 chosen = st.multiselect(
@@ -281,7 +280,7 @@ elif missing := [titles[task] for task in PAPER_AVERAGE if task not in points or
     view.note(f"The paper's GLUE average is over seven tasks; not among these here: {', '.join(missing)}.")
 if unmeasured := [titles[task] for task in chosen if task not in measured]:
     st.info(
-        f"Not measured with strategy {strategy} and recipe {recipe}: {ui.plain(', '.join(unmeasured))}."
+        f"Not measured with strategy {strategy} and recipe {recipe_label(recipe)}: {ui.plain(', '.join(unmeasured))}."
         + ui.by_right(" Explore runs them one by one; `python -m pmb sweep --task …` runs every drop count.")
     )
 if undertrained:
@@ -313,7 +312,7 @@ data_part(model, [every[task] for task in measured], recipe, mark)
 if not drawn.empty:
     view.method(
         METHOD.format(
-            recipe=recipe,
+            recipe=recipe_label(recipe),
             paper=paper,
             splits=threshold.SPLITS,
             seeds=THRESHOLD_SEEDS,
@@ -322,5 +321,5 @@ if not drawn.empty:
     )
 view.made(
     [sweep_command(model.id, name, recipe, [strategy]) for name in points],
-    view.runs_of([model.id], list(points), [recipe]),
+    view.runs_of(model, [every[task] for task in points], recipe),
 )

@@ -8,6 +8,7 @@ docs/recipes.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pmb.catalog.models import BaseModel
@@ -104,6 +105,7 @@ class Setting:
     least: float
     most: float
     about: str
+    short: str  # how a label gives the value, such as "{} epochs"
 
     @property
     def range(self) -> str:
@@ -114,13 +116,13 @@ class Setting:
 SETTINGS = {
     row.name: row
     for row in (
-        Setting("epochs", "epochs", int, 1, 100, "Passes over the train items."),
-        Setting("learning-rate", "learning_rate", float, 1e-7, 1e-2, "The highest rate, after the warm-up."),
-        Setting("batch-size", "batch_size", int, 1, 256, "Train items in each step."),
-        Setting("train-items", "train_sentences", int, 8, 1_000_000, "At most this many; each seed takes its own."),
-        Setting("max-length", "max_length", int, 8, 8192, "Tokens; what is longer is cut off."),
-        Setting("dropout", "dropout", float, 0, 0.9, "Of hidden states and attention, in training."),
-        Setting("class-weights", "class_weights", bool, 0, 1, "Weigh rare classes as much as frequent ones."),
+        Setting("epochs", "epochs", int, 1, 100, "Passes over the train items.", "{} epochs"),
+        Setting("learning-rate", "learning_rate", float, 1e-7, 1e-2, "The highest rate, after the warm-up.", "rate {}"),
+        Setting("batch-size", "batch_size", int, 1, 256, "Train items in each step.", "batch {}"),
+        Setting("train-items", "train_sentences", int, 8, 10**6, "At most; each seed takes its own.", "{} items"),
+        Setting("max-length", "max_length", int, 8, 8192, "Tokens; what is longer is cut off.", "{} tokens"),
+        Setting("dropout", "dropout", float, 0, 0.9, "Of hidden states and attention, in training.", "dropout {}"),
+        Setting("class-weights", "class_weights", bool, 0, 1, "All classes count the same.", "class weights"),
     )
 }
 YES, NO = ("yes", "true", "1"), ("no", "false", "0")
@@ -144,6 +146,59 @@ def with_change(text: str, setting: str, value: float | bool) -> str:
     """The recipe's text with one more setting changed; raises BadInput."""
     name, changes = _parsed(text)
     return recipe_text(name, changes | {setting: value})
+
+
+def recipe_label(text: str) -> str:
+    """The recipe for people, such as "full, 8 epochs"; the text itself where it is not a recipe."""
+    try:
+        name, changes = _parsed(text)
+    except BadInput:
+        return text
+    return ", ".join([name, *(_short(SETTINGS[key], changes[key]) for key in SETTINGS if key in changes)])
+
+
+def recipe_words(recipe: Recipe, task: Task) -> str:
+    """What the recipe does on this task, in a line."""
+    items, every = recipe.train_sentences, task.train_examples
+    some = "all train items" if items is None else f"{items:,} of {every:,} train items"
+    if items is not None and every is None:
+        some = f"at most {items:,} train items"
+    elif items == every and items is not None:
+        some = f"all {items:,} train items"
+    parts = [
+        some,
+        f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}",
+        f"learning rate {recipe.learning_rate:g}",
+        f"batch {recipe.batch_size}",
+        f"at most {recipe.max_length:,} tokens",
+        f"dropout {recipe.dropout:g}",
+    ]
+    return ", ".join(parts + ["class weights"] * recipe.class_weights)
+
+
+def fitting_recipe(text: str, model: BaseModel, tasks: Sequence[Task]) -> tuple[str, str]:
+    """The recipe's text without changes that this model or one of the tasks does not allow, and the sentence why.
+
+    The sentence is empty where all is allowed. Raises BadInput where the text is not a recipe.
+    """
+    name, changes = _parsed(text)
+    allowed, reasons = {}, []
+    for key, value in changes.items():
+        why = next((why for task in tasks if (why := recipe_fault(recipe_text(name, {key: value}), model, task))), "")
+        if why:
+            reasons.append(why)
+        else:
+            allowed[key] = value
+    return recipe_text(name, allowed), " ".join(reasons)
+
+
+def recipe_fault(text: str, model: BaseModel, task: Task) -> str:
+    """Why this recipe cannot be used with the model on the task; empty where it can."""
+    try:
+        find_recipe(text, model, task)
+    except BadInput as error:
+        return str(error)
+    return ""
 
 
 def recipe_changes(text: str) -> tuple[str, dict[str, float | bool]]:
@@ -194,6 +249,8 @@ def settings_of(model: BaseModel, task: Task) -> list[Setting]:
             continue
         if row.name == "max-length" and model.max_length:
             row = replace(row, most=min(row.most, model.max_length))
+        if row.name == "train-items" and task.train_examples:
+            row = replace(row, most=min(row.most, task.train_examples))
         rows.append(row)
     return rows
 
@@ -241,6 +298,14 @@ def _written(value: float | bool) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.10g}"
+
+
+def _short(setting: Setting, value: float | bool) -> str:
+    """The value in a label."""
+    if setting.kind is bool:
+        return setting.short if value else f"no {setting.short}"
+    number = f"{value:,}" if setting.kind is int else f"{value:g}"
+    return setting.short.format(number).removesuffix("s" if value == 1 and setting.name == "epochs" else "")
 
 
 def _rounded(rate: float) -> float:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from sqlalchemy import and_, between, or_, select
 
 from pmb.catalog.models import BaseModel
-from pmb.catalog.recipes import check_recipe, find_recipe
+from pmb.catalog.recipes import check_recipe, find_recipe, recipe_fault
 from pmb.catalog.tasks import Task
 from pmb.lab.plan import plan_whole, spec_of
 from pmb.lab.queue import CLOCK_SECONDS, LEASE_SECONDS
@@ -58,7 +58,12 @@ def ask_for(
 
 
 def probes_of(store: Store, model: BaseModel, task: Task, recipe: str) -> list[Row]:
-    """The measurements of a model on a task with a recipe as they are now, in any state, by seed."""
+    """The measurements of a model on a task with a recipe as they are now, in any state, by seed.
+
+    None where the recipe cannot be used with this model on this task.
+    """
+    if recipe_fault(recipe, model, task):
+        return []
     query = select(table).where(*matching(table, about(model, task)))
     wanted = find_recipe(recipe, model, task)
     rows = store.read(table, query.order_by(table.c.seed))

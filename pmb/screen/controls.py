@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -22,7 +22,10 @@ from pmb.catalog.recipes import (
     Setting,
     check_recipe,
     find_recipe,
+    fitting_recipe,
     recipe_changes,
+    recipe_fault,
+    recipe_label,
     recipe_text,
     settings_of,
 )
@@ -36,6 +39,8 @@ from pmb.strategies import CHOICES, CUSTOM, STRATEGIES
 
 PIXELS = 154  # two fit beside each other on a phone
 ROW_GAP = 14  # pixels
+SETTING_PIXELS = 140  # of a recipe's input
+STEPS = {"learning-rate": 1e-5, "dropout": 0.05}  # of the inputs' plus and minus
 MOST_BUTTONS = 7  # so many drop counts fit beside each other on a phone
 DROP_HELP = (
     "How many layers go; 0 is the whole model. The alternates reach half the layers; symmetric keeps equal ends, so "
@@ -56,7 +61,8 @@ BY_DEFAULT = {
     "recipe": DEFAULT_RECIPE,
     "procedure": PROCEDURES[0],
 }
-# Of the shared choices those that the address of a page names, by its path; `choose_kept` writes its own.
+# Of the shared choices those that the address of a page names, by its path. Of these `choose_kept` and
+# `choose_recipe` write theirs.
 ON_PAGE = {
     "": ("model", "task", "strategy", "k", "recipe", "procedure"),
     "strategies": ("model", "k", "recipe"),
@@ -82,6 +88,7 @@ def carry_over(page: str) -> None:
     without_choices = state.setdefault("without_choices", {})  # what such an entry stands for, by page
     if before != page:
         without_choices[before], state.page = addresses.get(before, {}), page
+        state.pop("recipe_problem", None)
     if back and not st.query_params and (address := without_choices.get(page)):
         _write(address, seed=True)
     if back or before == page:
@@ -274,53 +281,112 @@ def row() -> DeltaGenerator:
     return st.container(horizontal=True, vertical_alignment="bottom", gap=ROW_GAP)
 
 
-def choose_recipe() -> str:
-    """One of the recipes, or a changed one that the address or Explore's settings name."""
-    named = st.session_state.get("recipe") or _usual_recipe(st.query_params.get("recipe", "")) or DEFAULT_RECIPE
-    options = list(dict.fromkeys([*RECIPES, named]))
-    return st.selectbox(
+def choose_recipe(model: BaseModel, task: Task | None = None, width: int | Literal["stretch"] = PIXELS) -> str:
+    """One of the recipes, or a changed one that the address or Explore's settings name; its text.
+
+    What is not a recipe becomes the default; a change that this model or task does not allow is left out. `tell_recipe`
+    says so. The address is written here and not by Streamlit, which would write the label into it.
+    """
+    state, said = st.session_state, st.query_params.get("recipe", "")
+    linked = said != state.get("recipe_written") if said else _came_back()
+    if linked or "recipe" not in state:
+        state["recipe"] = said or DEFAULT_RECIPE
+    asked = state["recipe"]
+    try:
+        state["recipe"], why = fitting_recipe(asked, model, [task or TASKS[BY_DEFAULT["task"]]])
+    except BadInput as error:
+        state["recipe"], why = DEFAULT_RECIPE, str(error)
+    if why:
+        state["recipe_problem"] = state["recipe"], f"{why} Recipe {recipe_label(state['recipe'])} is shown instead."
+    chosen = st.selectbox(
         "Recipe",
-        options,
-        index=options.index(DEFAULT_RECIPE),
+        list(dict.fromkeys([*RECIPES, state["recipe"]])),
+        format_func=recipe_label,
         key="recipe",
-        bind="query-params",
-        width=PIXELS,
+        width=width,
         help="How each cut is fine-tuned. All depths have the same recipe. Change its values under More on Explore.",
     )
+    state["recipe_written"] = "" if chosen == DEFAULT_RECIPE else chosen
+    if said and not state["recipe_written"]:
+        del st.query_params["recipe"]
+    elif said != state["recipe_written"]:
+        st.query_params["recipe"] = chosen
+    return chosen
+
+
+def tell_recipe() -> None:
+    """Say why another recipe is shown than the one that was asked for, until a person chooses one or leaves."""
+    shown, why = st.session_state.get("recipe_problem", ("", ""))
+    if why and shown == st.session_state.get("recipe"):
+        st.warning(ui.plain(why), icon=":material/warning:")
+
+
+def tasks_with(model: BaseModel, recipe: str) -> dict[str, Task]:
+    """Every known task that the recipe can be used on, by name; says which are left out."""
+    store, found = ui.the_store(), settings.from_environment()
+    every = {name: find_task(store, found, name) for name in known_tasks(store)}
+    faults = {name: why for name, task in every.items() if (why := recipe_fault(recipe, model, task))}
+    for why in faults.values():
+        st.caption(ui.plain(why))
+    return {name: task for name, task in every.items() if name not in faults}
 
 
 def change_recipe(text: str, model: BaseModel, task: Task) -> None:
-    """Inputs for the settings of a recipe; a changed value makes a recipe of one's own."""
+    """Inputs for the settings of a recipe, and a way back; a changed value makes a recipe of one's own."""
     name, changes = recipe_changes(text)
     preset, recipe = find_recipe(name, model, task), find_recipe(text, model, task)
-    for setting in settings_of(model, task):
-        value, usual = getattr(recipe, setting.field), getattr(preset, setting.field)
-        key = f"{setting.name} of {text} on {model.id} and {task.id}"
-        change = partial(_change_recipe, setting, key, name, changes, usual)
-        label = setting.name.replace("-", " ").capitalize()
-        if setting.kind is bool:
-            st.checkbox(label, value, key=key, help=setting.about, on_change=change)
-        elif setting.kind is int:
-            least, most = int(setting.least), int(setting.most)
-            st.number_input(label, least, most, value, key=key, help=setting.about, on_change=change)
-        else:
-            lowest, highest = float(setting.least), float(setting.most)
-            st.number_input(
-                *(label, lowest, highest, float(value)),
-                step=value / 10 or 0.05,
-                format="%g",
-                key=key,
-                help=setting.about,
-                on_change=change,
-            )
+    with st.grid(2, min_column_width=SETTING_PIXELS, gap="small"):
+        for setting in settings_of(model, task):
+            _setting_input(setting, getattr(recipe, setting.field), getattr(preset, setting.field), name, changes)
+    st.button(
+        f"Back to the values of {name}",
+        key="recipe_back",
+        type="tertiary",
+        icon=":material/undo:",
+        disabled=not changes,
+        on_click=partial(st.session_state.__setitem__, "recipe", name),
+    )
+
+
+def _setting_input(
+    setting: Setting, value: float | bool, usual: float | bool, name: str, changes: dict[str, float | bool]
+) -> None:
+    """A setting's input with its value, which the recipe's text decides; `usual`: its value without a change."""
+    label, key = setting.name.replace("-", " ").capitalize(), f"recipe_{setting.name}"
+    about = f"{setting.about} In {name}: {_written(usual)}."
+    change = partial(_change_recipe, setting, key, name, changes, usual)
+    if setting.kind is bool:
+        st.session_state[key] = value
+        st.checkbox(label, key=key, help=about, on_change=change)
+        return
+    # What a rule of the recipe gives for an unusual model may lie outside the range of what a person may write.
+    least, most = setting.kind(min(setting.least, value)), setting.kind(max(setting.most, value))
+    st.session_state[key] = setting.kind(value)
+    st.number_input(
+        f"{label}, {_written(least)} to {_written(most)}",
+        least,
+        most,
+        step=STEPS.get(setting.name, 1),
+        format="%g" if setting.kind is float else None,
+        key=key,
+        help=about,
+        on_change=change,
+    )
+
+
+def _written(value: float | bool) -> str:
+    """A setting's value, for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _change_recipe(
-    setting: Setting, key: str, name: str, changes: dict[str, float | bool], preset: float | bool
+    setting: Setting, key: str, name: str, changes: dict[str, float | bool], usual: float | bool
 ) -> None:
     value = st.session_state[key]
     others = {other: kept for other, kept in changes.items() if other != setting.name}
-    st.session_state["recipe"] = recipe_text(name, others if value == preset else others | {setting.name: value})
+    st.session_state["recipe"] = recipe_text(name, others if value == usual else others | {setting.name: value})
 
 
 def choose_procedure() -> str:

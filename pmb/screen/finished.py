@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pmb.catalog.models import BaseModel
-from pmb.catalog.recipes import find_recipe
+from pmb.catalog.recipes import find_recipe, recipe_fault
 from pmb.catalog.tasks import Task
 from pmb.insight import summary
 from pmb.insight.undertrained import undertrained
@@ -28,7 +28,9 @@ def load_all(model: BaseModel, task: Task, mark: tuple[Any, ...]) -> list[Row]:
 
 @ui.loaded(max_entries=128)
 def load_runs(model: BaseModel, task: Task, recipe: str, procedure: str, mark: tuple[Any, ...]) -> list[Row]:
-    """Those of a recipe and a procedure, and the whole model's of any."""
+    """Those of a recipe and a procedure, and the whole model's of any; none where the recipe cannot be used."""
+    if recipe_fault(recipe, model, task):
+        return []
     return with_recipe(load_all(model, task, mark), find_recipe(recipe, model, task), [procedure])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from pmb import settings
+from pmb.catalog.recipes import recipe_fault
 from pmb.catalog.tasks import Task
 from pmb.errors import PmbError
 from pmb.insight import estimate
@@ -60,7 +61,8 @@ def first_of_each(by_task: dict[Task, list[Plan]]) -> list[Plan]:
 
 def missing_runs(plans: list[Plan], task: Task, recipe: str) -> list[RunSpec]:
     """The runs of these cuts with SEEDS that have not ended yet."""
-    specs = {spec.key: spec for plan in plans for seed in SEEDS for spec in [spec_of(plan, task, recipe, seed)]}
+    usable = [plan for plan in plans if not recipe_fault(recipe, plan.model, task)]
+    specs = {spec.key: spec for plan in usable for seed in SEEDS for spec in [spec_of(plan, task, recipe, seed)]}
     states = queue.states_of(ui.the_store(), list(specs))
     return [spec for key, spec in specs.items() if states.get(key) != "done"]
 

@@ -22,6 +22,7 @@ from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ct
 
 from pmb import settings
 from pmb.catalog.models import MODELS, BaseModel
+from pmb.catalog.recipes import recipe_label
 from pmb.catalog.tasks import TASKS, Task
 from pmb.charts.specification import specification
 from pmb.charts.style import THEMES, Theme
@@ -276,7 +277,8 @@ def title_of(row: Row) -> str:
     """What a run is about, in a line; the model's and the task's name may be a user's."""
     model = MODELS[row["model"]].title if row["model"] in MODELS else row["model"]
     task = TASKS[row["task"]].title if row["task"] in TASKS else row["task"]
-    return without_paths(f"{model}, {task}, {row['recipe']}: kept {layers(row['kept_layers'])}, seed {row['seed']}")
+    name = f"{model}, {task}, {recipe_label(row['recipe'])}"
+    return without_paths(f"{name}: kept {layers(row['kept_layers'])}, seed {row['seed']}")
 
 
 def share_done(row: Row) -> float:

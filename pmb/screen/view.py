@@ -19,6 +19,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pmb import report
+from pmb.catalog.models import BaseModel
+from pmb.catalog.recipes import find_recipe
+from pmb.catalog.tasks import Task
 from pmb.insight.undertrained import MEANING, UNDERTRAINED
 from pmb.lab.listing import Filter, found_runs
 from pmb.lab.store import Row
@@ -204,11 +207,16 @@ def _address() -> str:
     return urlunsplit(urlsplit(st.context.url or "")._replace(query=urlencode(query, doseq=True)))
 
 
-def runs_of(models: Sequence[str], tasks: Sequence[str], recipes: Sequence[str]) -> Callable[[], list[Row]]:
-    """The finished runs behind a view, for `made`."""
+def runs_of(model: BaseModel, tasks: Sequence[Task], recipe: str) -> Callable[[], list[Row]]:
+    """The finished runs behind a view, for `made`: those with the recipe's values, whatever its name was then."""
     store = ui.the_store()
-    chosen = Filter(("done",), tuple(models), tuple(tasks), tuple(recipes))
-    return lambda: list(found_runs(store, chosen))
+    recipes = {task.id: find_recipe(recipe, model, task) for task in tasks}
+
+    def measured() -> list[Row]:
+        rows = found_runs(store, Filter(("done",), (model.id,), tuple(recipes))) if recipes else []
+        return [row for row in rows if recipes[row["task"]].is_stored_as(row["recipe_values"])]
+
+    return measured
 
 
 def keep(part: Part) -> None:
