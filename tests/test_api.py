@@ -39,8 +39,8 @@ def test_python_and_the_command_line_say_the_same(settings: Settings, store: Sto
     fill(store)
     planned = command(settings, "plan", "--strategy", "top", "--drop", "2", "--json")
     assert pmb.plan(strategy="top", drop=2) == json.loads(planned.stdout)
-    done = command(settings, "run", "--strategy", "top", "--drop", "2", "--recipe", "standard", "--json")
-    assert pmb.run(strategy="top", drop=2, recipe="standard") == json.loads(done.stdout)
+    done = command(settings, "run", "--strategy", "top", "--drop", "2", "--recipe", "full", "--json")
+    assert pmb.run(strategy="top", drop=2, recipe="full") == json.loads(done.stdout)
 
 
 def test_results_are_the_finished_runs_with_numbers_as_numbers(store: Store) -> None:

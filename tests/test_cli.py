@@ -238,4 +238,7 @@ def test_a_run_has_the_same_names_in_every_json(settings: Settings, store: Store
     assert {name: listed[name] for name in set(one) & set(listed)} == {
         name: one[name] for name in set(one) & set(listed)
     }
-    assert set(one) - set(listed) == {"strategy", "whole_model_score", "speedup", "cached"}  # more than a row has
+    assert set(one) - set(listed) == {
+        *("strategy", "whole_model_score", "speedup", "cached"),
+        *("bag_of_words_score", "constant_score", "note"),
+    }  # more than a row has

@@ -58,23 +58,6 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("also_plain", [False, True], ids=["the quicker one", "every one but float32"])
-def test_a_forward_pass_that_breaks_off_gives_way_to_one_that_does_not(
-    also_plain: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise IndexError("of an architecture that only looks like BERT")
-
-    monkeypatch.setattr(finetune, "pick_forward", broken)
-    monkeypatch.setattr(finetune, "product_type", lambda _: torch.bfloat16)
-    if also_plain:
-        monkeypatch.setattr(finetune, "plain_forward", lambda model, *dtype: broken if dtype else plain_forward(model))
-    model, training = train(fine_tune)
-    assert not training.fast
-    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
-    assert len(predict(model, sentences(), CPU)) == len(sentences())
-
-
 def test_a_forward_pass_without_memory_gives_way_to_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_memory(*_: object) -> None:
         raise MemoryError

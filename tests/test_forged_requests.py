@@ -48,4 +48,4 @@ def test_presses_forged_over_the_websocket_are_heard_from_those_alone_who_may_ru
                     runner.rerun([name])
     after = {row["key"]: row["state"] for row in list_runs(store)}
     assert (after[waiting], after[failed]) == ("cancelled", "queued")
-    assert [row["started_by"] for row in list_runs(store) if row["recipe"] == "standard"] == [ALICE] * 2
+    assert [row["started_by"] for row in list_runs(store) if row["recipe"] == "full"] == [ALICE] * 2

@@ -180,6 +180,17 @@ def test_what_cannot_be_fetched_is_one_sentence_and_what_is_shipped_needs_no_net
     assert "nyu-mll/glue is gated: accept its terms" in refused(hub.url, "rte")
     monkeypatch.delenv("PMB_SHIPPED")
     shipped = pmb(
-        nowhere, tmp_path, "run", "--strategy", "top", "--drop", "3", "--recipe", "standard", "--json", "--task", "cola"
+        nowhere,
+        tmp_path,
+        "run",
+        "--strategy",
+        "top",
+        "--drop",
+        "3",
+        "--recipe",
+        "first-2000",
+        "--json",
+        "--task",
+        "cola",
     )
     assert json.loads(shipped.stdout)["cached"]

@@ -258,5 +258,7 @@ def test_the_real_model_is_what_the_catalog_says() -> None:
         "parameters": REAL.parameters,
         "kinds": REAL.kinds,
         "shared": REAL.shared,
+        "hidden_size": REAL.hidden_size,
+        "max_length": REAL.max_length,
     }
     assert sha256(folder / "model.safetensors") == REAL.weights_sha256

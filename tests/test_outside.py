@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from pmb import cli, strict
 from pmb.catalog.models import MODELS, BaseModel
+from pmb.catalog.recipes import check_recipe
 from pmb.catalog.tasks import TASKS, Task, parse_table
 from pmb.errors import BadInput, PmbError
 from pmb.lab import listing, queue
@@ -110,6 +111,8 @@ def test_any_word_of_an_address_is_an_option_or_nothing(key: str, said: str) -> 
         assert found is None or (isinstance(found, int) and 0 <= found < 1000)
     elif key == "kept":
         assert found is None or (isinstance(found, list) and 0 <= found[0] < 1000)
+    elif key == "recipe":
+        assert found is None or check_recipe(str(found)) == found
     elif key in controls.OPTIONS:
         assert found is None or found in controls.OPTIONS[key]
     else:

@@ -242,7 +242,7 @@ def test_by_command_one_cut_or_random_draws(scored: Store, settings: Settings) -
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--recipe", "slow"), "There are: quick, standard, stable"),
+        (("--recipe", "slow"), "There are: full, quick, standard, stable"),
         (("--strategy", "topp"), "Did you mean 'top'?"),
         (("--strategy", "top", "--keep", "0"), "--keep names the layers itself"),
         (("--keep", "7"), "layers are 0 to 5"),

@@ -41,7 +41,7 @@ def parts(a_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Par
     point_pip_to(made.index, monkeypatch)
     monkeypatch.setitem(MODELS, made.row.id, made.row)
 
-    def ask(job: dict[str, Any], _: object) -> dict[str, Any]:
+    def ask(job: dict[str, Any], *_: object) -> dict[str, Any]:
         return {"row": asdict(run.inspect_model(BaseModel.from_dict(job["row"]), Path(job["assets"]))), "notes": []}
 
     monkeypatch.setattr("pmb.lab.executors.ask", ask)
@@ -106,7 +106,7 @@ def test_a_hub_copy_that_was_looked_up_is_the_catalogs_model_at_its_commit(
     found = {"revision": "c0ffee", "weights_sha256": parts.row.weights_sha256}
     found |= {name: getattr(parts.row, name) for name in ("architecture", "num_hidden_layers", "parameters")}
     answer = {"row": {**asdict(BaseModel("some/mpnet", "mpnet", "", 0, None, "", "", hub="some/mpnet")), **found}}
-    monkeypatch.setattr("pmb.lab.executors.ask", lambda job, report: answer | {"notes": []})
+    monkeypatch.setattr("pmb.lab.executors.ask", lambda job, *_: answer | {"notes": []})
     model = find_model(store, settings, "some/mpnet")
     assert (model.id, model.revision) == (parts.row.id, parts.row.revision)
     assert (model.hub, model.commit, model.parts) == ("some/mpnet", "c0ffee", "")

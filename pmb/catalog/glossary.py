@@ -57,7 +57,12 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
     "How it is trained": (
         Word("recipe", "Everything of a fine-tuning but model, task, layers and seed; one recipe for all depths."),
         Word("quick", "A recipe of 512 train sentences and 3 epochs, for a first look."),
-        Word("standard", "A recipe of 2,000 train sentences and 2 epochs; the results that came with the lab have it."),
+        Word(
+            "full",
+            "A recipe of all train items, at most 10,000, and as many epochs as the task needs. Pages open with it.",
+        ),
+        Word("standard", "A recipe of 2,000 train items and 2 epochs."),
+        Word("first-2000", "The recipe of older shipped GLUE results: the first 2,000 train items for every seed."),
         Word("stable", "A recipe of 2,500 train sentences and 10 epochs."),
         Word("seed", "The number that fixes all chance of a run: first weights of the classifier, order of sentences."),
         Word("run", "One fine-tuning of one cut with one seed."),

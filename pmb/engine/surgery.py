@@ -328,7 +328,7 @@ def describe_config(folder: Path) -> dict[str, Any]:
         "kinds": stack.kinds if len(set(stack.kinds)) > 1 else (),
         "shared": stack.shared,
         "hidden_size": _whole_number(model.config, "hidden_size"),
-        "max_length": _whole_number(model.config, "max_position_embeddings"),
+        "max_length": tokens_read(model) or 0,
     }
 
 
