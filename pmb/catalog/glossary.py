@@ -59,7 +59,7 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
         Word("quick", "A recipe of 512 train sentences and 3 epochs, for a first look."),
         Word(
             "full",
-            "A recipe of all train items, at most 10,000, and as many epochs as the task needs. Pages open with it.",
+            "All train items (at most 10,000), as many epochs as the task needs. Pages open with it.",
         ),
         Word("standard", "A recipe of 2,000 train items and 2 epochs."),
         Word("first-2000", "The recipe of older shipped GLUE results: the first 2,000 train items for every seed."),
