@@ -76,7 +76,7 @@ def test_requirements_txt_alone_runs_the_lab(home_with_assets: Settings, tmp_pat
     report = json.loads(call("-m", "pmb", "doctor", "--json"))
     assert report["ok"], report
     looked_at = {finding["what"] for finding in report["findings"]} - {"gpu"}
-    assert looked_at == {"python", "libraries", "device", "assets", "weights", "store", "worker", "disk"}
+    assert looked_at == {"settings", "python", "libraries", "device", "assets", "weights", "store", "worker", "disk"}
     plan = call("-c", FEW, "plan", "--strategy", "contribution", "--drop", "2", "--json")
     assert len(json.loads(plan)["kept_layers"]) == 4
     shown = call("-c", PAGE + "; assert not a.exception; print(a.title[0].value)")

@@ -354,7 +354,7 @@ def test_a_selected_row_is_in_the_address_and_leads_to_the_other_pages(shown: st
     page.get_by_role("link", name="Compare with the whole model").click()
     expect(page.get_by_role("heading", name="What is the difference between these two?")).to_be_visible()
     settled(page)
-    assert "b=minilm-l6+standard+" in page.url
+    assert "b=minilm-l6+full+" in page.url
     while "compare" in page.url:  # Streamlit makes more than one entry of a page
         page.go_back()
         settled(page)
@@ -397,7 +397,7 @@ def test_a_report_opens_from_disk_without_network(shown: str, browser: Browser, 
         expect(alone.get_by_role("heading", name="How many layers can I drop?")).to_be_visible()
         expect(alone.get_by_text("Dropping 3 of 6 layers by top keeps")).to_be_visible()
         expect(alone.get_by_role("link")).to_have_attribute("href", f"{shown}?k=3")  # what is not by default
-        expect(alone.get_by_text("--keep 0,1,2 --recipe standard")).to_be_visible()
+        expect(alone.get_by_text("--keep 0,1,2 --recipe full")).to_be_visible()
         images = alone.get_by_role("img")
         expect(images).to_have_count(3)
         for image in images.all():

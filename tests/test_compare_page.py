@@ -19,7 +19,7 @@ from tests.conftest import result, spec
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
 
 TASK = TASKS["rotten-tomatoes"]
-NAMES = ("minilm-l6 standard 0,1,2,3,4,5", "minilm-l6 standard 0,1,2,3")
+NAMES = ("minilm-l6 full 0,1,2,3,4,5", "minilm-l6 full 0,1,2,3")
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_shipped_results_are_compared_without_their_sentences(scored: Store, mon
     monkeypatch.delenv("PMB_SHIPPED")
     app = opened("compare")
     assert app.selectbox(key="a").value == NAMES[0]
-    assert app.selectbox(key="b").value == "minilm-l6 standard 0,1,2"
+    assert app.selectbox(key="b").value == "minilm-l6 full 0,1,2"
     assert "A is better than B by" in words(app)
     app.selectbox(key="task").set_value("stsb")
     rerun(app)

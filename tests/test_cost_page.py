@@ -41,7 +41,7 @@ def test_what_was_not_timed_is_left_out(scored: Store) -> None:
     assert len(app.get("vega_lite_chart")) == 2
     assert "Not measured yet. The lab looks at the memory" in words(app)
     (how,) = (one.value for one in app.code if "sweep" in one.value)
-    assert how.endswith("--task rotten-tomatoes --strategies top --recipe standard --seeds 1")
+    assert how.endswith("--task rotten-tomatoes --strategies top --recipe full --seeds 1")
 
 
 def test_nonsense_in_the_address_falls_back(scored: Store) -> None:

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("content_streamlit")]
 def test_an_empty_store_offers_the_runs_that_would_decide(scored: Store) -> None:
     app = opened("paper")
     said = words(app)
-    assert "Of the paper's 10 claims 10 are not measured, with MiniLM-L6 and recipe standard." in said
+    assert "Of the paper's 10 claims 10 are not measured, with MiniLM-L6 and recipe full." in said
     assert "Nothing has been measured for this choice" in said
     assert app.button(key="queue-6").label == "Queue it: 6 runs"
     click(app, "queue-6")

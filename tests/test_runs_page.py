@@ -136,7 +136,7 @@ def test_a_link_shows_one_run_in_full_and_a_wrong_one_is_one_sentence(scored: St
     assert "Accuracy 75.0 %" in said
     assert "73.0 to 77.0; the whole model has 80.0 %" in said
     commands = [code.value for code in app.code]
-    assert "python -m pmb run --model minilm-l6 --task rotten-tomatoes --keep 0,1,2,3 --recipe standard --seed 0" in (
+    assert "python -m pmb run --model minilm-l6 --task rotten-tomatoes --keep 0,1,2,3 --recipe full --seed 0" in (
         commands
     )
     app = opened("runs", run="*no*")

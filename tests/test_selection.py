@@ -41,8 +41,8 @@ def test_a_link_selects_what_it_says_and_fades_the_rest_until_it_is_cleared(scor
     assert points[("top", 3)] == 0.25
     (label, address) = ways_on(app)[0]
     assert label == "Compare with the whole model"
-    assert address["a"] == ["minilm-l6 standard 0,1,2,3,4,5"]
-    assert address["b"] == ["minilm-l6 standard 0,1,2,3"]
+    assert address["a"] == ["minilm-l6 full 0,1,2,3,4,5"]
+    assert address["b"] == ["minilm-l6 full 0,1,2,3"]
     app.button(key="clear_selection").click()
     rerun(app)
     assert "Select rows to make them stand out" in words(app)
