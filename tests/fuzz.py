@@ -331,7 +331,7 @@ def make_store(folder: Path) -> None:
     queue.submit(store, [spec((0,), 0, FULL), spec((1,), 0, FULL)])
     save_latencies(store, spec(), [Latency(3, 32, 32, "cpu", 2.0, 1.9, 2.1, 9, 0.6, 0.3)])
     save_layer_scores(store, scores_identity(spec()), [0.1] * 6)
-    save_dev_labels(store, TASKS["rotten-tomatoes"], [0, 1] * 1000)
+    save_dev_labels(store, TASKS["rotten-tomatoes"], [0, 1] * 3000)
     made_zero_layers.save(store, [0.7])
     probes.ask_for(store, settings_of(folder), MODELS["minilm-l6"], TASKS["rotten-tomatoes"], "standard", [0])
     store.close()

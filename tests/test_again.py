@@ -36,25 +36,25 @@ def after(**changes: Any) -> Row:
 
 
 def test_the_same_answers_are_the_same_run() -> None:
-    found = compared(BEFORE, after(), (0, 1) * 1000)
+    found = compared(BEFORE, after(), (0, 1) * 3000)
     assert found.same
-    assert sentence(found) == "Made again it gives the same answers on all 2,000 dev examples."
+    assert sentence(found) == "Made again it gives the same answers on all 6,000 dev examples."
 
 
 def test_other_answers_are_counted_with_what_is_not_as_it_was() -> None:
     now = after(predictions=[1, 1] * 3 + [0, 1] * 997, score=0.7985, machine="another", versions={"torch": "2.14.0"})
-    assert sentence(compared(BEFORE, now, (0, 1) * 1000)) == (
-        "Made again 3 of 2,000 answers on dev differ (80.0 % then, 79.8 % now); machine test machine then, another "
+    assert sentence(compared(BEFORE, now, (0, 1) * 3000)) == (
+        "Made again 3 of 6,000 answers on dev differ (80.0 % then, 79.8 % now); machine test machine then, another "
         "now; torch 2.13.0 then, 2.14.0 now."
     )
-    known = sentence(compared(BEFORE, after(predictions=[1, 1] + [0, 1] * 999), (0, 1) * 1000))
+    known = sentence(compared(BEFORE, after(predictions=[1, 1] + [0, 1] * 2999), (0, 1) * 3000))
     assert known.endswith("no reason is known.")
 
 
 def test_without_the_answers_their_digest_tells() -> None:
-    row = BEFORE | {"predictions_digest": digest((0, 1) * 1000)}
+    row = BEFORE | {"predictions_digest": digest((0, 1) * 3000)}
     assert compared(row, after()).same
-    other = compared(row, after(predictions=(1, 1) * 1000, score=0.5))
+    other = compared(row, after(predictions=(1, 1) * 3000, score=0.5))
     assert other.changed is None
     assert "its score is 80.0 % then, 50.0 % now" in sentence(other)
 
@@ -94,7 +94,7 @@ def test_a_table_gives_back_the_finished_runs_that_were_written(table: Path) -> 
     ]
     assert [stored.row["score"] for stored in found] == [0.8, 0.85]
     assert found[0].low == pytest.approx(0.78, abs=0.01)
-    assert found[0].row["predictions_digest"] == digest((0, 1) * 1000)
+    assert found[0].row["predictions_digest"] == digest((0, 1) * 3000)
 
 
 def test_a_table_of_before_there_were_digests_can_be_read(table: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_table_that_is_not_there_is_one_line(settings: Settings, store: Store,
 class Pretender:
     """Instead of a child process: a made-up result, or what was asked for cannot be done."""
 
-    score, predictions, problem = 0.8, (0, 1) * 1000, ""
+    score, predictions, problem = 0.8, (0, 1) * 3000, ""
 
     def ask(self, job: Row, report: Report) -> Row:
         if self.problem:
@@ -163,9 +163,9 @@ class Pretender:
 @pytest.mark.parametrize(
     ("score", "predictions", "problem", "verdict", "code"),
     [
-        (0.8, (0, 1) * 1000, "", "same", 0),
-        (0.79, (0, 0) * 1000, "", "within noise", 0),
-        (0.7, (0, 0) * 1000, "", "differs", 1),
+        (0.8, (0, 1) * 3000, "", "same", 0),
+        (0.79, (0, 0) * 3000, "", "within noise", 0),
+        (0.7, (0, 0) * 3000, "", "differs", 1),
         (0.8, (), "No memory.", "failed", 1),
     ],
 )

@@ -25,7 +25,7 @@ NAMES = ("minilm-l6 full 0,1,2,3,4,5", "minilm-l6 full 0,1,2,3")
 @pytest.fixture
 def two(scored: Store) -> Store:
     """The whole model and a cut with two seeds each; both always give the same answers."""
-    save_dev_labels(scored, TASK, [0, 1] * 1000)
+    save_dev_labels(scored, TASK, [0, 1] * 3000)
     for seed in range(2):
         finish(scored, spec(WHOLE, seed, FULL), 0.8)
         finish(scored, spec(TOP_2, seed, FULL), 0.7)
@@ -51,12 +51,12 @@ def test_two_are_compared(two: Store) -> None:
 
 
 def test_flipped_sentences_are_read_when_asked_for(scored: Store, home_with_assets: Settings) -> None:
-    save_dev_labels(scored, TASK, [0, 1] * 1000)
+    save_dev_labels(scored, TASK, [0, 1] * 3000)
     finish(scored, spec(WHOLE, 0, FULL), 1.0)
     queue.submit(scored, [spec(TOP_2, 0, FULL)])
     claim = queue.claim(scored, "worker")
     assert claim is not None
-    queue.finish(scored, claim.key, "worker", replace(result(0.5), predictions=(0,) * 2000))
+    queue.finish(scored, claim.key, "worker", replace(result(0.5), predictions=(0,) * 6000))
     app = opened("compare", a=NAMES[0], b=NAMES[1])
     assert "**1,000** where A is right and B wrong, **0** the other way round" in words(app)
     app.toggle(key="sentences").set_value(True)

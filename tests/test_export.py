@@ -41,7 +41,7 @@ from tests.test_surgery import batch
 
 LABELS = ("good", "*bad* <b>")
 KEPT = (0, 2)
-MADE = Made(0.8, (0, 1) * 1000, "test device", "test machine", {"torch": "2.13.0"})
+MADE = Made(0.8, (0, 1) * 3000, "test device", "test machine", {"torch": "2.13.0"})
 
 OPEN_ALL = """
 import json, sys
@@ -212,7 +212,7 @@ def test_a_run_is_exported_and_reproduced_by_command_and_used_without_torch(
     found = json.loads(ended.stdout)
     assert found["changed_predictions"] > 0
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert f"Made again {found['changed_predictions']:,} of 2,000 answers on dev differ" in card
+    assert f"Made again {found['changed_predictions']:,} of 6,000 answers on dev differ" in card
     exact, int8 = (read_as(OnnxFile, one, "A file") for one in found["onnx"])
     assert (exact.file, exact.sentences, int8.sentences) == ("onnx/model.onnx", 200, 1000)
     assert exact.logit_difference < 1e-3

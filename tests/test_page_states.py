@@ -55,13 +55,13 @@ def one_run(store: Store) -> None:
 def one_seed(store: Store) -> None:
     """Every drop count of top with one seed, and the true labels of dev."""
     fill(store, seeds=1)
-    save_dev_labels(store, TASKS["rotten-tomatoes"], [0, 1] * 1000)
+    save_dev_labels(store, TASKS["rotten-tomatoes"], [0, 1] * 3000)
 
 
 def many(store: Store) -> None:
     """Every drop count of top with three seeds, and the true labels of dev."""
     fill(store)
-    save_dev_labels(store, TASKS["rotten-tomatoes"], [0, 1] * 1000)
+    save_dev_labels(store, TASKS["rotten-tomatoes"], [0, 1] * 3000)
 
 
 def running(store: Store) -> None:

@@ -157,7 +157,7 @@ PAGES = {
 def test_every_page_makes_its_report(scored: Store) -> None:
     fill(scored)
     finish_task(scored, "mrpc", {0: 0.87, 3: 0.77})
-    save_dev_labels(scored, TASKS["rotten-tomatoes"], [0, 1] * 1000)
+    save_dev_labels(scored, TASKS["rotten-tomatoes"], [0, 1] * 3000)
     app = opened(k="3")
     for page, (sentence, charts, command) in PAGES.items():
         if page != "explore":

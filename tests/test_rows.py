@@ -188,14 +188,14 @@ def test_damaged_contribution_is_measured_anew(store: Store, value: str) -> None
 
 @pytest.mark.parametrize("value", ["[0, 1, 7]", "[0.5]", "[]", "nothing"])
 def test_damaged_labels_are_none(store: Store, value: str) -> None:
-    save_dev_labels(store, TASK, [0, 1] * 1000)
+    save_dev_labels(store, TASK, [0, 1] * 3000)
     edit(store, "labels", value, "dev_labels", "1 = 1")
     assert known_dev_labels(store, TASK) is None
     assert damaged_rows(store)[0].startswith("dev labels of rotten-tomatoes")
 
 
 def test_answers_that_the_task_does_not_have_are_left_out(two_runs: Store) -> None:
-    edit(two_runs, "predictions", json.dumps([0, 9] * 1000))
+    edit(two_runs, "predictions", json.dumps([0, 9] * 3000))
     assert predictions_of(two_runs, [KEY], TASK, 2000) == {}
     assert "9 among predictions is none of 2 labels" in damaged_rows(two_runs)[0]
 

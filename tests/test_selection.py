@@ -74,7 +74,7 @@ def test_a_row_of_another_page_leads_to_its_cut_on_explore(
     scored: Store, page: str, row: str, address: dict[str, str]
 ) -> None:
     fill(scored)
-    save_dev_labels(scored, TASKS["rotten-tomatoes"], [0, 1] * 1000)
+    save_dev_labels(scored, TASKS["rotten-tomatoes"], [0, 1] * 3000)
     app = opened(page, select=row)
     assert "**1 of " in words(app)
     label, query = ways_on(app)[0]

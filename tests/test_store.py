@@ -87,7 +87,7 @@ def test_opening_again_keeps_everything(settings: Settings, store: Store) -> Non
     again.close()
     assert row is not None
     assert row["score"] == 0.8
-    assert row["predictions"] == [0, 1] * 1000
+    assert row["predictions"] == [0, 1] * 3000
 
 
 @pytest.mark.only_sqlite
@@ -214,7 +214,7 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     fresh = open_store(elsewhere)
     row = get_run(fresh, key)
     assert row is not None
-    assert (row["source"], row["score"], row["predictions"]) == ("shipped", 0.8, [0, 1] * 1000)
+    assert (row["source"], row["score"], row["predictions"]) == ("shipped", 0.8, [0, 1] * 3000)
     assert get_layer_scores(fresh, SCORES, 2) == (0.5, 0.6)
     assert get_block_scores(fresh, SCORES, 2) == {"angular": [[0.1, 0.2]]}
     (probe,) = probes_by_key(fresh, [probed])

@@ -24,7 +24,7 @@ from tests.app import FULL, TOP_2, click, fill, finish, opened, words
 from tests.conftest import spec
 from tests.test_cli import pmb
 
-MADE = Made(0.8, (0, 1) * 1000, "test device", "test machine", {"torch": "2.13.0"})
+MADE = Made(0.8, (0, 1) * 3000, "test device", "test machine", {"torch": "2.13.0"})
 
 
 class Pretender:
@@ -66,7 +66,7 @@ def test_a_folder_is_put_in_its_place_whole_with_its_card(
     taken = export(store, settings, key, tmp_path / "model", Forms())
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["README.md", "model.safetensors"]
     assert taken.again.same
-    assert "Made again it gives the same answers on all 2,000 dev examples." in card(tmp_path / "model")
+    assert "Made again it gives the same answers on all 6,000 dev examples." in card(tmp_path / "model")
     assert pretended.jobs[0]["folder"].endswith(PART)
     assert list(tmp_path.glob(f"*{PART}")) == []
 

@@ -70,7 +70,7 @@ def nasty(scored: Store, content_streamlit: None) -> Store:
     queue.submit(replace(scored, user=NASTY), specs)
     while claim := queue.claim(scored, "worker"):
         queue.finish(scored, claim.key, "worker", replace(result(), device=NASTY, machine=NASTY))
-    save_dev_labels(scored, task, [0, 1] * 1000)
+    save_dev_labels(scored, task, [0, 1] * 3000)
     save_layer_scores(scored, scores_identity(spec_of(plan_whole(model), task, "full", 0)), [0.5] * 6)
     waiting = [spec_of(plan_kept(model, (0,)), task, "quick", seed) for seed in range(3)]
     queue.submit(scored, waiting)

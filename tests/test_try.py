@@ -197,7 +197,7 @@ def test_charts_keep_to_their_schema_and_say_what_they_show() -> None:
 @pytest.fixture
 def two(scored: Store) -> Store:
     """The whole model and a cut, which part on no dev sentence."""
-    save_dev_labels(scored, TASK, [0, 1] * 1000)
+    save_dev_labels(scored, TASK, [0, 1] * 3000)
     finish(scored, spec(WHOLE, 0, FULL), 0.8)
     finish(scored, spec(TOP_2, 0, FULL), 0.7)
     return scored

@@ -133,7 +133,7 @@ def test_the_paper_judges_its_claims_without_undertrained_tasks(scored: Store) -
 def test_compare_shows_what_zero_layers_score_and_why_a_side_is_undertrained(scored: Store) -> None:
     fill(scored)
     made.save(scored, [0.81])
-    save_dev_labels(scored, TASKS["rotten-tomatoes"], (0, 1) * 1000)
+    save_dev_labels(scored, TASKS["rotten-tomatoes"], (0, 1) * 3000)
     app = opened("compare", task="rotten-tomatoes")
     assert [metric.value for metric in app.metric if metric.label == "Bag of words"] == ["81.0 %"]
     assert app.dataframe[0].value[BAG_OF_WORDS].round(1).tolist() == [81.0] * 3
