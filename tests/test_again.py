@@ -42,7 +42,7 @@ def test_the_same_answers_are_the_same_run() -> None:
 
 
 def test_other_answers_are_counted_with_what_is_not_as_it_was() -> None:
-    now = after(predictions=[1, 1] * 3 + [0, 1] * 997, score=0.7985, machine="another", versions={"torch": "2.14.0"})
+    now = after(predictions=[1, 1] * 3 + [0, 1] * 2997, score=0.7985, machine="another", versions={"torch": "2.14.0"})
     assert sentence(compared(BEFORE, now, (0, 1) * 3000)) == (
         "Made again 3 of 6,000 answers on dev differ (80.0 % then, 79.8 % now); machine test machine then, another "
         "now; torch 2.13.0 then, 2.14.0 now."

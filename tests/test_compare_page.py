@@ -58,7 +58,7 @@ def test_flipped_sentences_are_read_when_asked_for(scored: Store, home_with_asse
     assert claim is not None
     queue.finish(scored, claim.key, "worker", replace(result(0.5), predictions=(0,) * 6000))
     app = opened("compare", a=NAMES[0], b=NAMES[1])
-    assert "**1,000** where A is right and B wrong, **0** the other way round" in words(app)
+    assert "**3,000** where A is right and B wrong, **0** the other way round" in words(app)
     app.toggle(key="sentences").set_value(True)
     rerun(app)
     expected = load_task(TASK, home_with_assets.assets).dev

@@ -272,7 +272,8 @@ def test_the_shipped_predictions_and_dev_labels_give_the_shipped_scores(settings
         assert score(row["metric"], labels, run["predictions"]).value == pytest.approx(row["score"], abs=1e-4)
     peaks = memories_of(shipped, rows)
     embedded = [row for row in rows if row["task"] == "rotten-tomatoes"]
-    assert {tuple(peak["kept_layers"]) for peak in peaks} == {tuple(row["kept_layers"]) for row in embedded}
+    assert {tuple(peak["kept_layers"]) for peak in peaks} <= {tuple(row["kept_layers"]) for row in embedded}
+    assert len({len(peak["kept_layers"]) for peak in peaks}) >= 3
     assert all(peak["source"] == "shipped" and peak["idle_megabytes"] < peak["peak_megabytes"] for peak in peaks)
     shipped.close()
 

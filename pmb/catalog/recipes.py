@@ -233,6 +233,15 @@ def find_recipe(text: str, model: BaseModel, task: Task) -> Recipe:
     return recipe
 
 
+def is_recipe(text: str) -> bool:
+    """Whether the text names a recipe and values that it can have."""
+    try:
+        check_recipe(text)
+    except BadInput:
+        return False
+    return True
+
+
 def is_current(recipe: Recipe, model: BaseModel, task: Task) -> bool:
     """Whether the name of this recipe still stands for its values on this model and task."""
     try:

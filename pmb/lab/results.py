@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from pmb.catalog.models import BaseModel
-from pmb.catalog.recipes import find_recipe
+from pmb.catalog.recipes import find_recipe, is_recipe
 from pmb.catalog.tasks import Task
 from pmb.lab.rows import Check, are_answers, no_fault
 from pmb.lab.schema import memories, runs
@@ -84,6 +84,7 @@ def measured_configurations(store: Store, task: Task) -> dict[str, dict[str, Any
     )
     found: dict[str, dict[str, Any]] = {}
     rows = sorted(store.read(runs, query), key=lambda row: (row["finished_at"], row["key"]))  # see `finished_runs`
+    rows = [row for row in rows if is_recipe(row["recipe"])]
     newest_values = {(row["model"], row["recipe"]): row["recipe_values"] for row in rows}
     for row in rows:
         if newest_values[row["model"], row["recipe"]] != row["recipe_values"]:
