@@ -93,7 +93,7 @@ def test_a_damaged_run_is_left_out_everywhere_and_named(two_runs: Store, column:
     for rows in (list_runs(store), finished_runs(store, MODEL, TASK, "standard"), recent_runs(store, 9)):
         assert all(row["key"] != KEY or column in ("predictions", "num_dev") or column not in row for row in rows)
     measured_configurations(store, TASK)
-    assert KEY not in predictions_of(store, [KEY], TASK, 2000) or column not in ("predictions", "num_dev")
+    assert KEY not in predictions_of(store, [KEY], TASK, 6000) or column not in ("predictions", "num_dev")
     losses_of(store, [KEY])
     listing.count_states(store)
     assert sum(row["count"] for row in listing.count_by_kind(store)) in (1, 2)
@@ -196,7 +196,7 @@ def test_damaged_labels_are_none(store: Store, value: str) -> None:
 
 def test_answers_that_the_task_does_not_have_are_left_out(two_runs: Store) -> None:
     edit(two_runs, "predictions", json.dumps([0, 9] * 3000))
-    assert predictions_of(two_runs, [KEY], TASK, 2000) == {}
+    assert predictions_of(two_runs, [KEY], TASK, 6000) == {}
     assert "9 among predictions is none of 2 labels" in damaged_rows(two_runs)[0]
 
 
@@ -252,7 +252,7 @@ def test_shipped_lines_may_lack_columns_and_have_others(two_runs: Store, setting
 def test_a_row_that_another_has_replaced_is_told_no_more(two_runs: Store) -> None:
     edit(two_runs, "predictions", "[9]")
     edit(two_runs, "num_dev", 1)
-    assert predictions_of(two_runs, [KEY], TASK, 2000) == {}
+    assert predictions_of(two_runs, [KEY], TASK, 6000) == {}
     edit(two_runs, "state", "failed")
     queue.retry(two_runs, [KEY])
     edit(two_runs, "predictions", None)
