@@ -65,7 +65,7 @@ def test_flipped_sentences_are_read_when_asked_for(scored: Store, home_with_asse
     table = next(shown.value for shown in app.dataframe if "sentence" in shown.value)
     assert list(table["sentence"]) == [expected[row].texts[0] for row in range(1, 40, 2)]
     assert set(table["true"]) == {"fresh"}
-    assert "and 980 more" in words(app)
+    assert "and 2,980 more" in words(app)
 
 
 def test_a_link_chooses_both_and_nonsense_falls_back(two: Store) -> None:

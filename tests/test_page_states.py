@@ -150,7 +150,7 @@ STATES: dict[str, tuple[Callable[[Store], None], dict[str, str]]] = {
         shipped,
         {
             "explore": "Dropping 2 of 6 layers by top keeps",
-            "strategies": "on average over 6 tasks",
+            "strategies": "With [23] of 6 layers dropped",
             "tasks": "on average over",
             "cost": "saves 16 % of the parameters",
             "layers": "Rotten Tomatoes|layer",

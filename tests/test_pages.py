@@ -140,7 +140,7 @@ def _rows(store: Store) -> list[Row]:
 
 def test_results_of_another_version_of_a_recipe_are_not_mixed_in(scored: Store) -> None:
     finish(scored, spec(TOP_2, 0, replace(FULL, epochs=9)), 0.99)
-    assert "This cut has not been measured with recipe standard" in words(opened())
+    assert "This cut has not been measured with recipe full" in words(opened())
 
 
 def test_a_disk_that_is_full_when_run_is_pressed_is_a_message_and_no_traceback(
