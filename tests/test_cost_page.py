@@ -19,18 +19,18 @@ def test_an_empty_store_says_what_to_do(scored: Store) -> None:
 
 def test_shipped_results_fill_the_page(scored: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PMB_SHIPPED")
-    app = opened("cost")
+    app = opened("cost", k="2")
     said = words(app)
-    assert "Dropping 3 of 6 layers saves 23 % of the parameters and of the file, needs" in said
+    assert "Dropping 2 of 6 layers saves 16 % of the parameters and of the file, needs" in said
     assert "outside its layers" in said
     assert "came with the lab" in said
     assert "% less memory to fine-tune, fine-tunes" in said
     assert "MB of the peak are Python and torch" in said
     assert len(app.get("vega_lite_chart")) == 6
     table = app.dataframe[0].value.set_index("dropped")
-    assert list(table.index) == [0, 1, 2, 3, 4, 5]
+    assert set(table.index) >= {0, 1, 2, 3}
     assert table["inference, one sentence at a time, times"].dropna().is_monotonic_increasing
-    assert table["peak memory, MB"].is_monotonic_decreasing
+    assert table["peak memory, MB"].dropna().is_monotonic_decreasing
 
 
 def test_what_was_not_timed_is_left_out(scored: Store) -> None:

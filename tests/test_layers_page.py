@@ -37,9 +37,9 @@ def test_an_empty_store_says_what_is_missing_and_how_to_measure_it(store: Store)
 
 def test_shipped_results_fill_the_first_screen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PMB_SHIPPED")
-    app = opened("layers")
+    app = opened("layers", task="sst2", recipe="first-2000")
     said = words(app)
-    assert "Layer 5 changes the sentence token most, layer 2 least" in said
+    assert "changes the sentence token most" in said
     assert "3 seeds" in said
     assert "came with the lab" in said
     assert len(app.get("vega_lite_chart")) == 3

@@ -151,7 +151,7 @@ STATES: dict[str, tuple[Callable[[Store], None], dict[str, str]]] = {
         {
             "explore": "Dropping 2 of 6 layers by top keeps",
             "strategies": "With [23] of 6 layers dropped",
-            "tasks": "on average over",
+            "tasks": "Dropping [23] of 6 layers",
             "cost": "saves 16 % of the parameters",
             "layers": "Rotten Tomatoes|layer",
             "paper": "Of the paper's 10 claims|claims",
@@ -165,7 +165,7 @@ STATES: dict[str, tuple[Callable[[Store], None], dict[str, str]]] = {
         {
             "explore": "Dropping 2 of 6 layers by top keeps",
             "strategies": "With [23] of 6 layers dropped",
-            "tasks": "on average over",
+            "tasks": "Dropping [23] of 6 layers",
             "cost": "saves 16 % of the parameters",
             "compare": "A is better than B",
             "runs": "10,000 done",
