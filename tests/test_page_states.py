@@ -157,7 +157,7 @@ STATES: dict[str, tuple[Callable[[Store], None], dict[str, str]]] = {
             "paper": "Of the paper's 10 claims|claims",
             "compare": "A is better than B",
             "try": "A and B cannot answer yet",
-            "runs": "240 done",
+            "runs": "1[0-9][0-9] done",
         },
     ),
     "10,000 runs": (
