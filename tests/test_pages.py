@@ -290,7 +290,7 @@ def test_tasks_with_all_seven_is_the_papers_average_and_is_a_table_too(scored: S
 
 def test_tasks_says_how_many_layers_go_on_sentences_that_no_choice_was_made_on(scored: Store) -> None:
     finish_task(scored, "sst2", {0: 0.90, 3: 0.90})
-    save_dev_labels(scored, TASKS["sst2"], [0, 1] * 1000)
+    save_dev_labels(scored, TASKS["sst2"], [0, 1] * 3000)
     said = words(opened("tasks"))
     assert "At a loss of at most 2 points, of 6 layers go: SST-2 3." in said
     finish_task(scored, "rte", {0: 0.68, 3: 0.66})  # whose dev labels are neither known nor here
