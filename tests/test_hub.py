@@ -209,7 +209,7 @@ def test_a_run_by_command_downloads_the_model_and_the_next_asks_nobody(
     first = pmb(*command)
     assert first.returncode == 0, first.stderr
     answer = json.loads(first.stdout)
-    assert (answer["state"], answer["kept_layers"], answer["fast"]) == ("done", [0], False)
+    assert (answer["state"], answer["kept_layers"], answer["fast"]) == ("done", [0], True)
     asked = len(hub.requests)
     assert asked
     assert json.loads(pmb(*command).stdout)["cached"]

@@ -146,7 +146,7 @@ def test_a_folder_is_cut_by_what_its_files_say(store: Store, home_with_assets: S
     row = get_run(store, spec.key)
     assert row is not None
     assert row["state"] == "done", row["error"]
-    assert row["fast"] is False
+    assert row["fast"] is True
     assert row["parameters"] < row["whole_model_parameters"]
 
 
