@@ -128,7 +128,7 @@ def test_one_that_is_sure_names_the_answer_and_one_that_cannot_be_told_says_what
     said = told(app)
     assert "**Smallest within 1 point: not decidable**\nNot decidable with 400 dev examples and 5 seeds" in said
     assert "**Smallest within 5 points: sure**\nSure at 95 %: the smallest within 5 points is layers" in said
-    assert "26 runs done for it, of at most 60." in said
+    assert "27 runs done for it, of at most 60." in said
     assert "goes on" not in said
     assert keys(app) == ["search", "show", "show"]
     assert not part(app).proto.expanded
@@ -208,7 +208,7 @@ def test_the_report_has_what_it_found_and_the_commands(shown: Store) -> None:
     html = report.html(view)
     assert "Smallest within 5 points: sure" in html
     assert "Sure at 95 %: the smallest within 5 points is layers" in html
-    assert "26 runs done for it, of at most 60." in html
+    assert "27 runs done for it, of at most 60." in html
     assert "the answer" in html
     for points in (1, 5):
         assert (

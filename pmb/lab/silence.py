@@ -49,7 +49,8 @@ def said_after(sentence: str) -> Iterator[Wait]:
     try:
         yield wait
     finally:
-        _waits.discard(wait)
+        with _lock:  # the watcher may be going through them
+            _waits.discard(wait)
 
 
 def _watch(wait: Wait) -> None:
