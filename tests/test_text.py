@@ -53,7 +53,9 @@ def test_what_is_read_after_the_escapes_is_parted_without_a_sign(text: str) -> N
 @pytest.fixture
 def nasty(scored: Store, content_streamlit: None) -> Store:
     """A table and a folder with such names, runs on them, one that waits and one that failed, and such a device."""
-    model = replace(MODELS["minilm-l6"], id="/models/x", title=NASTY, about=NASTY, wheel="", folder="/models/x")
+    model = replace(
+        MODELS["minilm-l6"], id="/models/x", title=NASTY, about=NASTY, wheel="", weights_sha256="", folder="/models/x"
+    )
     name = "csv:/tables/x.csv"
     task = replace(TASKS["rotten-tomatoes"], id=name, title=NASTY, labels=(NASTY, "b"), table=Table("/tables/x.csv"))
     rows: list[tuple[str, str, BaseModel | Task]] = [("model", model.id, model), ("task", name, task)]
