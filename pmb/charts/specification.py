@@ -32,11 +32,13 @@ def specification(chart: alt.TopLevelMixin, words: str) -> dict[str, Any]:
     """
     vega_lite = chart.to_dict(validate=False)
     vega_lite["layer"] = [WORDS | {"data": {"values": [{"words": words}]}}, *vega_lite["layer"]]
-    names: dict[str, str] = {}
+    names: dict[int, str] = {}
     datasets: dict[str, bytes] = {}
-    for part in _with_rows(vega_lite):
+    for place, part in enumerate(_with_rows(vega_lite)):
         values = part["data"]["values"]
-        name = names.setdefault(repr(values), f"rows {len(names)}")
+        # Layers with the same rows share a dataset. Rows that merely are equal do not: they may differ at the next
+        # click, and other names would build the chart anew. All empty tuples are one object.
+        name = names.setdefault(id(values) if values else -place, f"rows {place}")
         datasets.setdefault(name, _arrow(values))
         part["data"] = {"name": name}
     return vega_lite | {"datasets": datasets}
