@@ -273,10 +273,10 @@ if points:
     sources = {source for found in points.values() for names in found["sources"] for source in names}
     here = table[(table["drop_count"] == drop_count) & table["loss"].notna()]
     ui.badges(sources, int(here["seeds"].min()) if len(here) else None)
-paper = ", ".join(titles[task] for task in PAPER_AVERAGE)
+paper = ", ".join(TASKS[task].title for task in PAPER_AVERAGE)
 if set(chosen) == set(PAPER_AVERAGE) and len(points) == len(chosen) and not undertrained:
     view.note("These are the seven tasks of the paper's GLUE average.")
-elif missing := [titles[task] for task in PAPER_AVERAGE if task not in points or task in undertrained]:
+elif missing := [TASKS[task].title for task in PAPER_AVERAGE if task not in points or task in undertrained]:
     view.note(f"The paper's GLUE average is over seven tasks; not among these here: {', '.join(missing)}.")
 if unmeasured := [titles[task] for task in chosen if task not in measured]:
     st.info(

@@ -131,7 +131,7 @@ def test_a_real_fine_tune_ends_with_its_score_while_another_is_cancelled(
         until(lambda: row_of(store, key)["state"] == "done")
         until(lambda: not any(map(alive, children)))
     row = row_of(store, key)
-    assert (row["attempts"], len(row["predictions"])) == (1, 2000)
+    assert (row["attempts"], len(row["predictions"])) == (1, 6000)
     assert children
 
 
