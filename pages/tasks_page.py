@@ -10,7 +10,7 @@ import streamlit as st
 from pmb import settings
 from pmb.catalog.models import BaseModel
 from pmb.catalog.recipes import recipe_label
-from pmb.catalog.tasks import PAPER_AVERAGE, Task
+from pmb.catalog.tasks import PAPER_AVERAGE, TASKS, Task
 from pmb.charts import losses as loss_charts
 from pmb.charts import thresholds as threshold_charts
 from pmb.charts.style import FADED
