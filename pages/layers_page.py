@@ -184,7 +184,8 @@ def button_row(chosen: Sequence[Chosen], task: Task, recipe: str) -> None:
 
 def probe_command(model: BaseModel, task: Task, recipe: str) -> str:
     """The command that measures the layers with three seeds."""
-    return f"python -m pmb probe --model {shlex.quote(model.id)} --task {shlex.quote(task.id)} --recipe {recipe}"
+    named = {"model": model.id, "task": task.id, "recipe": recipe}
+    return " ".join(["python -m pmb probe", *(f"--{name} {shlex.quote(value)}" for name, value in named.items())])
 
 
 def ask_for(model: BaseModel, task: Task, recipe: str, seeds: list[int]) -> None:

@@ -94,6 +94,8 @@ def run(
 ) -> Row:
     """Fine-tune a cut, wait for it and give what `pmb run --json` prints; a cached result comes at once.
 
+    `recipe` is the name of one, or a name with changed values such as "full,epochs=8,learning-rate=5e-5"; the values
+    that can be changed are epochs, learning-rate, batch-size, train-items, max-length, dropout and class-weights.
     `tell` is called about twice a second with how far the run is, such as `print`; `say` as of `plan`. Raises BadInput,
     also where the run failed or was cancelled.
 
@@ -103,8 +105,11 @@ def run(
     (True, [0, 1, 2, 3], 'accuracy', True)
     >>> result["score"] < result["whole_model_score"]
     True
+    >>> pmb.run(strategy="top", drop=2, recipe="full,epochs=200")
+    Traceback (most recent call last):
+    pmb.errors.BadInput: epochs '200' is not allowed; write a whole number from 1 to 100.
     """
-    values = ended(Cut(model, task, strategy, drop, threshold, keep), recipe, seed, procedure, tell, say)
+    values = ended(Cut(model, task, strategy, drop, threshold, keep), recipe, seed, procedure, tell, say=say)
     check_done(values)
     return values
 

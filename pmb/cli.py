@@ -91,9 +91,16 @@ model_option = click.option(
     "--model", default=DEFAULT_MODEL, show_default=True, help="Of the catalog, a Hub id, or a folder."
 )
 task_option = click.option("--task", default=DEFAULT_TASK, show_default=True, help=f"{', '.join(TASKS)}, or csv:PATH.")
-recipe_option = click.option("--recipe", default=RUN_RECIPE, show_default=True, help=f"{', '.join(RECIPES)}.")
+RECIPE_HELP = f"{', '.join(RECIPES)}; with changes as in full,epochs=8."
+recipe_option = click.option(
+    "--recipe", default=RUN_RECIPE, show_default=True, callback=lambda *given: check_recipe(given[-1]), help=RECIPE_HELP
+)
 page_recipe_option = click.option(
-    "--recipe", default=DEFAULT_RECIPE, show_default=True, help=f"For which recipe: {', '.join(RECIPES)}."
+    "--recipe",
+    default=DEFAULT_RECIPE,
+    show_default=True,
+    callback=lambda *given: check_recipe(given[-1]),
+    help=f"For which recipe: {RECIPE_HELP}",
 )
 
 
@@ -199,12 +206,12 @@ def sweep(
     as_json: bool,
 ) -> None:
     """Queue many runs, shared cuts once and the whole model always, and wait for them."""
-    check_recipe(recipe)
     for strategy in strategies:
         check_strategy(strategy)
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model, pinned=True), find_task(store, found, task)
         api.say_of_table(store, task_row, say)
+        find_recipe(recipe, model_row, task_row)  # what is wrong with it is said before anything is measured
         plans = plan_sweep(store, found, model_row, task_row, strategies, drops)
         specs = with_data(
             store,
@@ -245,7 +252,6 @@ def preview(model: str, task: str, strategy: str | None, keep: list[int] | None,
     """Predict what every cut would score, in seconds and without fine-tuning; a cached answer prints at once."""
     from pmb.lab import previews  # for this verb alone
 
-    check_recipe(recipe)
     if keep is not None and strategy is not None:
         raise BadInput("--keep names the layers itself; leave out --strategy, or leave out --keep.")
     chosen = previewed_strategies(strategy, keep)
@@ -331,6 +337,7 @@ def search(
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
         api.say_of_table(store, task_row, say)
+        find_recipe(recipe, model_row, task_row)  # what is wrong with it is said before anything is measured
         if why := searches.look_ahead(store, found, model_row, task_row, show_fetching):
             click.echo(f"No previews: {why}", err=True)
         show_progress("")
@@ -371,7 +378,6 @@ def probe(model: str, task: str, recipe: str, seeds: list[int], to_cancel: bool,
     """Fine-tune the whole model and measure what each of its layers holds; a cached result prints at once."""
     from pmb.lab import probes  # for this verb alone
 
-    check_recipe(recipe)
     with opened_store() as (store, found):
         model_row, task_row = find_model(store, found, model), find_task(store, found, task)
         api.say_of_table(store, task_row, say)

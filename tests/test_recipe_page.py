@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pmb.catalog.models import MODELS
+from pmb.catalog.recipes import RECIPES, find_recipe
 from pmb.catalog.tasks import TASKS
 from pmb.lab.plan import plan_kept, spec_of
 from pmb.lab.store import Store, list_runs
@@ -57,10 +58,11 @@ def test_changed_values_are_in_the_box_the_address_and_the_runs(scored: Store) -
 
 
 def test_a_value_of_the_recipe_itself_is_no_change(scored: Store) -> None:
-    app = opened(recipe="full,epochs=8,dropout=0.1")
-    change(app, "epochs", 4)
-    assert address_of(app) == "full,dropout=0.1"
-    change(app, "dropout", 0.0)
+    app = opened(recipe="full,epochs=8,dropout=0.3")
+    own = find_recipe("full", MODELS["minilm-l6"], TASKS["rotten-tomatoes"])
+    change(app, "epochs", own.epochs)
+    assert address_of(app) == "full,dropout=0.3"
+    change(app, "dropout", own.dropout)
     assert "recipe" not in app.query_params
     assert recipe_of(app) == "full"
 
@@ -94,7 +96,7 @@ def test_what_has_the_same_values_is_shown_whatever_it_is_called(scored: Store) 
     for depth, score in ((6, 0.8), (3, 0.7)):
         plan = plan_kept(MODELS["minilm-l6"], range(depth))
         finish(scored, spec_of(plan, TASKS["rotten-tomatoes"], "full,epochs=2", 0), score)
-    app = opened(recipe="full,epochs=2,dropout=0", k="3")
+    app = opened(recipe=f"full,epochs=2,dropout={RECIPES['full'].dropout:g}", k="3")
     assert app.metric[0].value == "70.0 %"
     assert app.session_state["report_view"].measured()
 

@@ -110,7 +110,7 @@ class Setting:
     @property
     def range(self) -> str:
         """The allowed values, such as "1..100"."""
-        return f"{self.least:g}..{self.most:g}"
+        return f"{_written(self.kind(self.least))}..{_written(self.kind(self.most))}"
 
 
 SETTINGS = {
@@ -125,6 +125,7 @@ SETTINGS = {
         Setting("class-weights", "class_weights", bool, 0, 1, "All classes count the same.", "class weights"),
     )
 }
+MOST_SHOWN = 40  # characters of a wrong value, in its sentence
 YES, NO = ("yes", "true", "1"), ("no", "false", "0")
 
 
@@ -289,7 +290,7 @@ def read_setting(setting: Setting, value: str) -> float | bool:
     """The value that a text gives a setting; raises BadInput with the range that is allowed."""
     if setting.kind is bool:
         if value.lower() not in YES + NO:
-            raise BadInput(f"{setting.name} {value!r} is not allowed; write yes or no.")
+            raise BadInput(f"{setting.name} {value[:MOST_SHOWN]!r} is not allowed; write yes or no.")
         return value.lower() in YES
     try:
         number = setting.kind(value)
@@ -297,16 +298,15 @@ def read_setting(setting: Setting, value: str) -> float | bool:
         number = math.nan
     if not setting.least <= number <= setting.most:
         kind = "a whole number" if setting.kind is int else "a number"
-        raise BadInput(
-            f"{setting.name} {value!r} is not allowed; write {kind} from {setting.least:g} to {setting.most:g}."
-        )
-    return number
+        least, most = _written(setting.kind(setting.least)), _written(setting.kind(setting.most))
+        raise BadInput(f"{setting.name} {value[:MOST_SHOWN]!r} is not allowed; write {kind} from {least} to {most}.")
+    return setting.kind(_written(number))  # as many digits as the recipe's text has: the text alone makes the run again
 
 
 def _written(value: float | bool) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.10g}"
+    return str(value) if isinstance(value, int) else f"{value:.10g}"
 
 
 def _short(setting: Setting, value: float | bool) -> str:

@@ -143,7 +143,7 @@ def _making(subject: Subject) -> list[tuple[str, str]]:
         f"{text(recipe.name)}: {sentences} train examples, {recipe.epochs} epochs, learning rate "
         f"{recipe.learning_rate:g}, batch {recipe.batch_size}, warm-up {recipe.warmup_fraction:g}, weight decay "
         f"{recipe.weight_decay:g}, gradient norm {recipe.max_grad_norm:g}, {recipe.max_length} tokens, dropout "
-        f"{recipe.dropout:g}"
+        f"{recipe.dropout:g}{', class weights' if recipe.class_weights else ''}"
     )
     return [
         ("Base model", f"{text(model.hub or model.id)}, revision {text(row['model_revision'])}"),

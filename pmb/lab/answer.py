@@ -117,20 +117,20 @@ def sweep_command(
     parts = ["python -m pmb sweep", f"--model {shlex.quote(model)}", f"--task {shlex.quote(task)}"]
     parts += [f"--strategies {','.join(strategies)}"] if strategies else []
     parts += [f"--drops {','.join(map(str, drops))}"] if drops else []
-    parts += [f"--recipe {recipe}"] + ([f"--procedure {procedure}"] if procedure != PROCEDURES[0] else [])
+    parts += [f"--recipe {shlex.quote(recipe)}"] + ([f"--procedure {procedure}"] if procedure != PROCEDURES[0] else [])
     return " ".join(parts)
 
 
 def baseline_command(model: str, task: str, recipe: str) -> str:
     """The command that measures what zero layers score."""
     parts = ["python -m pmb baseline", f"--model {shlex.quote(model)}", f"--task {shlex.quote(task)}"]
-    return " ".join([*parts, f"--recipe {recipe}"])
+    return " ".join([*parts, f"--recipe {shlex.quote(recipe)}"])
 
 
 def search_command(model: str, task: str, recipe: str, goal: Row, budget: Row) -> str:
     """The command that searches so; what is known already is answered at once."""
     parts = ["python -m pmb search", f"--model {shlex.quote(model)}", f"--task {shlex.quote(task)}"]
-    parts += [f"--recipe {recipe}"]
+    parts += [f"--recipe {shlex.quote(recipe)}"]
     parts += [f"--{name} {goal[name]:g}" for name in ("within", "speedup", "megabytes") if goal.get(name) is not None]
     return " ".join(parts + [f"--budget-{name} {value:g}" for name, value in budget.items()])
 
@@ -138,7 +138,7 @@ def search_command(model: str, task: str, recipe: str, goal: Row, budget: Row) -
 def command(model: str, task: str, kept_layers: Sequence[int], recipe: str, seed: int, procedure: str) -> str:
     """The same of a configuration and a seed."""
     parts = ["python -m pmb run", f"--model {shlex.quote(model)}", f"--task {shlex.quote(task)}"]
-    parts += [f"--keep {','.join(map(str, kept_layers))}", f"--recipe {recipe}", f"--seed {seed}"]
+    parts += [f"--keep {','.join(map(str, kept_layers))}", f"--recipe {shlex.quote(recipe)}", f"--seed {seed}"]
     if procedure != PROCEDURES[0]:
         parts.append(f"--procedure {procedure}")
     return " ".join(parts)
