@@ -48,6 +48,7 @@ from pmb.screen.explore_data import (
     row_names,
 )
 from pmb.screen.finished import load_undertrained, load_zero_layers
+from pmb.screen.length_row import length_row
 from pmb.screen.links import Link, to_compare
 from pmb.screen.preview_row import preview_row
 from pmb.screen.search_part import search_part
@@ -384,6 +385,7 @@ for note in notes_on(store, task.id):
 cards(chosen, plan, whole, task)
 download_row(model)
 run_buttons(plan, chosen, task)
+length_row(model, task, recipe)
 if strategy == RANDOM:
     draws_part(plan, task, table)
 scores_by_cut = {kept: row["mean"] for kept, row in measured.by_cut.items()}

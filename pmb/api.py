@@ -17,10 +17,11 @@ from pmb.catalog.tasks import Task
 from pmb.errors import BadInput
 from pmb.lab import queue
 from pmb.lab.answer import answer
+from pmb.lab.lengths import say_longer
 from pmb.lab.plan import Plan, plan_kept, plan_strategy, plan_threshold, spec_of, strategies_of_plan, with_data
 from pmb.lab.sources import find_model, find_task, notes_on
 from pmb.lab.store import Row, Store, open_store
-from pmb.spec import PROCEDURES, progress_words
+from pmb.spec import PROCEDURES, Progress, progress_words
 from pmb.strategies import EVERY_STRATEGY, SCORED
 
 if TYPE_CHECKING:
@@ -90,14 +91,15 @@ def run(
     seed: int = 0,
     procedure: str = PROCEDURES[0],
     tell: Callable[[str], None] = lambda _: None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] | None = None,
 ) -> Row:
     """Fine-tune a cut, wait for it and give what `pmb run --json` prints; a cached result comes at once.
 
     `recipe` is the name of one, or a name with changed values such as "full,epochs=8,learning-rate=5e-5"; the values
     that can be changed are epochs, learning-rate, batch-size, train-items, max-length, dropout and class-weights.
-    `tell` is called about twice a second with how far the run is, such as `print`; `say` as of `plan`. Raises BadInput,
-    also where the run failed or was cancelled.
+    `tell` is called about twice a second with how far the run is, such as `print`; `say` with each sentence on how a
+    table was read, and on how many items are longer than the recipe's limit of tokens. Raises BadInput, also where the
+    run failed or was cancelled.
 
     >>> import pmb
     >>> result = pmb.run(strategy="top", drop=2, recipe="full")
@@ -196,24 +198,26 @@ def ended(
     procedure: str,
     tell: Callable[[str], None],
     warn: Callable[[str], None] | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] | None = None,
 ) -> Row:
     """Queue one fine-tuning unless its result is there, wait until it ends, and give its answer in whatever state.
 
-    `warn`: for what keeps it from going on; `tell` where there is none. `say`: how a table was read.
+    `warn`: for what keeps it from going on; `tell` where there is none. `say`: how a table was read, and how many items
+    are longer than the recipe's limit, which is not counted where nobody listens.
     """
     check_recipe(recipe)
     with opened_store() as (store, found):
         task = find_task(store, found, cut.task)
-        say_of_table(store, task, say)
+        if say:
+            say_of_table(store, task, say)
         chosen = chosen_plan(store, found, cut, task)
-        (spec,) = with_data(
-            store,
-            found,
-            task,
-            lambda data: [spec_of(chosen, data, recipe, seed, procedure)],
-            lambda progress: tell(progress_words(asdict(progress))),
-        )
+
+        def report(progress: Progress) -> None:
+            tell(progress_words(asdict(progress)))
+
+        (spec,) = with_data(store, found, task, lambda data: [spec_of(chosen, data, recipe, seed, procedure)], report)
+        if say:
+            say_longer(store, found, chosen.model, find_task(store, found, cut.task), [spec], say, report)
         submission = queue.submit(store, [spec])[0]
         if not submission.cached:
             from pmb.lab.waiting import wait_for  # a cached answer needs no worker

@@ -33,6 +33,7 @@ from pmb.errors import BadInput, PmbError
 from pmb.insight.metrics import metric_of, shown
 from pmb.lab import queue
 from pmb.lab.answer import answer
+from pmb.lab.lengths import say_longer
 from pmb.lab.listing import Filter, exported_runs, plain, write_csv
 from pmb.lab.plan import (
     known_layer_scores,
@@ -220,6 +221,7 @@ def sweep(
             lambda data: [spec_of(plan, data, recipe, seed, procedure) for seed in seeds for plan in plans],
             show_fetching,
         )
+        say_longer(store, found, model_row, find_task(store, found, task), specs, say, show_fetching)
         submissions = queue.submit(store, specs)
         cached = sum(submission.cached for submission in submissions)
         click.echo(f"{len(plans)} cuts, {len(specs)} runs, {cached} of them cached.", err=True)

@@ -136,6 +136,19 @@ class Score:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class LengthCounts:
+    """How many of a task's items there are of each length in tokens: pairs of both, the shortest first."""
+
+    train: tuple[tuple[int, int], ...]
+    dev: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` wrote; raises BadInput."""
+        return read_as(cls, values, "How long the items are")
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What a finished run measured."""

@@ -40,7 +40,7 @@ from pmb.engine.glue import LAYOUTS, load_glue
 from pmb.engine.run import quieten
 from pmb.engine.tables import load_table, preview
 from pmb.errors import PmbError
-from pmb.lab import listing, probes, queue, results, zero_layers
+from pmb.lab import lengths, listing, probes, queue, results, zero_layers
 from pmb.lab.answer import answer
 from pmb.lab.dev import known_dev_labels, save_dev_labels
 from pmb.lab.plan import known_layer_scores, scores_identity
@@ -56,7 +56,7 @@ from pmb.lab.store import (
     save_layer_scores,
 )
 from pmb.settings import Settings
-from pmb.spec import Latency
+from pmb.spec import Latency, LengthCounts
 from tests import zero_layers as made_zero_layers
 from tests.app import FULL, finish
 from tests.conftest import spec
@@ -333,6 +333,8 @@ def make_store(folder: Path) -> None:
     save_layer_scores(store, scores_identity(spec()), [0.1] * 6)
     save_dev_labels(store, TASKS["rotten-tomatoes"], [0, 1] * 3000)
     made_zero_layers.save(store, [0.7])
+    counts = LengthCounts(train=((9, 4738),), dev=((8, 6000),))
+    lengths.save_lengths(store, MODELS["minilm-l6"], TASKS["rotten-tomatoes"], counts)
     probes.ask_for(store, settings_of(folder), MODELS["minilm-l6"], TASKS["rotten-tomatoes"], "standard", [0])
     store.close()
 
@@ -377,6 +379,7 @@ def use_store(folder: Path) -> Iterator[Reader]:
         lambda: list_latencies(store, model.id, model.revision),
         lambda: (known_layer_scores(store, model, task), known_dev_labels(store, task)),
         lambda: zero_layers.zero_layers_of(store, task, FULL),
+        lambda: lengths.known_longer(store, model, task, FULL),
         lambda: (known_models(store), known_tasks(store), notes_on(store, "sst2")),
         lambda: (probes.probes_of(store, model, task, "standard"), probes.asked_probes(store), probes.take(store)),
         lambda: (queue.list_waiting(store), queue.list_workers(store)),

@@ -23,6 +23,7 @@ from pmb.catalog.tasks import TASKS
 from pmb.errors import BadInput, PmbError, StoreUnavailable
 from pmb.lab import database, pace, queue, schema
 from pmb.lab.dev import known_dev_labels, save_dev_labels
+from pmb.lab.lengths import known_lengths, save_lengths
 from pmb.lab.previews import known_previews, save_preview
 from pmb.lab.probes import probes_by_key
 from pmb.lab.results import memories_of
@@ -44,7 +45,7 @@ from pmb.lab.store import (
 )
 from pmb.scoring import score
 from pmb.settings import REPOSITORY, Settings
-from pmb.spec import Latency, Progress
+from pmb.spec import Latency, LengthCounts, Progress
 from tests.conftest import fill, result, spec
 from tests.layer_results import ask_for_probe, finish_probe, layer_probe
 from tests.postgres import Server
@@ -205,11 +206,12 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     save_dev_labels(store, TASKS["stsb"], [0.2, 5.0])
     save_preview(store, MODELS["minilm-l6"], TASKS["stsb"], {"kept": [0, 3], "score": 0.5, "computed_on": "cpu"})
     save_zero_layers(store, [0.7])
+    save_lengths(store, MODELS["minilm-l6"], TASKS["stsb"], LengthCounts(train=((9, 5749),), dev=((8, 1500),)))
     queue.submit(store, [spec(seed=5)])
     probed = finish_probe(store)
     ask_for_probe(store, seed=1)
     counts = {"runs": 1, "layer_probes": 1, "layer_scores": 1, "dev_labels": 1, "latencies": 1, "memories": 1}
-    counts |= {"previews": 1, "block_scores": 1, "zero_layers": 1}
+    counts |= {"previews": 1, "block_scores": 1, "zero_layers": 1, "token_lengths": 1}
     assert write_shipped(store, tmp_path / "shipped") == counts
     fresh = open_store(elsewhere)
     row = get_run(fresh, key)
@@ -220,6 +222,7 @@ def test_what_is_shipped_comes_back_in_an_empty_store_marked_as_shipped(
     (probe,) = probes_by_key(fresh, [probed])
     assert (probe["source"], probe["state"], probe["similarity"]) == ("shipped", "done", list(layer_probe().similarity))
     assert known_dev_labels(fresh, TASKS["stsb"]) == (0.2, 5.0)
+    assert known_lengths(fresh, MODELS["minilm-l6"], TASKS["stsb"]) is not None
     assert known_previews(fresh, MODELS["minilm-l6"], TASKS["stsb"])[0, 3]["source"] == "shipped"
     assert list_latencies(fresh, spec().model, spec().model_revision)[0]["ratio"] == 4.0
     assert [peak["peak_megabytes"] for peak in memories_of(fresh, [row])] == [640.5]

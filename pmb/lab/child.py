@@ -37,6 +37,7 @@ JOBS = {
     "preview table": "Looking into the table",
     "dev": "Reading the data",
     "latency": "Timing",
+    "token lengths": "Counting tokens",
     "similarity": "Measuring the layers",
     "blocks": "Measuring the layers",
     "greedy": "Measuring the layers",
@@ -146,6 +147,7 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
     Kinds: "run" with "spec", "threads", "alone", "timed_devices", and optionally "zero_layers" (true: measure these
     too), and "checkpoints" (a folder) with "checkpoint_seconds" to go on from a saved epoch; where more is measured
     after the run, the result is sent before that, with "timing".
+    "token lengths", which gives None where the model or the data are not on this machine;
     "latency" with "depths" and the name of a "device" or None; "similarity", "blocks" and "greedy" with "sentences";
     "probe" with "spec", "threads" and "sentences" (0: contribution is known); "preview" with "strategies", more cuts
     "also", "scores", "known" cuts, "threads", "sentences", "train_sentences" and "dev_sentences"; "export" with "spec",
@@ -189,6 +191,9 @@ def do(job: dict[str, Any], engine: Any, send: Send) -> dict[str, Any]:
         texts, folders = [tuple(parts) for parts in job["texts"]], [Path(folder) for folder in job["weights"]]
         return {"tried": [asdict(one) for one in trying.answers(folders, job["max_lengths"], texts, job["timings"])]}
     model, task = _rows(job)
+    if job["kind"] == "token lengths":
+        counts = engine.count_tokens(model, task, assets_folder, report)
+        return {"token_lengths": counts and asdict(counts)}
     if job["kind"] == "latency":
         latencies = engine.measure_latency(model, task, job["depths"], assets_folder, job["device"])
         return {"latencies": [asdict(latency) for latency in latencies]}

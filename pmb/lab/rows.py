@@ -181,6 +181,18 @@ class ZeroLayersForm(TypedDict, total=False):
     measured_at: Moment
 
 
+class LengthsForm(TypedDict, total=False):
+    """`token_lengths`; that lengths ascend is checked by `_lengths_fault`."""
+
+    model: str
+    model_revision: str
+    task: str
+    task_revision: str
+    train: Annotated[list[tuple[Count, Some]], Meta(min_length=1)]
+    dev: Annotated[list[tuple[Count, Some]], Meta(min_length=1)]
+    measured_at: Moment
+
+
 class LatencyForm(TypedDict, total=False):
     """`latencies`."""
 
@@ -443,6 +455,14 @@ def _zero_layers_fault(row: Mapping[str, Any]) -> str:
     return ""
 
 
+def _lengths_fault(row: Mapping[str, Any]) -> str:
+    for name in ("train", "dev"):
+        lengths = [length for length, _ in row.get(name, ())]
+        if lengths != sorted(set(lengths)):
+            return f"lengths of {name} do not ascend"
+    return ""
+
+
 def _missing(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
     missing = [name for name in names if name in row and row[name] is None]
     return f"it is done and {missing[0]} is missing" if missing else ""
@@ -503,6 +523,7 @@ FORMS: dict[str, tuple[Any, Check]] = {
     schema.searches.name: (SearchForm, _search_fault),
     schema.dev_labels.name: (DevLabelsForm, no_fault),
     schema.zero_layers.name: (ZeroLayersForm, _zero_layers_fault),
+    schema.token_lengths.name: (LengthsForm, _lengths_fault),
     schema.latencies.name: (LatencyForm, no_fault),
     schema.memories.name: (MemoryForm, no_fault),
     schema.sources.name: (SourceForm, _source_fault),
@@ -517,6 +538,7 @@ NAMES = {
     schema.searches.name: "search",
     schema.dev_labels.name: "dev labels of",
     schema.zero_layers.name: "zero layers of",
+    schema.token_lengths.name: "token lengths of",
     schema.latencies.name: "speed of",
     schema.memories.name: "memory of run",
     schema.sources.name: "what is known of",

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as AnyText
 
-REVISION = "0013"
+REVISION = "0014"
 
 # What PostgreSQL has no place for in a text: NUL, and halves of surrogate pairs, which stand for the bytes of a file
 # name that is no UTF-8. A log, an error or a name with one of them is kept, with a question mark in its place.
@@ -207,6 +207,19 @@ zero_layers = Table(
     Column("seconds", Float, nullable=False),
     Column("versions", JSON, nullable=False),
     Column("source", Text, nullable=False),
+    Column("measured_at", Float, nullable=False),
+)
+
+# How many train and dev items there are of each length in tokens, as [length, items], the shortest first.
+token_lengths = Table(
+    "token_lengths",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("model_revision", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("task_revision", Text, primary_key=True),
+    Column("train", JSON, nullable=False),
+    Column("dev", JSON, nullable=False),
     Column("measured_at", Float, nullable=False),
 )
 

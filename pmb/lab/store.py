@@ -51,6 +51,7 @@ from pmb.lab.schema import (
     previews,
     runs,
     shipped_files,
+    token_lengths,
     zero_layers,
 )
 from pmb.lab.silence import said_after
@@ -340,6 +341,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
         (block_scores, select(block_scores)),
         (dev_labels, select(dev_labels)),
         (zero_layers, select(zero_layers)),
+        (token_lengths, select(token_lengths)),
         (latencies, select(latencies)),
         (memories, select(memories)),
         (previews, select(previews)),
@@ -362,7 +364,7 @@ def write_shipped(store: Store, folder: Path) -> dict[str, int]:
 def _read_shipped(store: Store, folder: Path) -> None:
     """Read in the shipped files that are new or changed; a run that was measured here wins over a shipped one."""
     measured = (layer_scores, block_scores, layer_probes, dev_labels, zero_layers, latencies, memories, previews)
-    for table in (runs, *measured):
+    for table in (runs, token_lengths, *measured):
         path = folder / f"{table.name}.jsonl"
         if not path.is_file():
             continue
