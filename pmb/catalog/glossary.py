@@ -55,7 +55,11 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
         Word("custom", "The layers that you name stay; no rule chooses."),
     ),
     "How it is trained": (
-        Word("recipe", "Everything of a fine-tuning but model, task, layers and seed; one recipe for all depths."),
+        Word(
+            "recipe",
+            "Everything of a fine-tuning but model, task, layers and seed; one recipe for all depths. Its values can "
+            "be changed: full, 8 epochs is a recipe of its own.",
+        ),
         Word("quick", "A recipe of 512 train sentences and 3 epochs, for a first look."),
         Word(
             "full",
@@ -64,6 +68,12 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
         Word("standard", "A recipe of 2,000 train items and 2 epochs."),
         Word("first-2000", "The recipe of older shipped GLUE results: the first 2,000 train items for every seed."),
         Word("stable", "A recipe of 2,500 train sentences and 10 epochs."),
+        Word("epoch", "One pass over the train items."),
+        Word("learning rate", "How far each training step goes. It rises at first and then falls to 0."),
+        Word("batch size", "How many train items one training step looks at."),
+        Word("max length", "How many tokens of an item the model reads. The rest is cut off."),
+        Word("dropout", "The share of hidden states that each training step leaves out, at random."),
+        Word("class weights", "Errors on rare classes count more, so that all classes count the same."),
         Word("seed", "The number that fixes all chance of a run: first weights of the classifier, order of sentences."),
         Word("run", "One fine-tuning of one cut with one seed."),
         Word("configuration", "A run without its seed. Tables and charts show its seeds as mean and interval."),
