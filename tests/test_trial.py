@@ -91,12 +91,17 @@ def test_what_cannot_be_cut_rightly_is_refused(
     assert tempfile.gettempdir() not in str(raised.value)
 
 
-def test_a_trial_takes_no_random_numbers_from_others_and_leaves_no_folder(tmp_path: Path) -> None:
+def test_a_trial_takes_no_random_numbers_from_others_and_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"  # of this test alone: other processes have trials of their own
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     folder = folder_of("bert", tmp_path / "model", **BERT_SIZES)
-    before, state = set(Path(tempfile.gettempdir()).glob("pmb-trial-*")), torch.random.get_rng_state()
+    state = torch.random.get_rng_state()
     trial.check_architecture(folder)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert set(Path(tempfile.gettempdir()).glob("pmb-trial-*")) <= before
+    assert list(scratch.iterdir()) == []
 
 
 def test_a_large_vocabulary_makes_no_large_trial() -> None:
