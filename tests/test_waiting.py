@@ -27,6 +27,9 @@ from pmb.settings import REPOSITORY, Settings
 from tests.app import click, opened
 from tests.conftest import spec
 
+# They wait for real processes.
+pytestmark = pytest.mark.slow
+
 # A worker's hold on the home and on the queue, without its imports of torch.
 HOLDER = """
 import sys, time
