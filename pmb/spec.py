@@ -49,6 +49,12 @@ class Recipe:
                 del values[field.name]
         return values
 
+    def sample(self, train_examples: int | None, seed: int) -> str:
+        """Which of a task's train items a run takes: "all", "first", or those that its seed draws, such as "seed 2"."""
+        if self.train_sentences is None or self.train_sentences == train_examples:
+            return "all"
+        return f"seed {seed}" if self.train_sample == "seed" else "first"
+
     def is_stored_as(self, recipe_values: Mapping[str, Any]) -> bool:
         """Whether a stored recipe has these `values`, whatever its name is."""
         return {name: value for name, value in recipe_values.items() if name != "name"} == self.values

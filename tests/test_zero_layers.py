@@ -106,7 +106,11 @@ def test_they_are_remembered_by_the_train_items_and_not_by_the_model(store: Stor
     assert zero_layers.known(store, TASK, full, 2) == zero_layers.known(store, TASK, full, 0)
     assert zero_layers.known(store, replace(TASK, revision="other"), full, 0) is None
     in_order = replace(standard, train_sample="first")
-    assert [zero_layers.sample(TASK, recipe, 3) for recipe in (standard, full, in_order)] == ["seed 3", "all", "first"]
+    assert [recipe.sample(TASK.train_examples, 3) for recipe in (standard, full, in_order)] == [
+        "seed 3",
+        "all",
+        "first",
+    ]
 
 
 class Scripted:

@@ -179,12 +179,11 @@ def encoded(spec: RunSpec, task: Task, folder: Path, assets_folder: Path, report
         parts = {"train": train, "dev": read.dev, **read.more_dev}
         return {name: batches.encode(tokenizer, examples, recipe.max_length) for name, examples in parts.items()}
 
-    takes_all = recipe.train_sentences is None or recipe.train_sentences == task.train_examples
     identity: dict[str, object] = {
         "model": spec.model_revision,
         "task": [spec.task, spec.task_revision],
         "train_sentences": recipe.train_sentences,
-        "sample": "all" if takes_all else [recipe.train_sample, spec.seed],
+        "sample": recipe.sample(task.train_examples, spec.seed),
         "max_length": recipe.max_length,
     }
     return tokens.remembered(assets_folder / "tokens", identity, encode)

@@ -19,8 +19,7 @@ from pmb.lab.store import Row, Store, matching
 from pmb.settings import Settings
 from pmb.spec import Progress, Recipe, Report, RunSpec, ZeroLayers
 
-ALL, FIRST = "all", "first"  # which train items; else "seed" and the seed that drew them
-SEED = re.compile(r"seed (\d+)")
+SEED = re.compile(r"seed (\d+)")  # a sample that a seed draws, as `Recipe.sample` names it
 
 
 def measure(
@@ -34,7 +33,7 @@ def measure(
         store.check_may_write()
         report(Progress("starting"))
         task = find_task(store, settings, task.id, pinned=True, report=report)
-    by_sample = {sample(task, recipe, seed): seed for seed in seeds}
+    by_sample = {recipe.sample(task.train_examples, seed): seed for seed in seeds}
     missing = [seed for seed in by_sample.values() if known(store, task, recipe, seed) is None]
     if missing:
         from pmb.lab.executors import ask  # time to import that a cached answer needs not take
@@ -61,19 +60,19 @@ def measure_for_runs(store: Store, settings: Settings, task: Task, finished: Seq
 
 def save(store: Store, task: Task, recipe: Recipe, seed: int, measured: ZeroLayers) -> None:
     """Remember them; what is there already stays."""
-    row = asdict(measured) | _about(task, recipe) | {"sample": sample(task, recipe, seed)}
+    row = asdict(measured) | _about(task, recipe) | {"sample": recipe.sample(task.train_examples, seed)}
     store.remember(table, [row | {"source": "measured", "measured_at": time.time()}])
 
 
 def known(store: Store, task: Task, recipe: Recipe, seed: int) -> Row | None:
     """What is measured on the train items of this seed; None where nothing is."""
-    values = _about(task, recipe) | {"sample": sample(task, recipe, seed)}
+    values = _about(task, recipe) | {"sample": recipe.sample(task.train_examples, seed)}
     return next(iter(store.read(table, select(table).where(*matching(table, values)))), None)
 
 
 def known_of_run(store: Store, spec: RunSpec) -> Row | None:
     """What is measured on the train items of a run; None where nothing is."""
-    samples = (ALL, FIRST if spec.recipe.train_sample == "first" else f"seed {spec.seed}")
+    samples = ("all", spec.recipe.sample(None, spec.seed))  # how many train items there are is not asked for
     about = {"task": spec.task, "task_revision": spec.task_revision, "train_items": spec.recipe.train_sentences}
     query = select(table).where(*matching(table, about), table.c.sample.in_(samples))
     return next(iter(store.read(table, query.order_by(table.c.sample))), None)
@@ -82,18 +81,11 @@ def known_of_run(store: Store, spec: RunSpec) -> Row | None:
 def zero_layers_of(store: Store, task: Task, recipe: Recipe) -> list[Row]:
     """What is measured on the train items of any seed, in the order of the seeds."""
     rows = store.read(table, select(table).where(*matching(table, _about(task, recipe))))
-    one_for_all = sample(task, recipe, 0) in (ALL, FIRST)
-    if one_for_all:
-        return [row for row in rows if row["sample"] == sample(task, recipe, 0)]
+    sample = recipe.sample(task.train_examples, 0)
+    if not SEED.fullmatch(sample):  # one for all seeds
+        return [row for row in rows if row["sample"] == sample]
     by_seed = {int(drawn[1]): row for row in rows if (drawn := SEED.fullmatch(row["sample"]))}
     return [by_seed[seed] for seed in sorted(by_seed)]
-
-
-def sample(task: Task, recipe: Recipe, seed: int) -> str:
-    """Which of the task's train items a run takes: all, first, or those that its seed draws, such as "seed 2"."""
-    if recipe.train_sentences is None or recipe.train_sentences == task.train_examples:
-        return ALL
-    return f"seed {seed}" if recipe.train_sample == "seed" else FIRST
 
 
 def _about(task: Task, recipe: Recipe) -> Row:
