@@ -17,7 +17,8 @@ from pmb import doctor
 from pmb.catalog.models import MODELS, BaseModel
 from pmb.errors import NotAllowed
 from pmb.lab import queue
-from pmb.lab.downloads import Download, Downloads
+from pmb.lab.background import Work
+from pmb.lab.downloads import Downloads
 from pmb.lab.store import Store
 from pmb.screen import download_row
 from pmb.settings import REPOSITORY, Settings
@@ -36,7 +37,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     return made
 
 
-def ended(downloads: Downloads, parts: Parts) -> Download:
+def ended(downloads: Downloads, parts: Parts) -> Work:
     """The download of that model, once it has ended."""
     download = downloads.of(parts.row)
     assert download is not None
@@ -93,7 +94,7 @@ def silent_index() -> Iterator[str]:
 
 
 def test_one_at_a_time_and_only_for_who_may_run(store: Store, settings: Settings, parts: Parts) -> None:
-    downloads, going = Downloads(), Download()
+    downloads, going = Downloads(), Work()
     downloads._by_model[parts.row.id] = going
     downloads.start(store, settings, parts.row)
     assert downloads.of(parts.row) is going
@@ -120,7 +121,7 @@ class Started(Downloads):
 
     def start(self, store: Store, settings: Settings, model: BaseModel) -> None:
         self.asked.append(model.id)
-        self._by_model[model.id] = Download(progress=Progress("downloading", 81, 405))
+        self._by_model[model.id] = Work(progress=Progress("downloading", 81, 405))
 
 
 @pytest.fixture

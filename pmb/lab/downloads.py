@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 from pmb.catalog.models import BaseModel
-from pmb.errors import PmbError, RunFailed
+from pmb.errors import RunFailed
+from pmb.lab.background import Work, begin
 from pmb.lab.child import WAITED_FOR
 from pmb.lab.executors import CHILD_COMMAND, Child
 from pmb.lab.store import Store
@@ -16,23 +17,13 @@ from pmb.spec import Progress, Report
 LISTEN_SECONDS = 0.25  # how soon it is seen that nobody wants it any more
 
 
-@dataclass(slots=True)
-class Download:
-    """A download that this process has begun; it may have ended, with an error or without."""
-
-    stop: threading.Event = field(default_factory=threading.Event)
-    progress: Progress = field(default_factory=lambda: Progress("starting"))
-    error: str = ""
-    ended: bool = False
-
-
 class Downloads:
     """The downloads of this process, one a model, each in a thread."""
 
     def __init__(self) -> None:
         """Nothing is downloaded yet."""
         self._lock = threading.Lock()
-        self._by_model: dict[str, Download] = {}
+        self._by_model: dict[str, Work] = {}
 
     def start(self, store: Store, settings: Settings, model: BaseModel) -> None:
         """Begin, or go on with what an earlier download brought, unless one goes on; raises NotAllowed."""
@@ -41,29 +32,17 @@ class Downloads:
             before = self._by_model.get(model.id)
             if before and not before.ended:
                 return
-            download = self._by_model[model.id] = Download()
-        threading.Thread(target=_run, args=(download, settings, model), daemon=True).start()
+            download = self._by_model[model.id] = Work()
 
-    def of(self, model: BaseModel) -> Download | None:
+        def tell(progress: Progress) -> None:
+            download.progress = progress
+
+        begin(download, lambda: _ask(settings, model, tell, download.stop))
+
+    def of(self, model: BaseModel) -> Work | None:
         """The newest download of a model, which may have ended."""
         with self._lock:
             return self._by_model.get(model.id)
-
-
-def _run(download: Download, settings: Settings, model: BaseModel) -> None:
-    """Download, and keep the sentence for a person where that fails."""
-
-    def tell(progress: Progress) -> None:
-        download.progress = progress
-
-    try:
-        _ask(settings, model, tell, download.stop)
-    except PmbError as error:
-        download.error = str(error)
-    except OSError as error:
-        download.error = f"No process could be started: {error.strerror or error}."
-    finally:
-        download.ended = True
 
 
 def _ask(settings: Settings, model: BaseModel, report: Report, stop: threading.Event) -> None:

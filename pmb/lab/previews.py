@@ -16,7 +16,8 @@ from sqlalchemy import select
 
 from pmb.catalog.models import BaseModel, cuts_by
 from pmb.catalog.tasks import Task
-from pmb.errors import PmbError, RunFailed
+from pmb.errors import RunFailed
+from pmb.lab.background import Work, begin
 from pmb.lab.child import WAITED_FOR
 from pmb.lab.executors import CHILD_COMMAND, Child
 from pmb.lab.plan import SCORE_SENTENCES, identity_of_scores, known_layer_scores
@@ -143,14 +144,11 @@ def child_ahead(store: Store, model: BaseModel, task: Task, strategies: Sequence
 
 
 @dataclass(slots=True)
-class Going:
+class Going(Work):
     """A preview that this process computes, or has just computed."""
 
-    stop: threading.Event = field(default_factory=threading.Event)
     progress: Progress = field(default_factory=lambda: Progress("waiting"))
-    error: str = ""
     note: str = ""  # what its user should know of how it was computed
-    ended: bool = False
     first: int = 0  # how many cuts the strategy makes that comes first
 
     def told(self) -> int:
@@ -194,7 +192,7 @@ class Previews:
                 if not going.stop.is_set():
                     preview(store, settings, model, task, strategies, also, tell, going.stop, self._take)
 
-        threading.Thread(target=_ended, args=(going, compute), daemon=True).start()
+        begin(going, compute)
 
     def prepare(self) -> None:
         """Start a child ahead, unless one is there: its imports take as long as the first curve. Unused it ends."""
@@ -224,18 +222,6 @@ class Previews:
         """The newest of a model on a task, which may have ended."""
         with self._lock:
             return self._going.get((model.id, task.id))
-
-
-def _ended(going: Going, compute: Callable[[], None]) -> None:
-    """Compute, and keep the sentence for its user where that ends without a result."""
-    try:
-        compute()
-    except PmbError as error:
-        going.error = str(error)
-    except OSError as error:
-        going.error = f"No process could be started: {error.strerror or error}."
-    finally:
-        going.ended = True
 
 
 def _identity(model: str, model_revision: str, task: str, task_revision: str) -> Row:

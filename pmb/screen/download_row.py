@@ -9,7 +9,8 @@ import streamlit as st
 from pmb import settings
 from pmb.catalog.models import BaseModel
 from pmb.errors import PmbError, WeightsMissing
-from pmb.lab.downloads import Download, Downloads
+from pmb.lab.background import Work
+from pmb.lab.downloads import Downloads
 from pmb.screen import ui
 from pmb.spec import progress_words
 
@@ -58,7 +59,7 @@ def _live(model: BaseModel, key: str, active: bool) -> None:
         st.warning(ui.plain(download.error), icon=":material/warning:")
 
 
-def _progress(download: Download, key: str) -> None:
+def _progress(download: Work, key: str) -> None:
     """How far it is, and Stop."""
     words = progress_words(asdict(download.progress))
     st.progress(ui.share_of(download.progress), text=ui.plain(f"Model: {words}"))
@@ -66,7 +67,7 @@ def _progress(download: Download, key: str) -> None:
         download.stop.set()
 
 
-def _button(model: BaseModel, download: Download | None, key: str) -> None:
+def _button(model: BaseModel, download: Work | None, key: str) -> None:
     """What begins the download, or goes on with one that broke off."""
     label = "Go on with the download" if download else f"Download the model ({model.download_size})"
     if ui.action(label, key=f"download_{key}", icon=":material/download:"):
