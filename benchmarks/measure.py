@@ -25,7 +25,7 @@ from pmb.lab.plan import Plan, plan_strategy, plan_sweep, plan_whole, spec_of
 from pmb.lab.probes import ask_for, probes_of, waiting_line
 from pmb.lab.results import recent_runs
 from pmb.lab.sources import find_model, find_task, tasks_by_id
-from pmb.lab.store import Store, runs_by_key
+from pmb.lab.store import Store
 from pmb.lab.waiting import wait_for, wait_until_none
 from pmb.settings import Settings
 from pmb.spec import RunSpec
@@ -130,12 +130,6 @@ def specs_of(store: Store, settings: Settings, part: Part) -> list[RunSpec]:
     return list(specs.values())
 
 
-def missing(store: Store, specs: Sequence[RunSpec]) -> list[RunSpec]:
-    """The runs that have no result yet, in their order."""
-    done = {row["key"] for row in runs_by_key(store, [spec.key for spec in specs]) if row["state"] == "done"}
-    return [spec for spec in specs if spec.key not in done]
-
-
 def hours(store: Store, specs: Sequence[RunSpec]) -> float | None:
     """About how long these runs take one after the other on this machine; None where nothing like them has run."""
     recent, tasks = recent_runs(store, RECENT_RUNS), tasks_by_id(store)
@@ -153,7 +147,7 @@ def table(store: Store, settings: Settings, parts: Sequence[Part]) -> str:
         except PmbError as error:
             rows.append([str(part.number), part.model, part.task, part.recipe, "", "", str(error)])
             continue
-        left = missing(store, specs)
+        left = queue.unfinished(store, specs)
         needed = hours(store, left) if left else 0.0
         cells = [str(part.number), part.model, part.task, part.recipe, f"{len(specs) - len(left)} of {len(specs)}"]
         rows.append([*cells, str(len(left)), "not known yet" if needed is None else f"{needed:.1f}"])
@@ -175,7 +169,7 @@ def main(run: bool, numbers: str) -> None:
     with opened_store() as (store, settings):
         click.echo(table(store, settings, chosen))
         for part in chosen if run else ():
-            for few in batches(missing(store, specs_of(store, settings, part))):
+            for few in batches(queue.unfinished(store, specs_of(store, settings, part))):
                 queue.submit(store, few)
                 wait_for(store, settings, [spec.key for spec in few], lambda line: None)
                 click.echo(f"part {part.number}: {few[-1].model} {few[-1].task}, {len(few)} more runs have ended")

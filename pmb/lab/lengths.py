@@ -81,8 +81,7 @@ def say_longer(
     It is counted now where it is not known. Of runs that have ended all nothing is said. That it cannot be counted is
     no reason not to run: whatever is wrong, the run will say it.
     """
-    states = queue.states_of(store, [spec.key for spec in specs])
-    if all(states.get(spec.key) == "done" for spec in specs):
+    if not queue.unfinished(store, specs):
         return
     recipe = specs[0].recipe
     said = known_longer(store, model, task, recipe)

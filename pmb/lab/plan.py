@@ -170,8 +170,7 @@ def with_data(
     specs = specs_on(task)
     if not (task.unfetched or any(spec.model in downloaded_models() for spec in specs)):
         return specs
-    done = {row["key"] for row in runs_by_key(store, [spec.key for spec in specs]) if row["state"] == "done"}
-    missing = [spec for spec in specs if spec.key not in done]
+    missing = queue.unfinished(store, specs)
     check_weights(store, settings, [spec.model for spec in missing])
     if task.unfetched and missing:
         report(Progress("starting"))

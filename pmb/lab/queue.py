@@ -99,6 +99,12 @@ def states_of(store: Store, keys: Sequence[str]) -> dict[str, str]:
         return {row.key: row.state for row in found}
 
 
+def unfinished(store: Store, specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """The runs that have no result yet, in their order."""
+    states = states_of(store, [spec.key for spec in specs])
+    return [spec for spec in specs if states.get(spec.key) != "done"]
+
+
 def claim(store: Store, worker: str) -> Claim | None:
     """Take the longest-waiting run that is due; None when nothing is.
 

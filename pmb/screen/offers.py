@@ -63,8 +63,7 @@ def missing_runs(plans: list[Plan], task: Task, recipe: str) -> list[RunSpec]:
     """The runs of these cuts with SEEDS that have not ended yet."""
     usable = [plan for plan in plans if not recipe_fault(recipe, plan.model, task)]
     specs = {spec.key: spec for plan in usable for seed in SEEDS for spec in [spec_of(plan, task, recipe, seed)]}
-    states = queue.states_of(ui.the_store(), list(specs))
-    return [spec for key, spec in specs.items() if states.get(key) != "done"]
+    return queue.unfinished(ui.the_store(), list(specs.values()))
 
 
 def seconds_for(specs: list[RunSpec], plans: list[Plan]) -> float | None:
