@@ -23,73 +23,28 @@ FULL_EPOCHS = {"mrpc": 10, "rte": 10, "cola": 10}  # small or hard tasks, which 
 FEW_TRAIN_ITEMS = 4_000  # a task with fewer learns from each of them more often
 FULL_EPOCHS_OF_FEW, FULL_EPOCHS_OF_MANY = 10, 4
 
+_USUAL = Recipe(
+    name="",
+    train_sentences=2000,
+    epochs=2,
+    learning_rate=1e-4,
+    batch_size=8,
+    warmup_fraction=0.1,
+    weight_decay=0.0,
+    max_grad_norm=1.0,
+    max_length=128,
+    dropout=0.0,
+    train_sample="seed",
+)
 RECIPES = {
     row.name: row
     for row in (
-        Recipe(
-            name="full",
-            train_sentences=FULL_TRAIN_ITEMS,
-            epochs=FULL_EPOCHS_OF_MANY,
-            learning_rate=1e-4,
-            batch_size=16,
-            warmup_fraction=0.1,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            max_length=128,
-            dropout=0.0,
-            train_sample="seed",
-        ),
-        Recipe(
-            name="quick",
-            train_sentences=512,
-            epochs=3,
-            learning_rate=2e-4,
-            batch_size=8,
-            warmup_fraction=0.1,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            max_length=128,
-            dropout=0.0,
-            train_sample="seed",
-        ),
-        Recipe(
-            name="standard",
-            train_sentences=2000,
-            epochs=2,
-            learning_rate=1e-4,
-            batch_size=8,
-            warmup_fraction=0.1,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            max_length=128,
-            dropout=0.0,
-            train_sample="seed",
-        ),
-        Recipe(
-            name="stable",
-            train_sentences=2500,
-            epochs=10,
-            learning_rate=1e-4,
-            batch_size=8,
-            warmup_fraction=0.1,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            max_length=128,
-            dropout=0.0,
-            train_sample="seed",
-        ),
-        Recipe(  # of shipped GLUE results that have not been measured with `full` yet; goes when they have been
-            name="first-2000",
-            train_sentences=2000,
-            epochs=2,
-            learning_rate=1e-4,
-            batch_size=8,
-            warmup_fraction=0.1,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            max_length=128,
-            dropout=0.0,
-        ),
+        replace(_USUAL, name="full", train_sentences=FULL_TRAIN_ITEMS, epochs=FULL_EPOCHS_OF_MANY, batch_size=16),
+        replace(_USUAL, name="quick", train_sentences=512, epochs=3, learning_rate=2e-4),
+        replace(_USUAL, name="standard"),
+        replace(_USUAL, name="stable", train_sentences=2500, epochs=10),
+        # Of shipped GLUE results that have not been measured with `full` yet; goes when they have been.
+        replace(_USUAL, name="first-2000", train_sample="first"),
     )
 }
 DEFAULT_RECIPE = "full"
@@ -134,7 +89,7 @@ def check_recipe(text: str) -> str:
 
     A text that changes nothing but the order or spelling of values has the same usual form.
     """
-    name, changes = _parsed(text)
+    name, changes = recipe_changes(text)
     return recipe_text(name, changes)
 
 
@@ -145,14 +100,14 @@ def recipe_text(name: str, changes: dict[str, float | bool]) -> str:
 
 def with_change(text: str, setting: str, value: float | bool) -> str:
     """The recipe's text with one more setting changed; raises BadInput."""
-    name, changes = _parsed(text)
+    name, changes = recipe_changes(text)
     return recipe_text(name, changes | {setting: value})
 
 
 def recipe_label(text: str) -> str:
     """The recipe for people, such as "full, 8 epochs"; the text itself where it is not a recipe."""
     try:
-        name, changes = _parsed(text)
+        name, changes = recipe_changes(text)
     except BadInput:
         return text
     return ", ".join([name, *(_short(SETTINGS[key], changes[key]) for key in SETTINGS if key in changes)])
@@ -182,7 +137,7 @@ def fitting_recipe(text: str, model: BaseModel, tasks: Sequence[Task]) -> tuple[
 
     The sentence is empty where all is allowed. Raises BadInput where the text is not a recipe.
     """
-    name, changes = _parsed(text)
+    name, changes = recipe_changes(text)
     allowed, reasons = {}, []
     for key, value in changes.items():
         why = next((why for task in tasks if (why := recipe_fault(recipe_text(name, {key: value}), model, task))), "")
@@ -202,18 +157,13 @@ def recipe_fault(text: str, model: BaseModel, task: Task) -> str:
     return ""
 
 
-def recipe_changes(text: str) -> tuple[str, dict[str, float | bool]]:
-    """The name of the recipe and the settings that its text changes; raises BadInput."""
-    return _parsed(text)
-
-
 def find_recipe(text: str, model: BaseModel, task: Task) -> Recipe:
     """The recipe with the values that it has for this model and task; raises BadInput.
 
     The learning rate is inversely proportional to the width of the model. `full` takes as many epochs as the task
     needs. No recipe takes more train items than the task has.
     """
-    name, changes = _parsed(text)
+    name, changes = recipe_changes(text)
     recipe = RECIPES[name]
     width = model.hidden_size or UNKNOWN_WIDTH
     values: dict[str, float | bool] = {"learning_rate": _rounded(recipe.learning_rate * RATE_WIDTH / width)}
@@ -273,7 +223,8 @@ def full_epochs(task: Task) -> int:
     return FULL_EPOCHS_OF_FEW if few else FULL_EPOCHS_OF_MANY
 
 
-def _parsed(text: str) -> tuple[str, dict[str, float | bool]]:
+def recipe_changes(text: str) -> tuple[str, dict[str, float | bool]]:
+    """The name of the recipe and the settings that its text changes; raises BadInput."""
     name, *parts = text.split(",")
     if name not in RECIPES:
         raise unknown_name("recipe", name, tuple(RECIPES))
