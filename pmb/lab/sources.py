@@ -57,8 +57,8 @@ def find_model(store: Store, settings: Settings, name: str, pinned: bool = False
     identity = str(folder)
     title = folder.parent.name if folder.name == OLD_LAYOUT else folder.name
     row = BaseModel(identity, title, "", 0, None, "its own", f"The folder {folder}.", folder=identity)
-    fingerprint = _model_fingerprint(folder)
-    facts = _facts(store, settings, "model", identity, fingerprint, asdict(row), files=_files(folder))
+    files = _files(folder)
+    facts = _facts(store, settings, "model", identity, _model_fingerprint(files), asdict(row), files=files)
     return same_model(BaseModel.from_dict(facts))
 
 
@@ -77,14 +77,14 @@ def _with_files(store: Store, settings: Settings, row: BaseModel) -> BaseModel:
 def _unchanged(folder: Path, fingerprint: str) -> bool:
     """Whether a folder's files are those that were looked into."""
     try:
-        return _model_fingerprint(folder) == fingerprint
+        return _model_fingerprint(_files(folder)) == fingerprint
     except BadInput:  # it is gone
         return False
 
 
-def _model_fingerprint(folder: Path) -> str:
+def _model_fingerprint(files: Iterable[Path]) -> str:
     """Also tells what is asked of a folder: those looked into before weights had a hash are looked into again."""
-    return f"weights {_fingerprint(_files(folder))}"
+    return f"weights {_fingerprint(files)}"
 
 
 def check_weights(store: Store, settings: Settings, models: Iterable[str]) -> None:
