@@ -15,6 +15,7 @@ from pmb.spec import Progress
 from tests.conftest import spec
 
 ROWS = {"model": asdict(MODELS["minilm-l6"]), "task": asdict(TASKS["rotten-tomatoes"]), "assets": "nowhere"}
+DATA = {"task": ROWS["task"], "assets": "nowhere"}
 OTHER = {"model": ROWS["model"] | {"id": "owner/model"}}  # type: ignore[operator]
 SPEC = {"spec": spec().to_dict(), "threads": 1, "alone": False, "timed_devices": []}
 TRY = "Try the same with minilm-l6: if that works, the fault lies in this model or its files."
@@ -33,7 +34,11 @@ def answered(job: dict[str, Any], error: Exception, *phases: str) -> str:
         raise error
 
     engine = SimpleNamespace(
-        run=break_off, measure_similarity=break_off, inspect_model=inspect, use_threads=lambda _: None
+        run=break_off,
+        measure_similarity=break_off,
+        measure_zero_layers=break_off,
+        inspect_model=inspect,
+        use_threads=lambda _: None,
     )
     messages: list[dict[str, Any]] = []
     _answer(job, engine, messages.append, lambda *_: None)
@@ -61,6 +66,13 @@ def answered(job: dict[str, Any], error: Exception, *phases: str) -> str:
             KeyError(0),
             ("loading",),
             f"Measuring the layers broke off while loading, with KeyError: 0. {TRY}",
+        ),
+        (
+            {"kind": "zero layers", "recipe": spec().recipe.to_dict(), "seeds": [0]} | DATA,
+            KeyError(1),
+            ("fitting a bag of words",),
+            "Measuring zero layers broke off while fitting a bag of words, with KeyError: 1. `python -m pmb doctor` "
+            "checks this installation.",
         ),
         (
             {"kind": "inspect model", "row": OTHER["model"], "assets": "nowhere"},

@@ -38,6 +38,8 @@ JOBS = {
     "dev": "Reading the data",
     "latency": "Timing",
     "token lengths": "Counting tokens",
+    "zero layers": "Measuring zero layers",
+    "download": "The download",
     "similarity": "Measuring the layers",
     "blocks": "Measuring the layers",
     "greedy": "Measuring the layers",
