@@ -73,7 +73,7 @@ def load_undertrained(keys: tuple[str, ...], _rows: list[Row], mark: Sequence[An
     reasons: dict[tuple[Any, ...], str] = {}
     found = {}
     for row in _rows:
-        about = (row["model"], row["task"], row["recipe_values"]["name"], json.dumps(row["recipe_values"]))
+        about = (row["model"], row["task"], json.dumps(row["recipe_values"]))
         if row["state"] == "done" and about not in reasons:
             reasons[about] = run_undertrained(row, tuple(mark))
         if row["state"] == "done" and reasons[about]:

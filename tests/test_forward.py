@@ -46,17 +46,22 @@ CPU = torch.device("cpu")
 RECIPE = replace(TINY, epochs=7, learning_rate=1e-3, batch_size=8, dropout=0.0)  # 56 steps of 64 sentences
 
 
+SMALL: dict[str, Any] = {
+    "vocab_size": 99,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+    "num_labels": 3,
+}
+
+
 def small_roberta() -> RobertaForSequenceClassification:
     torch.manual_seed(0)
     config = RobertaConfig(
-        vocab_size=99,
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=40,
+        **SMALL,
         pad_token_id=0,
-        num_labels=3,  # type: ignore[call-arg]
     )
     return RobertaForSequenceClassification(config).eval()
 
@@ -64,14 +69,8 @@ def small_roberta() -> RobertaForSequenceClassification:
 def small_mpnet() -> MPNetForSequenceClassification:
     torch.manual_seed(0)
     config = MPNetConfig(
-        vocab_size=99,
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=40,
+        **SMALL,
         pad_token_id=0,
-        num_labels=3,  # type: ignore[call-arg]
     )
     model = MPNetForSequenceClassification(config).eval()
     nn.init.normal_(model.mpnet.encoder.relative_attention_bias.weight)  # as large as a trained one's
@@ -95,14 +94,8 @@ def small_distilbert() -> DistilBertForSequenceClassification:
 def small_electra() -> ElectraForSequenceClassification:
     torch.manual_seed(0)
     config = ElectraConfig(
-        vocab_size=99,
+        **SMALL,
         embedding_size=8,
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=40,
-        num_labels=3,  # type: ignore[call-arg]
     )
     return ElectraForSequenceClassification(config).eval()
 

@@ -96,7 +96,7 @@ def _vocabulary(
         data = attempt("The compacted vocabulary", exact_data)
         if data is None:
             compaction.close()
-        yield data or train
+        yield train if data is None else data
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,6 @@ from transformers import PreTrainedModel
 from pmb.engine.batches import Encoded
 
 
-def has_plain_table(model: PreTrainedModel) -> bool:
-    """Whether the model looks its tokens up in a plain embedding table, which a smaller one can replace."""
-    try:
-        return type(model.get_input_embeddings()) is nn.Embedding
-    except NotImplementedError:  # CANINE hashes characters
-        return False
-
-
 @contextmanager
 def compacted(model: PreTrainedModel, data: Encoded) -> Iterator[Encoded]:
     """Give the model an embedding table of the data's tokens alone, and the data renumbered to fit it.
